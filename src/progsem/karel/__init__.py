@@ -1,0 +1,1 @@
+"""Karel, the language: what programs and worlds are, and what statements mean."""

@@ -1,0 +1,36 @@
+"""Programs and worlds as small arrays: the codes that every fast path shares.
+
+A program is a sequence of uint8 codes, its tokens in source order without the
+redundant punctuation, filled up with `PAD`:
+
+    action                      the code of the action
+    if (c) {…}                  IF, condition, OPEN, …, CLOSE
+    ifelse (c) {…} else {…}     IFELSE, condition, OPEN, …, CLOSE, ELSE, OPEN, …, CLOSE
+    while (c) {…}               WHILE, condition, OPEN, …, CLOSE
+    repeat (n) {…}              REPEAT, NUMBER + n, OPEN, …, CLOSE
+
+where a condition is `[NOT], code`. A world is a grid without its border: uint8
+cells of shape (H, W), the number of markers (0-9) or `WALL`, and a pose
+(row, column, heading) as uint8, headings clockwise from north.
+"""
+
+ACTIONS = ("pick_marker", "put_marker", "turn_left", "turn_right", "move")
+PICK, PUT, LEFT, RIGHT, MOVE = range(5)
+CONDITIONS = ("front_is_clear", "left_is_clear", "right_is_clear", "markers_present", "no_markers_present")
+FRONT, LEFT_CLEAR, RIGHT_CLEAR, MARKERS, NO_MARKERS = range(5, 10)
+NOT, IF, IFELSE, ELSE, WHILE, REPEAT, OPEN, CLOSE, NUMBER = range(10, 19)
+MAX_REPEAT = 19  # the largest count that `repeat` takes
+CODES = NUMBER + MAX_REPEAT + 1  # how many codes there are
+PAD = 255
+
+WALL = 255
+MAX_MARKERS = 9  # in one cell; putting another has no effect
+HEADINGS = "NESW"
+GLYPHS = "^>v<"
+
+ORIGINAL = (PICK, PUT, LEFT, RIGHT, MOVE)  # each statement means itself
+
+
+def semantics(mapping: dict[str, str]) -> tuple[int, ...]:
+    """The meaning of each action code under a mapping of names; unnamed ones keep theirs."""
+    return tuple(ACTIONS.index(mapping.get(name, name)) for name in ACTIONS)
