@@ -1,0 +1,178 @@
+"""Stage `corpus`: random programs, each executed on random input worlds, as Arrow shards.
+
+Three splits, disjoint in (program, shown inputs): a training program that
+repeats a specification of validation or test is drawn again, as is one that
+does not halt within the step limit on all of its worlds. Validation and test
+hold no specification twice.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from progsem.artifacts import write_table
+from progsem.errors import UserError
+from progsem.job import Job
+from progsem.karel.codes import ACTIONS, ORIGINAL
+from progsem.karel.kernels import execute
+from progsem.karel.sampling import Sampler, program_width
+
+SPLITS = ("train", "validation", "test")
+_MAX_ATTEMPTS = 1000
+
+
+class Shard:
+    """Rows first … first + count of a split, in memory."""
+
+    def __init__(self, sampler: Sampler, first: int, count: int, step_limit: int):
+        self._sampler = sampler
+        self._first = first
+        self._step_limit = step_limit
+        self._attempts = np.zeros(count, np.int64)
+        self._drawn = sampler.allocate(count)
+        self.out_cells = np.empty_like(self._drawn[1])
+        self.out_poses = np.empty_like(self._drawn[2])
+        self.redraw(np.arange(count))
+
+    programs = property(lambda self: self._drawn[0])
+    cells = property(lambda self: self._drawn[1])
+    poses = property(lambda self: self._drawn[2])
+    keys = property(lambda self: self._drawn[3])
+
+    def draw_again(self, rows: np.ndarray) -> None:
+        """Replace the specifications of these rows by the next of their streams."""
+        self._attempts[rows] += 1
+        if self._attempts.max(initial=0) > _MAX_ATTEMPTS:
+            raise UserError(
+                f"corpus: no new specification found in {_MAX_ATTEMPTS} draws; "
+                "the worlds and programs of this config are too few: raise worlds, lengths or examples, or ask for fewer"
+            )
+        self.redraw(rows)
+
+    def redraw(self, rows: np.ndarray) -> None:
+        """Draw and execute these rows, as often as it takes until each program halts on all its worlds."""
+        while rows.size:
+            self._sampler.draw(self._first, self._attempts, rows, self._drawn)
+            everything = rows.size == len(self.programs)
+            programs, cells, poses = (
+                array if everything else array[rows] for array in (self.programs, self.cells, self.poses)
+            )
+            out_cells, out_poses, halted = execute(
+                programs, cells, poses, np.array(ORIGINAL, np.uint8), self._step_limit
+            )
+            if everything:
+                self.out_cells, self.out_poses = out_cells, out_poses
+            else:
+                self.out_cells[rows], self.out_poses[rows] = out_cells, out_poses
+            rows = rows[~halted.all(axis=1)]
+            self._attempts[rows] += 1
+
+    def write(self, path: Path, metadata: dict) -> None:
+        """Write the rows as one Arrow shard."""
+        count = len(self.programs)
+        write_table(
+            path,
+            {
+                "program": self.programs,
+                "cells": self.cells.reshape(count, -1),
+                "poses": self.poses.reshape(count, -1),
+                "out_cells": self.out_cells.reshape(count, -1),
+                "out_poses": self.out_poses.reshape(count, -1),
+            },
+            metadata,
+        )
+
+
+def sampler(job: Job, split: str) -> Sampler:
+    """The sampler of a split, as the job's slice describes it."""
+    worlds, programs, corpus = job.section("worlds"), job.section("programs"), job.section("corpus")
+    length = programs.train_length if split == "train" else programs.test_length
+    longest = max(programs.train_length[1], programs.test_length[1])
+    weights = programs.weights.model_dump()
+    return Sampler(
+        seed=corpus.seed,
+        split=SPLITS.index(split),
+        height=worlds.height,
+        width=worlds.width,
+        wall_probability=worlds.wall_probability,
+        marker_probability=worlds.marker_probability,
+        length=length,
+        weights=tuple(weights[action] for action in ACTIONS),
+        control_flow=programs.control_flow,
+        max_depth=programs.max_depth,
+        worlds=corpus.examples + corpus.held_out,
+        shown=corpus.examples,
+        codes=program_width(longest, programs.control_flow, programs.max_depth),
+    )
+
+
+def distinct(shard: Shard, taken: np.ndarray) -> np.ndarray:
+    """Draw rows again until no key is in `taken` (sorted) or twice in the shard; returns the sorted union."""
+    while True:
+        fresh = np.zeros(len(shard.keys), bool)
+        fresh[np.unique(shard.keys, return_index=True)[1]] = True
+        fresh &= ~_member(shard.keys, taken)
+        if fresh.all():
+            return np.union1d(taken, shard.keys)
+        shard.draw_again(np.flatnonzero(~fresh))
+
+
+def apart(shard: Shard, taken: np.ndarray) -> None:
+    """Draw rows again until no key is in `taken` (sorted)."""
+    while (clash := _member(shard.keys, taken)).any():
+        shard.draw_again(np.flatnonzero(clash))
+
+
+def _member(keys: np.ndarray, taken: np.ndarray) -> np.ndarray:
+    if not taken.size:
+        return np.zeros(len(keys), bool)
+    return taken[np.minimum(np.searchsorted(taken, keys), taken.size - 1)] == keys
+
+
+def _bare(programs: np.ndarray) -> set[bytes]:
+    return {program.tobytes() for program in np.unique(programs, axis=0)}
+
+
+def run(job: Job) -> None:
+    """Write the shards of every split; `outputs` name them `train`, `validation`, `test`."""
+    corpus, step_limit = job.section("corpus"), job.section("programs").step_limit
+    worlds = job.section("worlds")
+    metadata = {
+        "height": worlds.height,
+        "width": worlds.width,
+        "worlds": corpus.examples + corpus.held_out,
+        "examples": corpus.examples,
+    }
+    taken = np.empty(0, np.uint64)
+    seen: dict[str, set[bytes]] = {split: set() for split in SPLITS}
+    counted: dict[str, np.ndarray] = {}
+    for split in ("test", "validation"):
+        whole = getattr(corpus, split)
+        programs = []
+        for index, path in enumerate(job.outputs[split]):
+            first = index * corpus.shard
+            shard = Shard(sampler(job, split), first, min(corpus.shard, whole - first), step_limit)
+            taken = distinct(shard, taken)
+            shard.write(path, metadata)
+            programs.append(shard.programs)
+        counted[split] = np.concatenate(programs)
+        seen[split] = _bare(counted[split])
+
+    def train_shard(index: int) -> set[bytes]:
+        first = index * corpus.shard
+        shard = Shard(sampler(job, "train"), first, min(corpus.shard, corpus.train - first), step_limit)
+        apart(shard, taken)
+        shard.write(job.outputs["train"][index], metadata)
+        return _bare(shard.programs)
+
+    with ThreadPoolExecutor(job.threads) as pool:
+        for programs in pool.map(train_shard, range(len(job.outputs["train"]))):
+            seen["train"] |= programs
+    job.notes["distinct_programs"] = {split: len(programs) for split, programs in seen.items()}
+    job.notes["share_of_programs_also_in_training"] = {
+        split: round(sum(program.tobytes() in seen["train"] for program in counted[split]) / len(counted[split]), 6)
+        for split in ("validation", "test")
+    }

@@ -1,0 +1,272 @@
+"""Documents as token ids: two encodings of one text.
+
+The text of a document is
+
+    Examples: INPUT OUTPUT … Code: def run() { move(); turn_left() }
+
+with every grid scanned in row order (border dropped), one glyph a cell: `#`
+wall, `.` empty, `1`-`9` markers, `^ > v <` the robot, which hides the markers
+of its cell.
+
+- compact: a token a cell and a statement; the tokens of a program are exactly
+  its codes (`karel.codes`), framed by `Code: def run() {` and `}`.
+- spaced: the text cut into lexemes, every space a token of its own, as the
+  authors' tokenizer does (paper, section on data).
+
+The prompt, everything up to `def run() {`, has the same number of tokens in
+every document, because all worlds of a study have one size. A program is spelled
+by a table: in each state of the grammar, each code has one expansion into tokens.
+"""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from functools import cached_property
+
+import numpy as np
+from numba import njit
+
+from progsem.karel.codes import (
+    ACTIONS,
+    CLOSE,
+    CODES,
+    CONDITIONS,
+    ELSE,
+    FRONT,
+    GLYPHS,
+    IF,
+    IFELSE,
+    MAX_REPEAT,
+    NO_MARKERS,
+    NOT,
+    NUMBER,
+    OPEN,
+    PAD,
+    REPEAT,
+    WALL,
+    WHILE,
+)
+from progsem.karel.grammar import CONTROL, FIRST, ILLEGAL, NEXT, NEXT_STATE, OTHERWISE, STATES
+
+CELLS = ("#", ".", *"123456789", *GLYPHS)
+PAD_TOKEN = "<pad>"
+_KEYWORDS = {NOT: "not", IF: "if", IFELSE: "ifelse", ELSE: "else", WHILE: "while", REPEAT: "repeat"}
+
+
+def glyphs(cells: np.ndarray, poses: np.ndarray) -> np.ndarray:
+    """Grids as indices into `CELLS`.
+
+    cells: (N, K, H, W) uint8; poses: (N, K, 3) uint8. Returns (N, K, H * W) uint8.
+    """
+    table = np.zeros(256, np.uint8)
+    table[:10] = np.arange(1, 11)  # no marker is '.', then the digits; WALL stays 0, '#'
+    count, worlds, height, width = cells.shape
+    out = table[cells].reshape(count, worlds, height * width)
+    place = poses[..., 0].astype(np.int64) * width + poses[..., 1]
+    np.put_along_axis(out, place[..., None], (11 + poses[..., 2])[..., None], axis=2)
+    return out
+
+
+@njit(nogil=True, cache=True)
+def _spell(programs, next_state, expansions, sizes, decided, out, lengths, places, ends):
+    """Write the tokens of each program; note where each code is decided and where it ends."""
+    otherwise = np.zeros(64, np.bool_)
+    for n in range(programs.shape[0]):
+        state, depth, at = FIRST, 0, 0
+        for position in range(programs.shape[1] + 1):
+            code = programs[n, position] if position < programs.shape[1] else PAD
+            last = code == PAD
+            if last:
+                code = CLOSE
+            for k in range(sizes[state, code]):
+                out[n, at + k] = expansions[state, code, k]
+            if not last:
+                places[n, position] = at + decided[state, code]
+                ends[n, position] = at + sizes[state, code] - 1
+            at += sizes[state, code]
+            if last:
+                break
+            if code == CLOSE:
+                depth -= 1
+                state = OTHERWISE if otherwise[depth] else NEXT
+                continue
+            if code == ELSE:
+                otherwise[depth] = False
+                depth += 1
+            elif code in CONTROL:
+                otherwise[depth] = code == IFELSE
+                depth += 1
+            state = next_state[state, code]
+        lengths[n] = at
+
+
+class Encoding(ABC):
+    """A vocabulary, and programs and worlds as rows of ids."""
+
+    name: str
+    vocabulary: list[str]  # token of each id
+    _head: list[str]  # tokens before the first grid
+    _begin: list[str]  # tokens between the last grid and the first statement
+
+    @abstractmethod
+    def expansion(self, state: int, code: int) -> list[str]:
+        """Tokens that spell `code` in a state of the grammar."""
+
+    @abstractmethod
+    def _grids(self, grids: np.ndarray) -> np.ndarray:
+        """(N, M) indices into `CELLS` as ids."""
+
+    @cached_property
+    def ids(self) -> dict[str, int]:
+        """Token to id."""
+        return {token: index for index, token in enumerate(self.vocabulary)}
+
+    @property
+    def pad(self) -> int:
+        """Id that fills rows up; it is never predicted."""
+        return self.ids[PAD_TOKEN]
+
+    @cached_property
+    def expansions(self) -> dict[tuple[int, int], list[int]]:
+        """(state, code) to the ids that spell it, for every legal pair."""
+        return {
+            (state, code): [self.ids[token] for token in self.expansion(state, code)]
+            for state in range(STATES)
+            for code in range(CODES)
+            if NEXT_STATE[state, code] != ILLEGAL
+        }
+
+    @cached_property
+    def _tables(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        longest = max(map(len, self.expansions.values()))
+        ids = np.zeros((STATES, CODES, longest), np.uint8)
+        sizes = np.zeros((STATES, CODES), np.int64)
+        decided = np.zeros((STATES, CODES), np.int64)
+        for (state, code), spelled in self.expansions.items():
+            ids[state, code, : len(spelled)] = spelled
+            sizes[state, code] = len(spelled)
+            others = [other for (s, c), other in self.expansions.items() if s == state and c != code]
+            decided[state, code] = next(
+                (k for k in range(len(spelled)) if all(o[: k + 1] != spelled[: k + 1] for o in others)), 0
+            )
+        return ids, sizes, decided
+
+    def spell(self, programs: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Programs and their closing braces as ids.
+
+        programs: (N, L) uint8 codes. Returns ids (N, T) uint8 filled up with `pad`,
+        lengths (N,) int64, and for each code the index of the token that decides
+        it and of the token that ends it, both (N, L) int64.
+        """
+        ids, sizes, decided = self._tables
+        count, codes = programs.shape
+        out = np.full((count, (codes + 1) * ids.shape[2]), self.pad, np.uint8)
+        lengths = np.empty(count, np.int64)
+        places, ends = np.zeros((2, count, codes), np.int64)
+        _spell(programs, NEXT_STATE, ids, sizes, decided, out, lengths, places, ends)
+        return out[:, : self.program_tokens(codes)], lengths, places, ends
+
+    def program_tokens(self, codes: int) -> int:
+        """Most tokens that a program of so many codes takes, closing brace included."""
+        sizes = self._tables[1]
+        return int(codes * sizes.max() + sizes[NEXT, CLOSE])
+
+    def prompts(
+        self, cells: np.ndarray, poses: np.ndarray, out_cells: np.ndarray, out_poses: np.ndarray
+    ) -> np.ndarray:
+        """Specifications as ids, up to `def run() {`.
+
+        cells, out_cells: (N, K, H, W) uint8, the shown worlds; poses, out_poses:
+        (N, K, 3) uint8. Returns (N, P) uint8.
+        """
+        count = len(cells)
+        pairs = np.stack([glyphs(cells, poses), glyphs(out_cells, out_poses)], axis=2)
+        head, begin = (
+            np.broadcast_to(np.array([self.ids[token] for token in tokens], np.uint8), (count, len(tokens)))
+            for tokens in (self._head, self._begin)
+        )
+        return np.concatenate([head, self._grids(pairs.reshape(count, -1)), begin], axis=1)
+
+
+class Compact(Encoding):
+    """One token a cell, one a statement."""
+
+    name = "compact"
+    _head, _begin = ["Examples:"], ["Code: def run() {"]
+
+    def __init__(self):
+        calls = [f"{name}()" for name in ACTIONS + CONDITIONS]
+        words = [{**_KEYWORDS, OPEN: "{", CLOSE: "}"}[code] for code in range(NOT, NUMBER)]
+        self._codes = [*calls, *words, *(f"({n}" for n in range(MAX_REPEAT + 1))]
+        self.vocabulary = [PAD_TOKEN, *self._head, *self._begin, *CELLS, *self._codes]
+
+    def expansion(self, state, code):
+        return [self._codes[code]]
+
+    def _grids(self, grids):
+        return grids + np.uint8(self.ids[CELLS[0]])
+
+
+class Spaced(Encoding):
+    """Lexemes, every space a token of its own."""
+
+    name = "spaced"
+    _head = ["Examples", ":", " "]
+    _begin = ["Code", ":", " ", "def", " ", "run", "(", ")", " ", "{"]
+
+    def __init__(self):
+        words = ["Examples", "Code", "def", "run", *ACTIONS, *CONDITIONS, *_KEYWORDS.values()]
+        numbers = [str(n) for n in range(MAX_REPEAT + 1) if str(n) not in CELLS]
+        self.vocabulary = [PAD_TOKEN, " ", ":", "(", ")", "{", "}", ";", *CELLS, *numbers, *words]
+
+    def expansion(self, state, code):
+        before = {FIRST: [" "], NEXT: [";", " "]}.get(state, [])
+        if code < len(ACTIONS):
+            return [*before, ACTIONS[code], "(", ")"]
+        if FRONT <= code <= NO_MARKERS:
+            return [CONDITIONS[code - FRONT], "(", ")", ")"]
+        if code >= NUMBER:
+            return [str(code - NUMBER), ")"]
+        if code == NOT:
+            return ["not", " "]
+        if code in (OPEN, CLOSE):
+            return [" ", "{" if code == OPEN else "}"]
+        if code == ELSE:
+            return [" ", "else"]
+        return [*before, _KEYWORDS[code], " ", "("]
+
+    def _grids(self, grids):
+        cells = np.array([self.ids[cell] for cell in CELLS], np.uint8)[grids]
+        return np.stack([cells, np.full_like(cells, self.ids[" "])], axis=2).reshape(len(grids), -1)
+
+
+ENCODINGS: dict[str, type[Encoding]] = {"compact": Compact, "spaced": Spaced}
+
+
+def tokenizer(encoding: Encoding):
+    """The encoding as a `tokenizers.Tokenizer` that turns the text into ids and back."""
+    from tokenizers import Regex, Tokenizer, decoders, normalizers, pre_tokenizers
+    from tokenizers.models import WordLevel
+
+    made = Tokenizer(WordLevel(encoding.ids, unk_token=PAD_TOKEN))
+    longest_first = sorted(encoding.vocabulary, key=len, reverse=True)
+    words = [re.escape(token) + (r"(?!\w)" if token[-1].isalnum() else "") for token in longest_first]
+    made.pre_tokenizer = pre_tokenizers.Split(Regex("|".join(words)), behavior="removed", invert=True)
+    if encoding.name == "spaced":
+        made.decoder = decoders.Fuse()
+        return made
+    # The compact tokens leave out `;`, and the parentheses around conditions and counts.
+    made.normalizer = normalizers.Replace(Regex(r"(?<!run\()\) \{"), " {")
+    made.decoder = decoders.Sequence(
+        [
+            decoders.Replace(Regex(r"\A"), " "),
+            decoders.Fuse(),
+            decoders.Replace(Regex(r"(?<=clear\(\)|esent\(\)) \{"), ") {"),
+            decoders.Replace(Regex(r"(?<=\(\d|\(\d\d) \{"), ") {"),
+            decoders.Replace(Regex(r"(?<= if| ifelse| while) (?=\w)"), " ("),
+            decoders.Replace(Regex(r"(?<=\)|\}) (?=[a-z])(?!else)"), "; "),
+            decoders.Strip(" ", 1, 0),
+        ]
+    )
+    return made

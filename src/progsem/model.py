@@ -1,0 +1,237 @@
+"""CodeGen, the language model (Nijkamp et al. 2023), in one readable file.
+
+A decoder whose blocks compute attention and MLP side by side from one layer
+norm, with rotary positions on the first `rotary` dimensions of each head. It is
+the same function of the same weights as `transformers`' CodeGenForCausalLM, and
+keeps that class's weight names and layouts, so that its files load there.
+Attention goes through `scaled_dot_product_attention`.
+
+Shapes: B documents, T positions, C width, H heads, D = C / H.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from progsem.artifacts import replacing, write_json
+from progsem.errors import UserError
+
+_GROUPS = 4  # CodeGen stores queries, values and keys in four groups of heads, one for each TPU core it was trained on
+MAX_POSITIONS = 2048
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What the size of a model follows from."""
+
+    vocabulary: int
+    layers: int
+    width: int
+    heads: int
+    rotary: int
+
+    def codegen_config(self) -> dict:
+        """The `config.json` that `AutoModelForCausalLM` makes a CodeGen of this shape from."""
+        return {
+            "architectures": ["CodeGenForCausalLM"],
+            "model_type": "codegen",
+            "vocab_size": self.vocabulary,
+            "n_positions": MAX_POSITIONS,
+            "n_ctx": MAX_POSITIONS,
+            "n_embd": self.width,
+            "n_layer": self.layers,
+            "n_head": self.heads,
+            "rotary_dim": self.rotary,
+            "activation_function": "gelu_new",
+            "layer_norm_epsilon": 1e-5,
+            "resid_pdrop": 0.0,
+            "embd_pdrop": 0.0,
+            "attn_pdrop": 0.0,
+            "tie_word_embeddings": False,
+            "use_cache": True,
+            "bos_token_id": None,
+            "eos_token_id": None,
+            "pad_token_id": 0,
+        }
+
+
+class Cache:
+    """Keys and values of the positions read so far: (layers, B, H, T, D) each."""
+
+    def __init__(self, shape: Shape, batch: int, length: int, device: torch.device, dtype: torch.dtype):
+        size = (shape.layers, batch, shape.heads, length, shape.width // shape.heads)
+        self.keys = torch.zeros(size, device=device, dtype=dtype)
+        self.values = torch.zeros(size, device=device, dtype=dtype)
+
+    def extend(self, layer: int, start: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Write (B, H, T, D) at `start`; returns everything up to there."""
+        stop = start + key.shape[2]
+        self.keys[layer, :, :, start:stop] = key
+        self.values[layer, :, :, start:stop] = value
+        return self.keys[layer, :, :, :stop], self.values[layer, :, :, :stop]
+
+
+class Block(nn.Module):
+    """x + attention(norm(x)) + mlp(norm(x))."""
+
+    def __init__(self, shape: Shape):
+        super().__init__()
+        width = shape.width
+        self.heads, self.rotary = shape.heads, shape.rotary
+        self.ln_1 = nn.LayerNorm(width, eps=1e-5)
+        self.attn = nn.ModuleDict(
+            {"qkv_proj": nn.Linear(width, 3 * width, bias=False), "out_proj": nn.Linear(width, width, bias=False)}
+        )
+        self.mlp = nn.ModuleDict({"fc_in": nn.Linear(width, 4 * width), "fc_out": nn.Linear(4 * width, width)})
+
+    def forward(self, x: Tensor, rotation: tuple[Tensor, Tensor], cache: Cache | None, layer: int, start: int):
+        normed = self.ln_1(x)
+        return x + self._attend(normed, rotation, cache, layer, start) + self._feed(normed)
+
+    def _feed(self, x: Tensor) -> Tensor:
+        return self.mlp["fc_out"](F.gelu(self.mlp["fc_in"](x), approximate="tanh"))
+
+    def _attend(self, x: Tensor, rotation, cache: Cache | None, layer: int, start: int) -> Tensor:
+        batch, length, width = x.shape
+        # (B, T, 3C) -> (3, B, groups, heads in a group, T, D); CodeGen's order is query, value, key.
+        qvk = self.attn["qkv_proj"](x).view(batch, length, _GROUPS, 3, self.heads // _GROUPS, width // self.heads)
+        query, value, key = (
+            part.reshape(batch, length, self.heads, -1).transpose(1, 2) for part in qvk.unbind(dim=3)
+        )
+        query, key = self._rotate(query, rotation), self._rotate(key, rotation)
+        causal = length > 1
+        if cache is not None:
+            key, value = cache.extend(layer, start, key, value)
+            if causal and start:
+                raise ValueError("a cache is extended by the whole prompt at once, then position by position")
+        out = F.scaled_dot_product_attention(query, key, value, is_causal=causal)
+        return self.attn["out_proj"](out.transpose(1, 2).reshape(batch, length, width))
+
+    def _rotate(self, x: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
+        """Rotate neighbouring pairs of the first `rotary` dimensions: (B, H, T, D)."""
+        cosine, sine = rotation  # (T, rotary / 2)
+        turned, rest = x[..., : self.rotary], x[..., self.rotary :]
+        even, odd = turned[..., 0::2], turned[..., 1::2]
+        turned = torch.stack((even * cosine - odd * sine, odd * cosine + even * sine), dim=-1).flatten(-2)
+        return torch.cat((turned, rest), dim=-1) if rest.shape[-1] else turned
+
+
+class CodeGen(nn.Module):
+    """The language model; `forward` gives hidden states, `logits` turns them into predictions."""
+
+    def __init__(self, shape: Shape):
+        super().__init__()
+        self.shape = shape
+        self.transformer = nn.ModuleDict(
+            {
+                "wte": nn.Embedding(shape.vocabulary, shape.width),
+                "h": nn.ModuleList(Block(shape) for _ in range(shape.layers)),
+                "ln_f": nn.LayerNorm(shape.width, eps=1e-5),
+            }
+        )
+        self.lm_head = nn.Linear(shape.width, shape.vocabulary)
+        frequency = 10_000.0 ** (-torch.arange(0, shape.rotary, 2) / shape.rotary)
+        angle = torch.arange(MAX_POSITIONS)[:, None] * frequency  # (positions, rotary / 2)
+        self.register_buffer("_cosine", angle.cos(), persistent=False)
+        self.register_buffer("_sine", angle.sin(), persistent=False)
+
+    def forward(
+        self, tokens: Tensor, cache: Cache | None = None, start: int = 0, every_layer: bool = False
+    ) -> Tensor | list[Tensor]:
+        """Hidden states of positions `start` … `start + T`.
+
+        tokens: (B, T) int64. Returns the last layer's normed states (B, T, C), or,
+        with `every_layer`, a list of layers + 1 such tensors: the embedding, the
+        output of each block but the last, and the last one's after the final norm,
+        as `transformers` counts hidden states.
+        """
+        x = self.transformer["wte"](tokens)
+        stop = start + tokens.shape[1]
+        if torch.is_autocast_enabled(x.device.type):
+            x = x.to(torch.get_autocast_dtype(x.device.type))
+        rotation = self._cosine[start:stop].to(x.dtype), self._sine[start:stop].to(x.dtype)
+        states = [x]
+        for layer, block in enumerate(self.transformer["h"]):
+            x = block(x, rotation, cache, layer, start)
+            states.append(x)
+        x = states[-1] = self.transformer["ln_f"](x)
+        return states if every_layer else x
+
+    def logits(self, states: Tensor) -> Tensor:
+        """(…, C) hidden states to (…, V) unnormalised log-probabilities in float32."""
+        return self.lm_head(states).float()
+
+    def initialise(self, seed: int, std: float) -> None:
+        """Draw every matrix from a normal of that deviation, biases 0, norms 1, from `seed` alone."""
+        generator = torch.Generator().manual_seed(seed)
+        with torch.no_grad():
+            for name, parameter in sorted(self.named_parameters()):
+                if parameter.dim() == 2:
+                    parameter.copy_(torch.randn(parameter.shape, generator=generator) * std)
+                else:
+                    parameter.fill_(1.0 if "ln_" in name and name.endswith("weight") else 0.0)
+
+
+def attention_kernel(device: torch.device):
+    """A context that chooses how `scaled_dot_product_attention` computes.
+
+    On CPU the fused kernel's backward pass takes several times as long as plain
+    batched products for short documents (benchmarks/attention.py), so the latter are used.
+    """
+    return sdpa_kernel([SDPBackend.MATH] if device.type == "cpu" else list(_GPU_KERNELS))
+
+
+_GPU_KERNELS = (SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH)
+
+
+def choose_device(name: str) -> torch.device:
+    """`auto`, `cpu` or `cuda` as a device; asking for CUDA where there is none is a `UserError`."""
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UserError("compute.device is cuda, but torch finds no CUDA device; set it to auto or cpu")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def choose_precision(name: str, device: torch.device) -> torch.dtype:
+    """`auto`, `bf16` or `fp32` as the type of matrix products; auto is bf16 where the hardware multiplies it."""
+    if name == "auto":
+        fast = torch.cuda.is_bf16_supported() if device.type == "cuda" else torch.cpu._is_avx512_bf16_supported()
+        return torch.bfloat16 if fast else torch.float32
+    return torch.bfloat16 if name == "bf16" else torch.float32
+
+
+def save(model: CodeGen, weights: Path, config: Path) -> None:
+    """Write model.safetensors and config.json, which `AutoModelForCausalLM.from_pretrained` reads."""
+    from safetensors.torch import save_file
+
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    with replacing(weights) as temporary:
+        save_file(tensors, temporary, metadata={"format": "pt"})
+    write_json(config, model.shape.codegen_config())
+
+
+def load(weights: Path, config: Path, device: torch.device) -> CodeGen:
+    """Read a model that `save` wrote; damaged files are a `UserError` that names them."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        given = json.loads(config.read_text())
+        shape = Shape(
+            given["vocab_size"], given["n_layer"], given["n_embd"], given["n_head"], given["rotary_dim"]
+        )
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"{config}: not a readable model config ({error}); delete it and run again") from None
+    model = CodeGen(shape)
+    try:
+        model.load_state_dict(load_file(weights))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{weights}: not readable weights of this model ({reason}); delete it and run again") from None
+    return model.to(device)

@@ -1,0 +1,70 @@
+"""Stage `tokens`: the corpus as shards of token ids, and the tokenizer that reads and writes its text."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from progsem.artifacts import read_table, replacing, write_json, write_table
+from progsem.corpus import SPLITS
+from progsem.encodings import ENCODINGS, PAD_TOKEN, Encoding, tokenizer
+from progsem.job import Job
+
+
+def shown_worlds(columns: dict[str, np.ndarray], metadata: dict) -> tuple[np.ndarray, ...]:
+    """The shown worlds of corpus rows: cells, poses, out_cells, out_poses.
+
+    Grids are (N, K, H, W), poses (N, K, 3), with K the number of examples in the text.
+    """
+    return tuple(array[:, : metadata["examples"]] for array in all_worlds(columns, metadata))
+
+
+def all_worlds(columns: dict[str, np.ndarray], metadata: dict) -> tuple[np.ndarray, ...]:
+    """As `shown_worlds`, the held-out worlds included behind the shown ones."""
+    worlds, height, width = (metadata[key] for key in ("worlds", "height", "width"))
+    return tuple(
+        columns[name].reshape((-1, worlds, 3) if name.endswith("poses") else (-1, worlds, height, width))
+        for name in ("cells", "poses", "out_cells", "out_poses")
+    )
+
+
+def encode_shard(source: Path, target: Path, encoding: Encoding) -> None:
+    """Write the documents of one corpus shard as ids (N, T) with their lengths (N,)."""
+    columns, metadata = read_table(source)
+    prompts = encoding.prompts(*shown_worlds(columns, metadata))
+    programs, lengths, _, _ = encoding.spell(columns["program"])
+    write_table(
+        target,
+        {
+            "tokens": np.concatenate([prompts, programs], axis=1),
+            "length": (lengths + prompts.shape[1]).astype(np.uint16),
+        },
+        {"prompt_length": prompts.shape[1], "pad": encoding.pad, "vocabulary": len(encoding.vocabulary)},
+    )
+
+
+def save_tokenizer(encoding: Encoding, path: Path, config_path: Path) -> None:
+    """Write tokenizer.json and tokenizer_config.json, which `AutoTokenizer.from_pretrained` reads."""
+    with replacing(path) as temporary:
+        tokenizer(encoding).save(str(temporary))
+    write_json(
+        config_path,
+        {
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "pad_token": PAD_TOKEN,
+            "unk_token": PAD_TOKEN,
+            "clean_up_tokenization_spaces": False,
+        },
+    )
+
+
+def run(job: Job) -> None:
+    """Encode every shard of every split."""
+    encoding = ENCODINGS[job.section("tokens").encoding]()
+    pairs = [pair for split in SPLITS for pair in zip(job.inputs[split], job.outputs[split], strict=True)]
+    with ThreadPoolExecutor(job.threads) as pool:
+        list(pool.map(lambda pair: encode_shard(*pair, encoding), pairs))
+    save_tokenizer(encoding, job.output("tokenizer"), job.output("tokenizer_config"))
+    job.notes["vocabulary"] = len(encoding.vocabulary)

@@ -1,0 +1,210 @@
+"""Stage `traces`: what a checkpoint writes, and its hidden states while it writes and reads programs.
+
+For every specification of each split: the program decoded greedily under the
+grammar, whether it satisfies the shown and the held-out examples (grids compared
+as they are drawn, so markers under the robot do not count), whether unconstrained
+decoding would have parsed, and log-likelihoods. Two kinds of states:
+
+- generated: of the position whose output *is* a statement, before it is fed
+  back (paper, section on traces);
+- forced: of the position that has just read a statement of the corpus's own
+  program, the same at every checkpoint.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from progsem import model as lm
+from progsem.artifacts import read_table, write_table
+from progsem.corpus import SPLITS
+from progsem.decoding import TokenGrammar, Written, kept_states, write_programs
+from progsem.encodings import ENCODINGS, Encoding, glyphs
+from progsem.job import Job
+from progsem.karel.codes import ACTIONS, ORIGINAL, PAD
+from progsem.karel.kernels import execute
+from progsem.karel.sampling import program_width
+from progsem.progress import Progress
+from progsem.tokens import all_worlds
+
+
+class Specifications:
+    """The first rows of each split, one behind the other: programs (N, L) and all their worlds."""
+
+    def __init__(self, job: Job):
+        wanted = job.section("traces")
+        programs, worlds, self.split, self.row = [], [], [], []
+        for index, split in enumerate(SPLITS):
+            left = getattr(wanted, split)
+            first = 0
+            for path in job.inputs[split]:
+                columns, metadata = read_table(path)
+                taken = {name: column[:left] for name, column in columns.items()}
+                count = len(taken["program"])
+                programs.append(taken["program"])
+                worlds.append(all_worlds(taken, metadata))
+                self.split.append(np.full(count, index, np.int8))
+                self.row.append(np.arange(first, first + count, dtype=np.int32))
+                left -= count
+                first += count
+                if left == 0:
+                    break
+        self.examples: int = metadata["examples"]
+        self.metadata = {key: metadata[key] for key in ("height", "width")}
+        self.programs = np.concatenate(programs)
+        self.cells, self.poses, self.out_cells, self.out_poses = map(np.concatenate, zip(*worlds, strict=True))
+        self.split, self.row = np.concatenate(self.split), np.concatenate(self.row)
+
+    def __len__(self) -> int:
+        return len(self.programs)
+
+    def prompts(self, encoding: Encoding, rows: slice) -> np.ndarray:
+        """(B, P) ids of the shown worlds."""
+        shown = (array[rows, : self.examples] for array in (self.cells, self.poses, self.out_cells, self.out_poses))
+        return encoding.prompts(*shown)
+
+    def satisfied(self, programs: np.ndarray, step_limit: int) -> np.ndarray:
+        """(N, K) bool: on which worlds a program (N, L) halts in the world that the specification draws."""
+        cells, poses, halted = execute(programs, self.cells, self.poses, np.array(ORIGINAL, np.uint8), step_limit)
+        return halted & (glyphs(cells, poses) == glyphs(self.out_cells, self.out_poses)).all(axis=2)
+
+
+def positions_of_actions(programs: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rows, positions and statement numbers of every action in programs (N, L), sorted by row and position."""
+    actions = programs < len(ACTIONS)
+    rows, positions = np.nonzero(actions)
+    return rows, positions, (actions.cumsum(axis=1) - 1)[rows, positions]
+
+
+def state_columns(programs: np.ndarray, activations: np.ndarray) -> dict[str, np.ndarray]:
+    """The rows of generated.arrow or forced.arrow.
+
+    programs: (N, L) uint8; activations: (N, L, S, C) float16, mean first.
+    """
+    rows, positions, statements = positions_of_actions(programs)
+    chosen = activations[rows, positions]
+    names = ["mean", *(f"layer_{layer}" for layer in range(chosen.shape[1] - 1))]
+    return {
+        "program": rows.astype(np.int32),
+        "position": positions.astype(np.int16),
+        "statement": statements.astype(np.int16),
+        **{name: np.ascontiguousarray(chosen[:, index]) for index, name in enumerate(names)},
+    }
+
+
+class Tracer:
+    """Reads one checkpoint's states, a batch of specifications at a time."""
+
+    def __init__(self, model: lm.CodeGen, encoding: Encoding, job: Job):
+        programs, config = job.section("programs"), job.section("traces")
+        longest = max(programs.train_length[1], programs.test_length[1]) + config.extra_statements
+        self.model, self.encoding = model, encoding
+        self.device = next(model.parameters()).device
+        self.precision = lm.choose_precision("auto", self.device)
+        self.each_layer = config.layers == "each"
+        self.max_depth = programs.max_depth if programs.control_flow > 0 else 0
+        self.codes = program_width(longest, programs.control_flow, programs.max_depth)
+        self.tokens = encoding.program_tokens(self.codes)
+        self.grammar = TokenGrammar(encoding, programs.control_flow > 0)
+
+    @torch.inference_mode()
+    def read(self, prompts: np.ndarray, references: np.ndarray) -> tuple[Written, np.ndarray, np.ndarray, np.ndarray]:
+        """Feed specifications with their reference programs, then let the model write its own.
+
+        prompts: (B, P) ids; references: (B, L) codes. Returns what was written, and
+        of the references the log-likelihoods (B,), token counts (B,) and
+        activations (B, L, S, C) float16.
+        """
+        ids, lengths, _, ends = self.encoding.spell(references)
+        start = prompts.shape[1]
+        documents = torch.from_numpy(np.concatenate([prompts, ids], axis=1)).to(self.device).long()
+        size = start + max(self.tokens, ids.shape[1])
+        bf16 = self.precision == torch.bfloat16
+        cache = lm.Cache(self.model.shape, len(prompts), size, self.device, self.precision)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
+            states = self.model(documents, cache, every_layer=True)
+            behind = [state[:, start - 1 :] for state in states]
+            scores = torch.log_softmax(self.model.logits(behind[-1][:, :-1]), dim=2)
+            token_scores = scores.gather(2, documents[:, start:, None])[..., 0]
+            counted = torch.arange(ids.shape[1])[None] < torch.from_numpy(lengths)[:, None]
+            log_likelihood = (token_scores * counted.to(self.device)).sum(dim=1)
+            rows = torch.arange(len(prompts))[:, None]
+            kept = kept_states([state[rows, torch.from_numpy(ends) + 1] for state in behind], self.each_layer)
+            written = write_programs(
+                self.model,
+                self.grammar,
+                cache,
+                [state[:, :1] for state in behind],
+                start,
+                self.codes,
+                self.tokens,
+                self.max_depth,
+                self.each_layer,
+            )
+        activations = kept.to(torch.float16).cpu().numpy()
+        return written, log_likelihood.cpu().numpy(), lengths.astype(np.int16), activations
+
+
+def whole_programs(written: Written) -> np.ndarray:
+    """Codes of what was written; an unfinished program keeps its statements only if no block is left open."""
+    codes = written.codes.copy()
+    straight = ((codes < len(ACTIONS)) | (codes == PAD)).all(axis=1)
+    codes[~written.finished & ~straight] = PAD
+    return codes
+
+
+def run(job: Job) -> None:
+    """Write programs.arrow, generated.arrow and forced.arrow of one checkpoint."""
+    torch.set_num_threads(job.threads)
+    device = lm.choose_device(job.device)
+    model = lm.load(job.input("weights"), job.input("config"), device).eval()
+    encoding = ENCODINGS[job.section("tokens").encoding]()
+    specifications = Specifications(job)
+    step_limit = job.section("programs").step_limit
+    tracer = Tracer(model, encoding, job)
+    count = len(specifications)
+    progress = Progress(f"traces of step {job.slice['step']}", count, "specifications")
+    batches = []
+    for first in range(0, count, job.batch):
+        rows = slice(first, min(first + job.batch, count))
+        batches.append(tracer.read(specifications.prompts(encoding, rows), specifications.programs[rows]))
+        progress.update(rows.stop - rows.start)
+    progress.close()
+    written, reference_scores, reference_tokens, forced = zip(*batches, strict=True)
+    programs = np.concatenate([whole_programs(batch) for batch in written])
+    finished = np.concatenate([batch.finished for batch in written])
+    parses = np.concatenate([batch.parses_freely for batch in written])
+    satisfied = specifications.satisfied(programs, step_limit) & finished[:, None]
+    shown = satisfied[:, : specifications.examples].all(axis=1)
+    metadata = {
+        **specifications.metadata,
+        "step": job.slice["step"],
+        "seed": job.slice["seed"],
+        "layers": model.shape.layers,
+    }
+    write_table(
+        job.output("programs"),
+        {
+            "split": specifications.split,
+            "row": specifications.row,
+            "reference": specifications.programs,
+            "generated": programs,
+            "generated_finished": finished,
+            "correct_shown": shown,
+            "correct_all": satisfied.all(axis=1),
+            "generated_log_likelihood": np.concatenate([batch.log_likelihood for batch in written]),
+            "reference_log_likelihood": np.concatenate(reference_scores),
+            "generated_tokens": np.concatenate([batch.tokens for batch in written]),
+            "reference_tokens": np.concatenate(reference_tokens),
+            "unconstrained_parses": parses,
+            "unconstrained_correct": parses & shown,
+            "cells": specifications.cells[:, 0].reshape(count, -1),
+            "pose": specifications.poses[:, 0],
+        },
+        metadata,
+    )
+    generated = np.concatenate([batch.activations.cpu().numpy() for batch in written])
+    write_table(job.output("generated"), state_columns(programs, generated), metadata)
+    write_table(job.output("forced"), state_columns(specifications.programs, np.concatenate(forced)), metadata)
+    job.notes["generative_accuracy"] = round(float(shown[specifications.split == 2].mean()), 6)

@@ -1,0 +1,76 @@
+"""The language model against `transformers`' CodeGen, and its files against `AutoModelForCausalLM`."""
+
+import pytest
+import torch
+
+from progsem import model as lm
+from progsem.errors import UserError
+
+SHAPES = [lm.Shape(40, 2, 32, 4, 8), lm.Shape(23, 3, 64, 8, 4), lm.Shape(56, 1, 48, 4, 12)]
+
+
+def made(shape: lm.Shape, seed: int = 1) -> lm.CodeGen:
+    model = lm.CodeGen(shape)
+    model.initialise(seed, 0.2)  # wide enough that every term matters
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.dim() == 1:
+                parameter += 0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(seed))
+    return model
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_same_function_as_transformers(shape, tmp_path):
+    from transformers import AutoModelForCausalLM
+
+    model = made(shape)
+    lm.save(model, tmp_path / "model.safetensors", tmp_path / "config.json")
+    theirs = AutoModelForCausalLM.from_pretrained(tmp_path).eval()
+    assert type(theirs).__name__ == "CodeGenForCausalLM"
+    tokens = torch.randint(0, shape.vocabulary, (3, 17), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        expected = theirs(tokens, output_hidden_states=True)
+        states = model(tokens, every_layer=True)
+    torch.testing.assert_close(model.logits(states[-1]), expected.logits, rtol=1e-4, atol=1e-5)
+    assert len(states) == len(expected.hidden_states) == shape.layers + 1
+    for ours, reference in zip(states, expected.hidden_states, strict=True):
+        torch.testing.assert_close(ours, reference, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_cache_gives_the_states_of_a_full_pass(shape):
+    model = made(shape)
+    tokens = torch.randint(0, shape.vocabulary, (2, 12), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        full = model(tokens)
+        cache = lm.Cache(shape, 2, 12, torch.device("cpu"), torch.float32)
+        first = model(tokens[:, :7], cache)
+        later = [model(tokens[:, t : t + 1], cache, t) for t in range(7, 12)]
+    torch.testing.assert_close(torch.cat((first, *later), dim=1), full, rtol=1e-4, atol=1e-5)
+
+
+def test_plain_and_fused_attention_agree():
+    model = made(SHAPES[0])
+    tokens = torch.randint(0, 40, (2, 12), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        fused = model(tokens)
+        with lm.attention_kernel(torch.device("cpu")):
+            plain = model(tokens)
+    torch.testing.assert_close(fused, plain, rtol=1e-4, atol=1e-5)
+
+
+def test_initialisation_follows_the_seed():
+    first, again, other = (made(SHAPES[0], seed).state_dict() for seed in (1, 1, 2))
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not torch.equal(first["lm_head.weight"], other["lm_head.weight"])
+
+
+def test_damaged_files_are_named(tmp_path):
+    weights, config = tmp_path / "model.safetensors", tmp_path / "config.json"
+    lm.save(made(SHAPES[0]), weights, config)
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with pytest.raises(UserError, match="model.safetensors"):
+        lm.load(weights, config, torch.device("cpu"))
+    config.write_text("{")
+    with pytest.raises(UserError, match="config.json"):
+        lm.load(weights, config, torch.device("cpu"))
