@@ -1,0 +1,66 @@
+# `make help` lists what can be made here.
+
+PYTHON ?= python3
+CORES ?= all
+TESTS ?= tests
+BIN := .venv/bin
+# What .venv was made from: the place it stands in, and every pinned package.
+STAMP := { pwd; cat requirements.lock pyproject.toml; }
+# One line, where .venv has to be made and $(PYTHON) cannot do it; else nothing.
+PYTHON_PROBLEM = $(shell \
+    if $(STAMP) | cmp -s - .venv/stamp; then :; \
+    elif ! command -v $(PYTHON) > /dev/null; then \
+        echo "$(PYTHON) is not there: install Python 3.11 or newer, or name one: make PYTHON=/path/to/python"; \
+    elif ! $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2> /dev/null; then \
+        echo "$(PYTHON) is $$($(PYTHON) -V 2>&1): Python 3.11 or newer is needed: make PYTHON=/path/to/python"; \
+    elif ! $(PYTHON) -c 'import ensurepip, venv' 2> /dev/null; then \
+        echo "$(PYTHON) has no venv module: install it (Debian, Ubuntu: apt install python3-venv)"; \
+    fi)
+
+# Models and tokenizers are made here and read from files: nothing is fetched.
+export HF_HUB_OFFLINE := 1
+export TRANSFORMERS_OFFLINE := 1
+export TOKENIZERS_PARALLELISM := false
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PYTHONPATH :=
+
+.DEFAULT_GOAL := help
+.PHONY: help figures test lint format schema envs env clean-env
+
+help:  ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 20
+
+figures: env  ## run the study in config.yaml up to results/figures (CORES=4 limits the cores)
+	@$(BIN)/snakemake --cores $(CORES) results/figures
+
+test: lint  ## lint, then every test (TESTS=tests/test_plan.py picks some)
+	@$(BIN)/python -m pytest -q $(TESTS)
+
+lint: env  ## ruff, snakefmt and Snakemake's own linter
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --quiet --check . || { echo "ruff format: run 'make format'"; exit 1; }
+	@$(BIN)/snakefmt --quiet --check Snakefile workflow/rules || { echo "snakefmt: run 'make format'"; exit 1; }
+	@$(BIN)/snakemake --lint > .venv/lint.log 2>&1 || { cat .venv/lint.log; exit 1; }
+
+format: env  ## format Python and Snakemake files
+	@$(BIN)/ruff check --quiet --fix .
+	@$(BIN)/ruff format --quiet .
+	@$(BIN)/snakefmt --quiet Snakefile workflow/rules
+
+schema: env  ## write the config's JSON schema and docs/config.md from the types
+	@$(BIN)/python -m progsem.reference schema
+
+envs: env  ## write envs/progsem.yaml from requirements.lock
+	@$(BIN)/python -m progsem.reference envs
+
+env:  ## make .venv from requirements.lock, unless it is that already
+	$(if $(PYTHON_PROBLEM),$(error $(PYTHON_PROBLEM)))
+	@$(STAMP) | cmp -s - .venv/stamp || { \
+	echo "making .venv from requirements.lock (a minute or two)"; \
+	$(PYTHON) -m venv --clear .venv && \
+	$(BIN)/python -m pip install --quiet --requirement requirements.lock && \
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable . && \
+	$(STAMP) > .venv/stamp; }
+
+clean-env:  ## remove .venv
+	@rm -rf .venv

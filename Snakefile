@@ -1,0 +1,41 @@
+# progsem: does a language model that writes programs understand what they do?
+#
+#     snakemake --cores 2                                  the study in config.yaml
+#     snakemake --cores 2 --configfile studies/tiny.yaml   another, given by its differences
+#     snakemake --cores 2 --config 'lm={seeds: [0, 1]}'    the same, with a key changed
+#
+# corpus -> tokens -> lm (a chain of checkpoints) -> traces -> probes, interventions
+#        -> statistics -> figures
+
+import sys
+from pathlib import Path
+
+from snakemake.utils import min_version
+
+min_version("9.0")
+sys.path.insert(0, str(Path(workflow.basedir) / "src"))
+
+from progsem import plan
+from progsem.workflow import prepare_environment, study_or_exit
+
+# `config` holds what --configfile and --config said; config.yaml holds the rest.
+STUDY = study_or_exit(Path(workflow.basedir) / "config.yaml", config)
+PLAN = plan.Plan(STUDY)
+
+shell.prefix(prepare_environment(Path(workflow.basedir) / "src"))
+
+
+wildcard_constraints:
+    seed=r"\d+",
+    step=r"\d{6}",
+    alternative=r"[^/]+",
+
+
+include: "workflow/rules/corpus.smk"
+include: "workflow/rules/tokens.smk"
+include: "workflow/rules/lm.smk"
+include: "workflow/rules/traces.smk"
+include: "workflow/rules/probes.smk"
+include: "workflow/rules/interventions.smk"
+include: "workflow/rules/statistics.smk"
+include: "workflow/rules/figures.smk"

@@ -1,0 +1,34 @@
+# One checkpoint of a language model. Each starts from the one before it, so a
+# job that is killed costs one interval, and the early ones are probed meanwhile.
+rule checkpoint:
+    message:
+        "Training the language model, seed {wildcards.seed}, up to step {wildcards.step} of {STUDY.lm.steps}"
+    input:
+        code=plan.code_closure("train"),
+        train=PLAN.shards(PLAN.tokens, "train"),
+        model=lambda wildcards: PLAN.before(wildcards.seed, wildcards.step, "model.safetensors"),
+        config=lambda wildcards: PLAN.before(wildcards.seed, wildcards.step, "config.json"),
+        state=lambda wildcards: PLAN.before(wildcards.seed, wildcards.step, "state.safetensors"),
+    output:
+        weights=PLAN.lm.checkpoint_file("model.safetensors"),
+        config=PLAN.lm.checkpoint_file("config.json"),
+        metrics=PLAN.lm.checkpoint_file("metrics.csv"),
+        manifest=PLAN.lm.checkpoint_file("manifest.json"),
+        state=temp(PLAN.lm.checkpoint_file("state.safetensors")),
+    params:
+        slice=lambda wildcards: PLAN.training_slice(wildcards.seed, wildcards.step),
+    log:
+        f"results/logs/lm/{PLAN.lm.key}/{plan.CHECKPOINT}.log",
+    threads: STUDY.compute.threads
+    resources:
+        device=STUDY.compute.device,
+    priority: 100  # the chain is the longest path: whatever waits for it waits longest
+    conda:
+        "../../envs/progsem.yaml"
+    shell:
+        "python -m progsem train --slice {params.slice:q} --threads {threads} --device {resources.device}"
+        " --input train {input.train} --input model {input.model} --input config {input.config}"
+        " --input state {input.state}"
+        " --output weights {output.weights} --output config {output.config} --output metrics {output.metrics}"
+        " --output manifest {output.manifest} --output state {output.state}"
+        " 2>&1 | tee {log} >&2"

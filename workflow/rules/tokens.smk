@@ -1,0 +1,30 @@
+# The corpus as token ids, and the tokenizer that reads and writes its text.
+rule tokens:
+    message:
+        "Encoding the corpus as {STUDY.tokens.encoding} tokens"
+    input:
+        code=plan.code_closure("tokens"),
+        train=PLAN.shards(PLAN.corpus, "train"),
+        validation=PLAN.shards(PLAN.corpus, "validation"),
+        test=PLAN.shards(PLAN.corpus, "test"),
+    output:
+        train=PLAN.shards(PLAN.tokens, "train"),
+        validation=PLAN.shards(PLAN.tokens, "validation"),
+        test=PLAN.shards(PLAN.tokens, "test"),
+        tokenizer=PLAN.tokens.file("tokenizer/tokenizer.json"),
+        tokenizer_config=PLAN.tokens.file("tokenizer/tokenizer_config.json"),
+        manifest=PLAN.tokens.file("manifest.json"),
+    params:
+        slice=PLAN.tokens.slice(),
+    log:
+        f"results/logs/tokens/{PLAN.tokens.key}.log",
+    threads: STUDY.compute.threads
+    conda:
+        "../../envs/progsem.yaml"
+    shell:
+        "python -m progsem tokens --slice {params.slice:q} --threads {threads}"
+        " --input train {input.train} --input validation {input.validation} --input test {input.test}"
+        " --output train {output.train} --output validation {output.validation}"
+        " --output test {output.test} --output tokenizer {output.tokenizer}"
+        " --output tokenizer_config {output.tokenizer_config} --output manifest {output.manifest}"
+        " 2>&1 | tee {log} >&2"
