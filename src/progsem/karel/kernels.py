@@ -1,0 +1,356 @@
+"""Karel executed fast: many programs on many worlds, as compiled loops over codes.
+
+The semantics is the one that `interpreter.py` defines; tests compare the two.
+A program is executed straight from its code sequence. Where it has control flow,
+one scan before its first world finds, for every code that may jump, where to.
+
+Kernels release the GIL: threads may work on slices of the same arrays.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+
+from progsem.karel.codes import (
+    CLOSE,
+    ELSE,
+    FRONT,
+    IF,
+    IFELSE,
+    LEFT,
+    LEFT_CLEAR,
+    MARKERS,
+    MAX_MARKERS,
+    MAX_REPEAT,
+    MOVE,
+    NO_MARKERS,
+    NOT,
+    NUMBER,
+    OPEN,
+    PAD,
+    PICK,
+    PUT,
+    REPEAT,
+    RIGHT,
+    WALL,
+    WHILE,
+)
+
+_ROWS = np.array([-1, 0, 1, 0])  # a step ahead, for each heading
+_COLUMNS = np.array([0, 1, 0, -1])
+_FINE, _BAD_PROGRAM, _BAD_POSE = range(3)
+
+
+class Trace(NamedTuple):
+    """What each action of a program did when it was first executed.
+
+    poses: (N, L, 3) uint8, the robot right after it; markers: (N, L) uint8, on the
+    robot's cell; executed: (N, L) bool, False where the code is no action or was
+    never reached (the other two are 0 there).
+    """
+
+    poses: np.ndarray
+    markers: np.ndarray
+    executed: np.ndarray
+
+
+@njit(nogil=True, cache=True)
+def _link(codes, jump, open_blocks):
+    """Find where each code that may jump leads; returns the program's length, or -1 if it is malformed.
+
+    jump[p], for p an IF, IFELSE or WHILE: where to go if the condition does not
+    hold; for a REPEAT: the code behind it; for a CLOSE: where to go from there,
+    which for `while` and `repeat` is the head of the loop.
+    """
+    length = codes.shape[0]
+    for at in range(length):
+        if codes[at] == PAD:
+            length = at
+            break
+    straight = True
+    for at in range(length):
+        straight &= codes[at] <= MOVE
+    if straight:
+        return length
+    depth = 0
+    at = 0
+    while at < length:
+        code = codes[at]
+        if code <= MOVE:
+            at += 1
+        elif code == CLOSE:
+            if depth == 0:
+                return -1
+            depth -= 1
+            head = open_blocks[depth]
+            if codes[head] == IFELSE:
+                # Head of the else branch is its ELSE; behind that and OPEN the condition leads if it does not hold.
+                if at + 2 >= length or codes[at + 1] != ELSE or codes[at + 2] != OPEN:
+                    return -1
+                jump[head] = at + 3
+                open_blocks[depth] = at + 1
+                jump[at + 1] = at  # the CLOSE before ELSE, which must jump behind the else branch
+                depth += 1
+                at += 3
+                continue
+            if codes[head] == ELSE:
+                jump[jump[head]] = at + 1
+                jump[at] = at + 1
+            elif codes[head] == IF:
+                jump[head] = at + 1
+                jump[at] = at + 1
+            else:
+                jump[head] = at + 1
+                jump[at] = head
+            at += 1
+        else:
+            head = at
+            at += 1
+            if code == REPEAT:
+                if at >= length or not NUMBER <= codes[at] <= NUMBER + MAX_REPEAT:
+                    return -1
+            elif code == IF or code == IFELSE or code == WHILE:
+                if at < length and codes[at] == NOT:
+                    at += 1
+                if at >= length or not FRONT <= codes[at] <= NO_MARKERS:
+                    return -1
+            else:
+                return -1
+            if at + 1 >= length or codes[at + 1] != OPEN:
+                return -1
+            open_blocks[depth] = head
+            depth += 1
+            at += 2
+    return length if depth == 0 else -1
+
+
+@njit(nogil=True, cache=True, inline="always")
+def _clear(cells, row, column, heading):
+    """Whether the robot could move that way."""
+    row += _ROWS[heading]
+    column += _COLUMNS[heading]
+    return 0 <= row < cells.shape[0] and 0 <= column < cells.shape[1] and cells[row, column] != WALL
+
+
+@njit(nogil=True, cache=True)
+def _holds(condition, cells, row, column, heading):
+    if condition == FRONT:
+        return _clear(cells, row, column, heading)
+    if condition == LEFT_CLEAR:
+        return _clear(cells, row, column, (heading + 3) & 3)
+    if condition == MARKERS:
+        return cells[row, column] > 0
+    if condition == NO_MARKERS:
+        return cells[row, column] == 0
+    return _clear(cells, row, column, (heading + 1) & 3)
+
+
+@njit(nogil=True, cache=True)
+def _run(codes, length, jump, counters, since, cells, pose, meanings, step_limit, poses, markers, executed):
+    """Run a linked program on a world, in place; returns whether it halted.
+
+    `poses`, `markers`, `executed` receive the trace; pass them with length 0 where none is wanted.
+    """
+    row, column, heading = np.int64(pose[0]), np.int64(pose[1]), np.int64(pose[2])
+    tracing = executed.shape[0] > 0
+    steps = 0
+    at = 0
+    while at < length and steps < step_limit:
+        code = codes[at]
+        if code <= MOVE:
+            action = meanings[code]
+            if action == MOVE:
+                if _clear(cells, row, column, heading):
+                    row += _ROWS[heading]
+                    column += _COLUMNS[heading]
+            elif action == LEFT:
+                heading = (heading + 3) & 3
+            elif action == RIGHT:
+                heading = (heading + 1) & 3
+            elif action == PUT:
+                if cells[row, column] < MAX_MARKERS:
+                    cells[row, column] += 1
+            elif action == PICK:
+                if cells[row, column] > 0:
+                    cells[row, column] -= 1
+            if tracing and not executed[at]:
+                executed[at] = True
+                poses[at, 0] = row
+                poses[at, 1] = column
+                poses[at, 2] = heading
+                markers[at] = cells[row, column]
+            steps += 1
+            at += 1
+        elif code == CLOSE:
+            head = jump[at]
+            if head < at and codes[head] == REPEAT:
+                # A round that took no step changed nothing, nor will those to come.
+                counters[head] -= 1
+                if counters[head] > 0 and steps > since[head]:
+                    since[head] = steps
+                    at = head + 3
+                else:
+                    at += 1
+            else:
+                at = head
+        elif code == REPEAT:
+            counters[at] = codes[at + 1] - NUMBER
+            since[at] = steps
+            at = at + 3 if counters[at] > 0 else jump[at]
+        else:
+            head = at
+            at += 1
+            negated = codes[at] == NOT
+            if negated:
+                at += 1
+            at = at + 2 if _holds(codes[at], cells, row, column, heading) != negated else jump[head]
+            steps += 1
+    pose[0] = row
+    pose[1] = column
+    pose[2] = heading
+    return steps < step_limit
+
+
+@njit(nogil=True, cache=True)
+def _stands(cells, pose):
+    """Whether the robot stands on a free cell of the grid with one of the four headings."""
+    return (
+        pose[0] < cells.shape[0] and pose[1] < cells.shape[1] and pose[2] < 4 and cells[pose[0], pose[1]] <= MAX_MARKERS
+    )
+
+
+@njit(nogil=True, cache=True)
+def _execute(programs, cells, poses, meanings, step_limit, halted):
+    """Run every program on its worlds, in place; returns what is wrong, if anything, and in which row."""
+    codes = programs.shape[1]
+    jump, counters, since, open_blocks = np.zeros((4, codes), np.int64)
+    no_poses = np.zeros((0, 3), np.uint8)
+    no_markers = np.zeros(0, np.uint8)
+    no_trace = np.zeros(0, np.bool_)
+    for i in range(programs.shape[0]):
+        program = programs[i]
+        length = _link(program, jump, open_blocks)
+        if length < 0:
+            return _BAD_PROGRAM, i
+        for k in range(cells.shape[1]):
+            world, pose = cells[i, k], poses[i, k]
+            if not _stands(world, pose):
+                return _BAD_POSE, i
+            halted[i, k] = _run(
+                program,
+                length,
+                jump,
+                counters,
+                since,
+                world,
+                pose,
+                meanings,
+                step_limit,
+                no_poses,
+                no_markers,
+                no_trace,
+            )
+    return _FINE, 0
+
+
+@njit(nogil=True, cache=True)
+def _trace(programs, cells, poses, meanings, step_limit, out_poses, markers, executed):
+    """Fill the trace of every program on its world; returns what is wrong, if anything, and in which row."""
+    codes = programs.shape[1]
+    jump, counters, since, open_blocks = np.zeros((4, codes), np.int64)
+    world = np.empty((cells.shape[1], cells.shape[2]), np.uint8)
+    pose = np.empty(3, np.uint8)
+    for i in range(programs.shape[0]):
+        program = programs[i]
+        length = _link(program, jump, open_blocks)
+        if length < 0:
+            return _BAD_PROGRAM, i
+        world[:] = cells[i]
+        pose[:] = poses[i]
+        if not _stands(world, pose):
+            return _BAD_POSE, i
+        _run(
+            program,
+            length,
+            jump,
+            counters,
+            since,
+            world,
+            pose,
+            meanings,
+            step_limit,
+            out_poses[i],
+            markers[i],
+            executed[i],
+        )
+    return _FINE, 0
+
+
+def _check(programs, cells, poses, meanings, step_limit, worlds: tuple[str, ...]) -> tuple[np.ndarray, ...]:
+    """The arguments as contiguous uint8 arrays, or a ValueError that says which one is wrong."""
+    names = {"programs": ("N", "L"), "cells": (*worlds, "H", "W"), "poses": (*worlds, "3"), "meanings": ("5",)}
+    arrays = (programs, cells, poses, np.asarray(meanings, np.uint8))
+    sizes = {"3": 3, "5": 5}
+    for (name, shape), array in zip(names.items(), arrays, strict=True):
+        expected = f"a uint8 array of shape ({', '.join(shape)})"
+        if array.dtype != np.uint8:
+            raise ValueError(f"{name}: given dtype {array.dtype}, expected {expected}")
+        given = array.shape
+        if len(given) != len(shape) or any(
+            sizes.setdefault(axis, size) != size for axis, size in zip(shape, given, strict=True)
+        ):
+            raise ValueError(f"{name}: given shape {given}, expected {expected} with {sizes}")
+    if arrays[3].max() > MOVE:
+        raise ValueError(f"meanings: given {list(arrays[3])}, expected codes of actions, 0 to {MOVE}")
+    if step_limit < 1:
+        raise ValueError(f"step_limit: given {step_limit}, expected at least 1")
+    return tuple(np.ascontiguousarray(array) for array in arrays)
+
+
+def _raise(problem: int, row: int) -> None:
+    """Turn what a kernel returned into a ValueError, if it is one."""
+    if problem == _BAD_PROGRAM:
+        raise ValueError(f"programs[{row}]: not a well-formed code sequence; see karel/codes.py")
+    if problem == _BAD_POSE:
+        raise ValueError(f"poses[{row}]: the robot does not stand on a free cell of the grid with a heading 0 to 3")
+
+
+def execute(
+    programs: np.ndarray, cells: np.ndarray, poses: np.ndarray, meanings, step_limit: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Run N programs, each on K worlds of its own.
+
+    programs: (N, L) uint8 codes; cells: (N, K, H, W) uint8; poses: (N, K, 3) uint8,
+    as in `codes`; meanings: 5 codes of actions, what each action means;
+    step_limit: executed actions and tested conditions after which a run is ended.
+
+    Returns the worlds after it, cells and poses in the same shapes, and halted
+    (N, K) bool: False where the limit was reached, the world being as it was then.
+    The arguments are not modified. Raises ValueError where a shape, a dtype, a
+    program or a pose is wrong. An all-`PAD` program does nothing and halts.
+    """
+    programs, cells, poses, meanings = _check(programs, cells, poses, meanings, step_limit, ("N", "K"))
+    out_cells, out_poses = cells.copy(), poses.copy()
+    halted = np.empty(poses.shape[:2], np.bool_)
+    _raise(*_execute(programs, out_cells, out_poses, meanings, step_limit, halted))
+    return out_cells, out_poses, halted
+
+
+def trace(programs: np.ndarray, cells: np.ndarray, poses: np.ndarray, meanings, step_limit: int) -> Trace:
+    """Run N programs, each on one world, and keep the state after each action's first execution.
+
+    programs: (N, L) uint8; cells: (N, H, W) uint8; poses: (N, 3) uint8; `meanings`
+    and `step_limit` as for `execute`, which also says what is raised. In a program
+    without control flow, position l holds the state after statement l.
+    """
+    programs, cells, poses, meanings = _check(programs, cells, poses, meanings, step_limit, ("N",))
+    out = Trace(
+        np.zeros((*programs.shape, 3), np.uint8),
+        np.zeros(programs.shape, np.uint8),
+        np.zeros(programs.shape, np.bool_),
+    )
+    _raise(*_trace(programs, cells, poses, meanings, step_limit, *out))
+    return out
