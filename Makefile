@@ -25,13 +25,13 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONPATH :=
 
 .DEFAULT_GOAL := help
-.PHONY: help figures test lint format schema envs env clean-env
+.PHONY: help figures test lint format schema envs env
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 20
 
 figures: env  ## run the study in config.yaml up to results/figures (CORES=4 limits the cores)
-	@$(BIN)/snakemake --cores $(CORES) results/figures
+	@$(BIN)/snakemake --cores $(CORES) --workflow-profile workflow/profiles/default results/figures
 
 test: lint  ## lint, then every test (TESTS=tests/test_plan.py picks some)
 	@$(BIN)/python -m pytest -q $(TESTS)
@@ -58,9 +58,6 @@ env:  ## make .venv from requirements.lock, unless it is that already
 	@$(STAMP) | cmp -s - .venv/stamp || { \
 	echo "making .venv from requirements.lock (a minute or two)"; \
 	$(PYTHON) -m venv --clear .venv && \
-	$(BIN)/python -m pip install --quiet --requirement requirements.lock && \
-	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable . && \
+	$(BIN)/python -m pip install -qq --requirement requirements.lock && \
+	$(BIN)/python -m pip install -qq --no-deps --no-build-isolation --editable . && \
 	$(STAMP) > .venv/stamp; }
-
-clean-env:  ## remove .venv
-	@rm -rf .venv

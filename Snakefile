@@ -31,6 +31,15 @@ wildcard_constraints:
     alternative=r"[^/]+",
 
 
+localrules:
+    all,
+
+
+rule all:
+    input:
+        plan.FIGURES,
+
+
 include: "workflow/rules/corpus.smk"
 include: "workflow/rules/tokens.smk"
 include: "workflow/rules/lm.smk"

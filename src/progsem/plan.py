@@ -171,6 +171,11 @@ class Plan:
             **files,
         }
 
+    def manifests(self) -> list[str]:
+        """Manifests of all that comes before the statistics."""
+        whole = [self.corpus.file("manifest.json"), self.tokens.file("manifest.json")]
+        return whole + self.everywhere([self.lm, self.traces, *self.probed()], "manifest.json")
+
     def probed(self) -> list[Artifact]:
         """The probes of the original semantics and of every alternative."""
         return [self.probes, *self.interventions.values()]

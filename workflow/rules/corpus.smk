@@ -1,7 +1,5 @@
 # Sampled programs, executed on sampled worlds, as Arrow shards.
 rule corpus:
-    message:
-        "Sampling and executing {STUDY.corpus.train} training programs and {STUDY.corpus.test} test programs"
     input:
         code=plan.code_closure("corpus"),
     output:
@@ -9,13 +7,15 @@ rule corpus:
         validation=PLAN.shards(PLAN.corpus, "validation"),
         test=PLAN.shards(PLAN.corpus, "test"),
         manifest=PLAN.corpus.file("manifest.json"),
-    params:
-        slice=PLAN.corpus.slice(),
     log:
         f"results/logs/corpus/{PLAN.corpus.key}.log",
-    threads: STUDY.compute.threads
     conda:
         "../../envs/progsem.yaml"
+    threads: STUDY.compute.threads
+    params:
+        slice=PLAN.corpus.slice(),
+    message:
+        "Sampling and executing {STUDY.corpus.train} training programs and {STUDY.corpus.test} test programs"
     shell:
         "python -m progsem corpus --slice {params.slice:q} --threads {threads}"
         " --output train {output.train} --output validation {output.validation}"

@@ -1,0 +1,28 @@
+# Figures, tables and summary.json: the one folder without a digest, made anew for
+# whatever study was asked for last.
+localrules:
+    figures,
+
+
+rule figures:
+    input:
+        **PLAN.statistics_files(),
+        code=plan.code_closure("figures"),
+    output:
+        figures=directory(plan.FIGURES),
+    log:
+        "results/logs/figures.log",
+    conda:
+        "../../envs/progsem.yaml"
+    params:
+        slice=PLAN.figures_slice,
+    message:
+        "Drawing figures and tables of {STUDY.study}"
+    shell:
+        "python -m progsem figures --slice {params.slice:q}"
+        " --input summary {input.summary} --input gallery {input.gallery}"
+        " --input checkpoints {input.checkpoints} --input probes {input.probes}"
+        " --input alternatives {input.alternatives} --input regression {input.regression}"
+        " --input offsets {input.offsets} --input lengths {input.lengths} --input training {input.training}"
+        " --output figures {output.figures}"
+        " 2>&1 | tee {log} >&2"

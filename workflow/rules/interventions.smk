@@ -1,0 +1,28 @@
+# The same probes on the same programs, executed under an alternative semantics.
+rule interventions:
+    input:
+        code=plan.code_closure("probes"),
+        programs=PLAN.traces.checkpoint_file("programs.arrow"),
+        generated=PLAN.traces.checkpoint_file("generated.arrow"),
+        forced=PLAN.traces.checkpoint_file("forced.arrow"),
+    output:
+        predictions=f"results/interventions/{{alternative}}/{plan.CHECKPOINT}/predictions.arrow",
+        accuracy=f"results/interventions/{{alternative}}/{plan.CHECKPOINT}/accuracy.csv",
+        manifest=f"results/interventions/{{alternative}}/{plan.CHECKPOINT}/manifest.json",
+    log:
+        f"results/logs/interventions/{{alternative}}/{plan.CHECKPOINT}.log",
+    conda:
+        "../../envs/progsem.yaml"
+    threads: STUDY.compute.threads
+    resources:
+        device=STUDY.compute.device,
+    params:
+        slice=lambda wildcards: PLAN.interventions[wildcards.alternative].slice(),
+    message:
+        "Probing for the semantics {wildcards.alternative}, seed {wildcards.seed}, step {wildcards.step}"
+    shell:
+        "python -m progsem probes --slice {params.slice:q} --threads {threads} --device {resources.device}"
+        " --input programs {input.programs} --input generated {input.generated} --input forced {input.forced}"
+        " --output predictions {output.predictions} --output accuracy {output.accuracy}"
+        " --output manifest {output.manifest}"
+        " 2>&1 | tee {log} >&2"

@@ -1,8 +1,6 @@
 # One checkpoint of a language model. Each starts from the one before it, so a
 # job that is killed costs one interval, and the early ones are probed meanwhile.
 rule checkpoint:
-    message:
-        "Training the language model, seed {wildcards.seed}, up to step {wildcards.step} of {STUDY.lm.steps}"
     input:
         code=plan.code_closure("train"),
         train=PLAN.shards(PLAN.tokens, "train"),
@@ -15,16 +13,18 @@ rule checkpoint:
         metrics=PLAN.lm.checkpoint_file("metrics.csv"),
         manifest=PLAN.lm.checkpoint_file("manifest.json"),
         state=temp(PLAN.lm.checkpoint_file("state.safetensors")),
-    params:
-        slice=lambda wildcards: PLAN.training_slice(wildcards.seed, wildcards.step),
     log:
         f"results/logs/lm/{PLAN.lm.key}/{plan.CHECKPOINT}.log",
-    threads: STUDY.compute.threads
-    resources:
-        device=STUDY.compute.device,
     priority: 100  # the chain is the longest path: whatever waits for it waits longest
     conda:
         "../../envs/progsem.yaml"
+    threads: STUDY.compute.threads
+    resources:
+        device=STUDY.compute.device,
+    params:
+        slice=lambda wildcards: PLAN.training_slice(wildcards.seed, wildcards.step),
+    message:
+        "Training the language model, seed {wildcards.seed}, up to step {wildcards.step} of {STUDY.lm.steps}"
     shell:
         "python -m progsem train --slice {params.slice:q} --threads {threads} --device {resources.device}"
         " --input train {input.train} --input model {input.model} --input config {input.config}"

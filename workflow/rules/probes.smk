@@ -1,0 +1,29 @@
+# Probes that read the states of the executed programs out of the hidden states.
+rule probes:
+    input:
+        code=plan.code_closure("probes"),
+        programs=PLAN.traces.checkpoint_file("programs.arrow"),
+        generated=PLAN.traces.checkpoint_file("generated.arrow"),
+        forced=PLAN.traces.checkpoint_file("forced.arrow"),
+    output:
+        predictions=PLAN.probes.checkpoint_file("predictions.arrow"),
+        accuracy=PLAN.probes.checkpoint_file("accuracy.csv"),
+        manifest=PLAN.probes.checkpoint_file("manifest.json"),
+    log:
+        f"results/logs/probes/{PLAN.probes.key}/{plan.CHECKPOINT}.log",
+    priority: 10
+    conda:
+        "../../envs/progsem.yaml"
+    threads: STUDY.compute.threads
+    resources:
+        device=STUDY.compute.device,
+    params:
+        slice=PLAN.probes.slice(),
+    message:
+        "Probing for the original semantics, seed {wildcards.seed}, step {wildcards.step}"
+    shell:
+        "python -m progsem probes --slice {params.slice:q} --threads {threads} --device {resources.device}"
+        " --input programs {input.programs} --input generated {input.generated} --input forced {input.forced}"
+        " --output predictions {output.predictions} --output accuracy {output.accuracy}"
+        " --output manifest {output.manifest}"
+        " 2>&1 | tee {log} >&2"

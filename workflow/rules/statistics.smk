@@ -1,0 +1,33 @@
+# All checkpoints and semantics together: curves, intervals, tests.
+rule statistics:
+    input:
+        code=plan.code_closure("statistics"),
+        programs=PLAN.everywhere([PLAN.traces], "programs.arrow"),
+        predictions=PLAN.everywhere(PLAN.probed(), "predictions.arrow"),
+        accuracy=PLAN.everywhere(PLAN.probed(), "accuracy.csv"),
+        metrics=PLAN.everywhere([PLAN.lm], "metrics.csv"),
+        manifests=PLAN.manifests(),
+        corpus=PLAN.shards(PLAN.corpus, "train"),
+    output:
+        **PLAN.statistics_files(),
+        manifest=PLAN.statistics.file("manifest.json"),
+    log:
+        f"results/logs/statistics/{PLAN.statistics.key}.log",
+    conda:
+        "../../envs/progsem.yaml"
+    threads: STUDY.compute.threads
+    params:
+        slice=PLAN.statistics.slice(),
+    message:
+        "Computing intervals and tests over all checkpoints"
+    shell:
+        "python -m progsem statistics --slice {params.slice:q} --threads {threads}"
+        " --input programs {input.programs} --input predictions {input.predictions}"
+        " --input accuracy {input.accuracy} --input metrics {input.metrics}"
+        " --input manifests {input.manifests} --input corpus {input.corpus}"
+        " --output summary {output.summary} --output gallery {output.gallery}"
+        " --output checkpoints {output.checkpoints} --output probes {output.probes}"
+        " --output alternatives {output.alternatives} --output regression {output.regression}"
+        " --output offsets {output.offsets} --output lengths {output.lengths}"
+        " --output training {output.training} --output manifest {output.manifest}"
+        " 2>&1 | tee {log} >&2"

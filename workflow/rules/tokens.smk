@@ -1,7 +1,5 @@
 # The corpus as token ids, and the tokenizer that reads and writes its text.
 rule tokens:
-    message:
-        "Encoding the corpus as {STUDY.tokens.encoding} tokens"
     input:
         code=plan.code_closure("tokens"),
         train=PLAN.shards(PLAN.corpus, "train"),
@@ -14,13 +12,15 @@ rule tokens:
         tokenizer=PLAN.tokens.file("tokenizer/tokenizer.json"),
         tokenizer_config=PLAN.tokens.file("tokenizer/tokenizer_config.json"),
         manifest=PLAN.tokens.file("manifest.json"),
-    params:
-        slice=PLAN.tokens.slice(),
     log:
         f"results/logs/tokens/{PLAN.tokens.key}.log",
-    threads: STUDY.compute.threads
     conda:
         "../../envs/progsem.yaml"
+    threads: STUDY.compute.threads
+    params:
+        slice=PLAN.tokens.slice(),
+    message:
+        "Encoding the corpus as {STUDY.tokens.encoding} tokens"
     shell:
         "python -m progsem tokens --slice {params.slice:q} --threads {threads}"
         " --input train {input.train} --input validation {input.validation} --input test {input.test}"

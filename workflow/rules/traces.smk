@@ -1,0 +1,37 @@
+# What a checkpoint writes for each specification, and its hidden states meanwhile.
+rule traces:
+    input:
+        code=plan.code_closure("traces"),
+        weights=PLAN.lm.checkpoint_file("model.safetensors"),
+        config=PLAN.lm.checkpoint_file("config.json"),
+        train=PLAN.shards(PLAN.corpus, "train"),
+        validation=PLAN.shards(PLAN.corpus, "validation"),
+        test=PLAN.shards(PLAN.corpus, "test"),
+    output:
+        programs=PLAN.traces.checkpoint_file("programs.arrow"),
+        generated=PLAN.traces.checkpoint_file("generated.arrow"),
+        forced=PLAN.traces.checkpoint_file("forced.arrow"),
+        manifest=PLAN.traces.checkpoint_file("manifest.json"),
+    log:
+        f"results/logs/traces/{PLAN.traces.key}/{plan.CHECKPOINT}.log",
+    priority: 20
+    conda:
+        "../../envs/progsem.yaml"
+    threads: STUDY.compute.threads
+    resources:
+        device=STUDY.compute.device,
+        batch=STUDY.compute.trace_batch,
+    params:
+        slice=lambda wildcards: PLAN.traces.slice(
+            seed=int(wildcards.seed), step=int(wildcards.step)
+        ),
+    message:
+        "Decoding and reading hidden states, seed {wildcards.seed}, step {wildcards.step}"
+    shell:
+        "python -m progsem traces --slice {params.slice:q} --threads {threads} --device {resources.device}"
+        " --batch {resources.batch}"
+        " --input weights {input.weights} --input config {input.config}"
+        " --input train {input.train} --input validation {input.validation} --input test {input.test}"
+        " --output programs {output.programs} --output generated {output.generated}"
+        " --output forced {output.forced} --output manifest {output.manifest}"
+        " 2>&1 | tee {log} >&2"
