@@ -102,7 +102,7 @@ class Trainer:
         self.config, self.model, self.pad = config, model, pad
         self.device = next(model.parameters()).device
         self.precision = lm.choose_precision(config.precision, self.device)
-        self.documents = torch.from_numpy(np.ascontiguousarray(documents)).to(self.device)
+        self.documents = torch.from_numpy(np.array(documents)).to(self.device)  # a copy: files are mapped read-only
         self.lengths = lengths
         self.optimizer = make_optimizer(model, config)
 

@@ -1,0 +1,117 @@
+"""Both encodings: ids, text, the tokenizer that `AutoTokenizer` loads."""
+
+import numpy as np
+import pytest
+
+from progsem import encodings
+from progsem.encodings import CELLS, ENCODINGS, glyphs
+from progsem.karel.codes import ACTIONS, PAD, WALL
+from progsem.karel.sampling import Sampler, program_width
+from progsem.karel.syntax import decode, unparse
+from progsem.tokens import save_tokenizer
+
+
+def sampled(control_flow: float, count: int = 200):
+    """Programs (N, L), cells (N, 4, 3, 5), poses (N, 4, 3)."""
+    sampler = Sampler(
+        seed=3,
+        split=0,
+        height=3,
+        width=5,
+        wall_probability=0.2,
+        marker_probability=0.3,
+        length=(1, 6),
+        weights=(2, 2, 3, 3, 5),
+        control_flow=control_flow,
+        max_depth=2,
+        worlds=4,
+        shown=2,
+        codes=program_width(6, control_flow, 2),
+    )
+    drawn = sampler.allocate(count)
+    sampler.draw(0, np.zeros(count, np.int64), np.arange(count), drawn)
+    cells = drawn[1]
+    cells[cells == 1] = np.random.default_rng(0).integers(1, 10, (cells == 1).sum())
+    return drawn[0], cells, drawn[2]
+
+
+def source(program: np.ndarray) -> str:
+    return unparse(decode([int(code) for code in program if code != PAD]))
+
+
+def grid(cells: np.ndarray, pose: np.ndarray) -> str:
+    """The plain way: row by row, glyph by glyph."""
+    words = []
+    for row in range(cells.shape[0]):
+        for column in range(cells.shape[1]):
+            cell = cells[row, column]
+            glyph = "#" if cell == WALL else "." if cell == 0 else str(cell)
+            words.append("^>v<"[pose[2]] if (row, column) == (pose[0], pose[1]) else glyph)
+    return " ".join(words)
+
+
+def documents(encoding, control_flow):
+    """(ids, text) of every sampled document; worlds 0 and 1 are inputs, 2 and 3 their outputs."""
+    programs, cells, poses = sampled(control_flow)
+    prompts = encoding.prompts(cells[:, :2], poses[:, :2], cells[:, 2:], poses[:, 2:])
+    spelled, lengths, _, _ = encoding.spell(programs)
+    for row in range(len(programs)):
+        worlds = " ".join(grid(cells[row, k], poses[row, k]) for k in (0, 2, 1, 3))
+        ids = [*prompts[row].tolist(), *spelled[row, : lengths[row]].tolist()]
+        yield ids, f"Examples: {worlds} Code: {source(programs[row])}"
+
+
+@pytest.mark.parametrize("control_flow", [0.0, 0.5])
+@pytest.mark.parametrize("name", ENCODINGS)
+def test_text_and_ids_round_trip(name, control_flow):
+    encoding = ENCODINGS[name]()
+    tokenizer = encodings.tokenizer(encoding)
+    for ids, text in documents(encoding, control_flow):
+        assert tokenizer.encode(text).ids == ids
+        assert tokenizer.decode(ids) == text
+
+
+@pytest.mark.parametrize("name", ENCODINGS)
+def test_auto_tokenizer_loads_it(name, tmp_path):
+    from transformers import AutoTokenizer
+
+    encoding = ENCODINGS[name]()
+    save_tokenizer(encoding, tmp_path / "tokenizer.json", tmp_path / "tokenizer_config.json")
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path)
+    assert tokenizer.pad_token_id == encoding.pad
+    for ids, text in list(documents(encoding, 0.5))[:20]:
+        assert tokenizer(text)["input_ids"] == ids
+        assert tokenizer.decode(ids) == text
+    batch = tokenizer([text for _, text in list(documents(encoding, 0.0))[:4]], padding=True)
+    assert len({len(ids) for ids in batch["input_ids"]}) == 1
+
+
+def test_compact_spends_one_token_a_cell_and_a_statement():
+    encoding = ENCODINGS["compact"]()
+    programs, cells, poses = sampled(0.0)
+    prompts = encoding.prompts(cells[:, :2], poses[:, :2], cells[:, 2:], poses[:, 2:])
+    assert prompts.shape[1] == 4 * 15 + 2
+    _, lengths, decided, ends = encoding.spell(programs)
+    statements = (programs != PAD).sum(axis=1)
+    np.testing.assert_array_equal(lengths, statements + 1)
+    for row, count in enumerate(statements):
+        np.testing.assert_array_equal(decided[row, :count], np.arange(count))
+        np.testing.assert_array_equal(ends[row, :count], np.arange(count))
+
+
+def test_spaced_marks_the_name_of_each_statement():
+    encoding = ENCODINGS["spaced"]()
+    programs, _, _ = sampled(0.5)
+    ids, _, decided, ends = encoding.spell(programs)
+    words = np.array(encoding.vocabulary)
+    for row, program in enumerate(programs):
+        for position, code in enumerate(program):
+            if code < len(ACTIONS):
+                assert words[ids[row, decided[row, position]]] == ACTIONS[code]
+                assert words[ids[row, ends[row, position]]] == ")"
+
+
+def test_glyphs_of_a_world_drawn_by_hand():
+    cells = np.array([[[[0, 1, WALL], [9, 0, 3]]]], np.uint8)
+    poses = np.array([[[1, 2, 3]]], np.uint8)  # west, on a cell with three markers, which it hides
+    assert [CELLS[index] for index in glyphs(cells, poses)[0, 0]] == [".", "1", "#", "9", ".", "<"]
