@@ -49,11 +49,11 @@ class Worlds(Section):
 class Weights(Section):
     """Relative frequency of each statement in sampled programs."""
 
-    pick_marker: float = Field(2, ge=0)
-    put_marker: float = Field(2, ge=0)
-    turn_left: float = Field(3, ge=0)
-    turn_right: float = Field(3, ge=0)
-    move: float = Field(5, ge=0)
+    pick_marker: float = Field(2, ge=0, description="relative frequency of pick_marker()")
+    put_marker: float = Field(2, ge=0, description="relative frequency of put_marker()")
+    turn_left: float = Field(3, ge=0, description="relative frequency of turn_left()")
+    turn_right: float = Field(3, ge=0, description="relative frequency of turn_right()")
+    move: float = Field(5, ge=0, description="relative frequency of move()")
 
     @model_validator(mode="after")
     def _some_weight(self):
@@ -96,7 +96,7 @@ class Corpus(Section):
     examples: int = Field(2, ge=1, le=20, description="input/output worlds shown in the text")
     held_out: int = Field(3, ge=0, le=20, description="further worlds, never shown, for strict correctness")
     shard: int = Field(50_000, ge=100, description="programs in one Arrow shard")
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, description="of all random numbers of the corpus")
 
 
 class Tokens(Section):
@@ -110,7 +110,7 @@ class Tokens(Section):
 class LM(Section):
     """The CodeGen language model and its training."""
 
-    layers: int = Field(3, ge=1, le=64)
+    layers: int = Field(3, ge=1, le=64, description="transformer blocks")
     width: int = Field(128, ge=8, le=8192, description="of the residual stream")
     heads: int = Field(4, ge=4, le=128, description="attention heads; CodeGen wants a multiple of 4")
     rotary: int = Field(32, ge=2, description="dimensions of each head that are rotated by position")
@@ -118,17 +118,19 @@ class LM(Section):
     steps: Positive = Field(6000, description="optimizer steps")
     checkpoint_every: Positive = Field(500, description="steps between checkpoints; step 0 is always one")
     decay_steps: Positive = Field(6000, description="step at which the linear decay ends")
-    learning_rate: float = Field(2e-3, gt=0, lt=1)
+    learning_rate: float = Field(2e-3, gt=0, lt=1, description="after warm-up")
     final_learning_rate: float = Field(4e-5, ge=0, lt=1, description="at decay_steps")
-    warmup_steps: int = Field(200, ge=0)
+    warmup_steps: int = Field(200, ge=0, description="steps over which the learning rate rises from 0")
     betas: tuple[Probability, Probability] = Field((0.9, 0.98), description="AdamW's")
-    weight_decay: float = Field(0.01, ge=0)
+    weight_decay: float = Field(0.01, ge=0, description="AdamW's, on matrices")
     clip: float = Field(1.0, gt=0, description="largest norm of the gradient")
     initial_std: float = Field(0.02, gt=0, lt=1, description="of the normal that weights are drawn from")
     precision: Literal["auto", "bf16", "fp32"] = Field(
         "auto", description="of matrix products; auto: bf16 where the hardware multiplies it, else fp32"
     )
-    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field((0,), min_length=1, max_length=20)
+    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(
+        (0,), min_length=1, max_length=20, description="one language model each"
+    )
 
     @model_validator(mode="after")
     def _shape(self):
@@ -172,7 +174,9 @@ class Traces(Section):
 class Probes(Section):
     """Which probes are fitted, and how."""
 
-    features: tuple[Literal[FEATURES], ...] = Field(("facing", "offset_from_start", "wall_ahead"), min_length=1)
+    features: tuple[Literal[FEATURES], ...] = Field(
+        ("facing", "offset_from_start", "wall_ahead"), min_length=1, description="what is read out of a hidden state"
+    )
     depths: dict[Literal["linear", "mlp1", "mlp2"], tuple[Positive, ...]] = Field(
         {"linear": (), "mlp1": (256,), "mlp2": (256, 1024)}, description="hidden widths of each probe"
     )
@@ -183,10 +187,10 @@ class Probes(Section):
     )
     offsets: tuple[int, ...] = Field((-2, -1, 0, 1, 2), description="statements between state and world; 0 is needed")
     seeds: Positive = Field(2, description="probes of each kind, from different initialisations")
-    steps: Positive = Field(600)
-    batch: Positive = Field(512)
-    learning_rate: float = Field(3e-3, gt=0, lt=1)
-    weight_decay: float = Field(0.1, ge=0)
+    steps: Positive = Field(600, description="optimizer steps of a fit")
+    batch: Positive = Field(512, description="states per step")
+    learning_rate: float = Field(3e-3, gt=0, lt=1, description="largest of a fit")
+    weight_decay: float = Field(0.1, ge=0, description="AdamW's")
     evaluations: Positive = Field(6, description="times during a fit that validation accuracy is taken")
     layer: str = Field("mean", pattern=r"^(mean|layer_\d+)$", description="which hidden state is read")
     drop_final: bool = Field(False, description="leave out the state of each program's last statement")
@@ -246,8 +250,8 @@ class Statistics(Section):
     """Intervals and tests."""
 
     resamples: int = Field(2000, ge=100, le=1_000_000, description="bootstrap resamples")
-    confidence: float = Field(0.95, gt=0.5, lt=1)
-    seed: int = Field(0, ge=0)
+    confidence: float = Field(0.95, gt=0.5, lt=1, description="of the intervals")
+    seed: int = Field(0, ge=0, description="of the resampling")
 
 
 class Figures(Section):
@@ -255,7 +259,7 @@ class Figures(Section):
 
     title: str = Field("", max_length=200, description="printed above every figure; empty: the study's name")
     gallery: int = Field(4, ge=1, le=20, description="specifications in the gallery")
-    dpi: int = Field(150, ge=50, le=600)
+    dpi: int = Field(150, ge=50, le=600, description="dots per inch of PNG files")
 
 
 class Compute(Section):
@@ -269,7 +273,7 @@ class Compute(Section):
 class Study(Section):
     """A whole study. Sections are the stages, in order."""
 
-    study: Name = "default"
+    study: Name = Field("default", description="names the statistics folder and the figures' titles")
     worlds: Worlds = Worlds()
     programs: Programs = Programs()
     corpus: Corpus = Corpus()

@@ -1,0 +1,255 @@
+"""Reference files that are generated: the config's JSON schema, its table of keys, the conda environment.
+
+`python -m progsem.reference schema|envs`, run at the root of the repository; a
+test compares the files with what is generated here.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+
+from progsem.config import Study, load
+from progsem.errors import UserError
+from progsem.plan import reruns
+
+SCHEMA = Path("workflow/schemas/config.schema.json")
+TABLE = Path("docs/config.md")
+LOCK = Path("requirements.lock")
+CONDA = Path("envs/progsem.yaml")
+
+# For each key another value than its default: what would run if it were edited.
+# Some are only possible beside another (`_NEEDS`), which both studies then have.
+EDITS = {
+    "study": "another",
+    "worlds.height": 5,
+    "worlds.width": 5,
+    "worlds.wall_probability": 0.2,
+    "worlds.marker_probability": 0.2,
+    "programs.train_length": [1, 5],
+    "programs.test_length": [1, 5],
+    "programs.weights.pick_marker": 1,
+    "programs.weights.put_marker": 1,
+    "programs.weights.turn_left": 1,
+    "programs.weights.turn_right": 1,
+    "programs.weights.move": 1,
+    "programs.control_flow": 0.5,
+    "programs.max_depth": 1,
+    "programs.step_limit": 100,
+    "corpus.train": 1_000_000,
+    "corpus.validation": 50_000,
+    "corpus.test": 50_000,
+    "corpus.examples": 1,
+    "corpus.held_out": 1,
+    "corpus.shard": 10_000,
+    "corpus.seed": 1,
+    "tokens.encoding": "spaced",
+    "lm.layers": 2,
+    "lm.width": 256,
+    "lm.heads": 8,
+    "lm.rotary": 16,
+    "lm.batch": 64,
+    "lm.steps": 1_000,
+    "lm.checkpoint_every": 250,
+    "lm.decay_steps": 100_000,
+    "lm.learning_rate": 0.001,
+    "lm.final_learning_rate": 0.0,
+    "lm.warmup_steps": 100,
+    "lm.betas": [0.9, 0.999],
+    "lm.weight_decay": 0.1,
+    "lm.clip": 0.5,
+    "lm.initial_std": 0.01,
+    "lm.precision": "fp32",
+    "lm.seeds": [0, 1],
+    "traces.train": 500,
+    "traces.validation": 500,
+    "traces.test": 500,
+    "traces.layers": "each",
+    "traces.extra_statements": 3,
+    "probes.features": ["facing"],
+    "probes.depths": {"linear": []},
+    "probes.sources": ["forced"],
+    "probes.offsets": [0],
+    "probes.seeds": 3,
+    "probes.steps": 700,
+    "probes.batch": 256,
+    "probes.learning_rate": 0.001,
+    "probes.weight_decay": 0.2,
+    "probes.evaluations": 5,
+    "probes.layer": "layer_1",
+    "probes.drop_final": True,
+    "interventions.alternatives": {
+        "alt-0": {"turn_left": "turn_right", "turn_right": "turn_left"},
+        "still": {"move": "turn_left"},
+    },
+    "interventions.difficulty_matched": "alt-3",
+    "statistics.resamples": 500,
+    "statistics.confidence": 0.9,
+    "statistics.seed": 1,
+    "figures.title": "Another title",
+    "figures.gallery": 5,
+    "figures.dpi": 300,
+    "compute.threads": 2,
+    "compute.device": "cpu",
+    "compute.trace_batch": 128,
+}
+_NEEDS = {"probes.layer": ("traces.layers", "each"), "lm.heads": ("lm.rotary", 16)}
+
+
+def keys(schema: dict | None = None, prefix: str = "") -> dict[str, dict]:
+    """Every key of the config by dotted name, in order: its JSON schema, references resolved, with its default."""
+    whole = Study.model_json_schema()
+    defaults = Study().model_dump(mode="json")
+
+    def walk(node: dict, default: dict, prefix: str):
+        for name, field in node["properties"].items():
+            field = _resolve(field, whole)
+            if "properties" in field:
+                yield from walk(field, default[name], f"{prefix}{name}.")
+            else:
+                yield f"{prefix}{name}", {**field, "default": default[name]}
+
+    return dict(walk(whole, defaults, ""))
+
+
+def _resolve(node, whole: dict):
+    if isinstance(node, list):
+        return [_resolve(item, whole) for item in node]
+    if not isinstance(node, dict):
+        return node
+    if "$ref" in node:
+        node = {**whole["$defs"][node["$ref"].rsplit("/", 1)[1]], **{k: v for k, v in node.items() if k != "$ref"}}
+    return {key: _resolve(value, whole) for key, value in node.items()}
+
+
+def edited(key: str) -> tuple[Study, Study]:
+    """The default study, and the same with one key edited as in `EDITS`."""
+    base: dict = {}
+    if key in _NEEDS:  # said in both
+        _put(base, *_NEEDS[key])
+    changed = json.loads(json.dumps(base))
+    _put(changed, key, EDITS[key])
+    return load(base), load(changed)
+
+
+def _put(raw: dict, key: str, value) -> None:
+    *sections, name = key.split(".")
+    for section in sections:
+        raw = raw.setdefault(section, {})
+    raw[name] = value
+
+
+def schema_text() -> str:
+    """The config's JSON schema, as it stands in workflow/schemas."""
+    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **Study.model_json_schema()}
+    schema["title"] = "progsem study"
+    return json.dumps(schema, indent=2) + "\n"
+
+
+def table_text() -> str:
+    """docs/config.md."""
+    lines = [
+        "# Keys of the config",
+        "",
+        "Generated by `make schema` from the types in src/progsem/config.py and from the plan of the",
+        "default study. *Runs* lists the stages that run when a study that has all its results is edited",
+        "in this key; results of the earlier value stay, and editing back runs `figures` only.",
+        "",
+        "`interventions.alternatives` and `probes.depths` are replaced whole by a study that names them;",
+        "all other sections are merged key by key.",
+    ]
+    section = None
+    for key, field in keys().items():
+        if key.split(".")[0] != section:
+            section = key.split(".")[0]
+            title = "" if section == "study" else f"{(Study.model_fields[section].annotation.__doc__ or '').strip()}"
+            lines += ["", f"## {section}", ""]
+            if title:
+                lines += [title, ""]
+            lines += ["| key | type | default | meaning | runs |", "|---|---|---|---|---|"]
+        cells = (
+            f"`{key}`",
+            type_text(field),
+            _default_text(key, field["default"]),
+            field.get("description", ""),
+            _runs_text(reruns(*edited(key))),
+        )
+        lines.append(f"| {' | '.join(cell.replace('|', r'\|') for cell in cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _default_text(key: str, default) -> str:
+    if key == "interventions.alternatives":
+        return f"the authors': {', '.join(default)}"
+    return f"`{json.dumps(default)}`" if default != "" else "empty"
+
+
+def _runs_text(stages: list[str]) -> str:
+    if not stages:
+        return "nothing"
+    if stages[0] == "corpus":
+        return "everything"
+    return ", ".join(stages)
+
+
+def type_text(field: dict) -> str:
+    """A JSON schema as a few words: `integer, 2 to 30`."""
+    if "enum" in field:
+        return " or ".join(f"`{value}`" for value in field["enum"])
+    if field["type"] == "array":
+        if "prefixItems" in field:
+            return f"list of {len(field['prefixItems'])}: {type_text(field['prefixItems'][0])}"
+        return f"list of {type_text(field['items'])}"
+    if field["type"] == "object":
+        return "mapping"
+    bounds = {
+        "minimum": "at least {}",
+        "exclusiveMinimum": "above {}",
+        "maximum": "at most {}",
+        "exclusiveMaximum": "below {}",
+        "maxLength": "at most {} characters",
+        "pattern": "`{}`",
+    }
+    limits = [text.format(field[name]) for name, text in bounds.items() if name in field]
+    words = {"boolean": "true or false", "string": "text"}
+    return ", ".join([words.get(field["type"], field["type"]), *limits])
+
+
+def conda_text(lock: str) -> str:
+    """envs/progsem.yaml from the text of requirements.lock: the same versions, installed by pip."""
+    pins = [line for line in lock.splitlines() if re.fullmatch(r"[A-Za-z0-9._-]+==[^=\s]+", line)]
+    return "\n".join(
+        [
+            "# Generated by `make envs` from requirements.lock: the packages of .venv, for --sdm conda.",
+            "channels:",
+            "  - conda-forge",
+            "  - nodefaults",
+            "dependencies:",
+            "  - python=3.11",
+            "  - pip",
+            "  - pip:",
+            *(f"      - {pin}" for pin in pins),
+            "",
+        ]
+    )
+
+
+def main(what: str) -> None:
+    """Write the generated files of one kind, where they differ from what is there."""
+    texts = {
+        "schema": lambda: {SCHEMA: schema_text(), TABLE: table_text()},
+        "envs": lambda: {CONDA: conda_text(LOCK.read_text())},
+    }
+    if what not in texts:
+        raise UserError(f"reference: given {what!r}, expected {' or '.join(texts)}")
+    for path, text in texts[what]().items():
+        if not path.exists() or path.read_text() != text:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+            print(f"wrote {path}")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
