@@ -216,11 +216,11 @@ class Probes(Section):
 
 # The alternatives of the authors' public code: token -> the statement it now means.
 AUTHORS_ALTERNATIVES: dict[str, dict[str, str]] = {
-    "alt-0": dict(zip(ACTIONS, ("put_marker", "pick_marker", "turn_right", "turn_left", "move"))),
-    "alt-3": dict(zip(ACTIONS, ("turn_right", "turn_left", "turn_right", "move", "turn_left"))),
-    "alt-5": dict(zip(ACTIONS, ("put_marker", "pick_marker", "turn_right", "move", "turn_left"))),
-    "alt-8": dict(zip(ACTIONS, ("put_marker", "pick_marker", "move", "turn_right", "turn_left"))),
-    "alt-11": dict(zip(ACTIONS, ("put_marker", "pick_marker", "move", "turn_left", "turn_right"))),
+    "alt-0": dict(zip(ACTIONS, ("put_marker", "pick_marker", "turn_right", "turn_left", "move"), strict=True)),
+    "alt-3": dict(zip(ACTIONS, ("turn_right", "turn_left", "turn_right", "move", "turn_left"), strict=True)),
+    "alt-5": dict(zip(ACTIONS, ("put_marker", "pick_marker", "turn_right", "move", "turn_left"), strict=True)),
+    "alt-8": dict(zip(ACTIONS, ("put_marker", "pick_marker", "move", "turn_right", "turn_left"), strict=True)),
+    "alt-11": dict(zip(ACTIONS, ("put_marker", "pick_marker", "move", "turn_left", "turn_right"), strict=True)),
 }
 
 

@@ -176,7 +176,7 @@ def table_text() -> str:
             field.get("description", ""),
             _runs_text(reruns(*edited(key))),
         )
-        lines.append(f"| {' | '.join(cell.replace('|', r'\|') for cell in cells)} |")
+        lines.append("| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |")
     return "\n".join(lines) + "\n"
 
 
