@@ -31,10 +31,10 @@ from progsem.karel.codes import (
     NUMBER,
     OPEN,
     PAD,
-    PICK,
     PUT,
     REPEAT,
     RIGHT,
+    RIGHT_CLEAR,
     WALL,
     WHILE,
 )
@@ -59,7 +59,9 @@ class Trace(NamedTuple):
 
 @njit(nogil=True, cache=True)
 def _link(codes, jump, open_blocks):
-    """Find where each code that may jump leads; returns the program's length, or -1 if it is malformed.
+    """Find where each code that may jump leads.
+
+    Returns the program's length, or -1 if it is malformed, and whether it has no control flow.
 
     jump[p], for p an IF, IFELSE or WHILE: where to go if the condition does not
     hold; for a REPEAT: the code behind it; for a CLOSE: where to go from there,
@@ -74,7 +76,7 @@ def _link(codes, jump, open_blocks):
     for at in range(length):
         straight &= codes[at] <= MOVE
     if straight:
-        return length
+        return length, True
     depth = 0
     at = 0
     while at < length:
@@ -83,13 +85,13 @@ def _link(codes, jump, open_blocks):
             at += 1
         elif code == CLOSE:
             if depth == 0:
-                return -1
+                return -1, False
             depth -= 1
             head = open_blocks[depth]
             if codes[head] == IFELSE:
                 # Head of the else branch is its ELSE; behind that and OPEN the condition leads if it does not hold.
                 if at + 2 >= length or codes[at + 1] != ELSE or codes[at + 2] != OPEN:
-                    return -1
+                    return -1, False
                 jump[head] = at + 3
                 open_blocks[depth] = at + 1
                 jump[at + 1] = at  # the CLOSE before ELSE, which must jump behind the else branch
@@ -111,85 +113,88 @@ def _link(codes, jump, open_blocks):
             at += 1
             if code == REPEAT:
                 if at >= length or not NUMBER <= codes[at] <= NUMBER + MAX_REPEAT:
-                    return -1
+                    return -1, False
             elif code == IF or code == IFELSE or code == WHILE:
                 if at < length and codes[at] == NOT:
                     at += 1
                 if at >= length or not FRONT <= codes[at] <= NO_MARKERS:
-                    return -1
+                    return -1, False
             else:
-                return -1
+                return -1, False
             if at + 1 >= length or codes[at + 1] != OPEN:
-                return -1
+                return -1, False
             open_blocks[depth] = head
             depth += 1
             at += 2
-    return length if depth == 0 else -1
+    return (length if depth == 0 else -1), False
 
 
 @njit(nogil=True, cache=True, inline="always")
-def _clear(cells, row, column, heading):
-    """Whether the robot could move that way."""
-    row += _ROWS[heading]
-    column += _COLUMNS[heading]
-    return 0 <= row < cells.shape[0] and 0 <= column < cells.shape[1] and cells[row, column] != WALL
+def _clear(cells, i, k, row, column):
+    """Whether a cell, perhaps one outside the grid, is free."""
+    return 0 <= row < cells.shape[2] and 0 <= column < cells.shape[3] and cells[i, k, row, column] != WALL
+
+
+@njit(nogil=True, cache=True, inline="always")
+def _act(action, cells, poses, i, k):
+    """Let the robot of world (i, k) do what an action means."""
+    row, column, heading = poses[i, k, 0], poses[i, k, 1], poses[i, k, 2]
+    if action == MOVE:
+        ahead_row, ahead_column = row + _ROWS[heading], column + _COLUMNS[heading]
+        if _clear(cells, i, k, ahead_row, ahead_column):
+            poses[i, k, 0] = ahead_row
+            poses[i, k, 1] = ahead_column
+    elif action == LEFT:
+        poses[i, k, 2] = (heading + 3) & 3
+    elif action == RIGHT:
+        poses[i, k, 2] = (heading + 1) & 3
+    elif action == PUT:
+        if cells[i, k, row, column] < MAX_MARKERS:
+            cells[i, k, row, column] += 1
+    elif cells[i, k, row, column] > 0:
+        cells[i, k, row, column] -= 1
 
 
 @njit(nogil=True, cache=True)
-def _holds(condition, cells, row, column, heading):
-    if condition == FRONT:
-        return _clear(cells, row, column, heading)
-    if condition == LEFT_CLEAR:
-        return _clear(cells, row, column, (heading + 3) & 3)
+def _holds(condition, cells, poses, i, k):
+    """Whether a condition holds in world (i, k)."""
+    row, column, heading = poses[i, k, 0], poses[i, k, 1], poses[i, k, 2]
     if condition == MARKERS:
-        return cells[row, column] > 0
+        return cells[i, k, row, column] > 0
     if condition == NO_MARKERS:
-        return cells[row, column] == 0
-    return _clear(cells, row, column, (heading + 1) & 3)
+        return cells[i, k, row, column] == 0
+    if condition == LEFT_CLEAR:
+        heading = (heading + 3) & 3
+    elif condition == RIGHT_CLEAR:
+        heading = (heading + 1) & 3
+    return _clear(cells, i, k, row + _ROWS[heading], column + _COLUMNS[heading])
 
 
 @njit(nogil=True, cache=True)
-def _run(codes, length, jump, counters, since, cells, pose, meanings, step_limit, poses, markers, executed):
-    """Run a linked program on a world, in place; returns whether it halted.
+def _run(codes, length, jump, rounds, since, cells, poses, i, k, meanings, step_limit, trace_poses, markers, executed):
+    """Run a linked program on world (i, k), in place; returns whether it halted.
 
-    `poses`, `markers`, `executed` receive the trace; pass them with length 0 where none is wanted.
+    The trace goes to `trace_poses`, `markers` and `executed`; pass them with length 0 where none is wanted.
     """
-    row, column, heading = np.int64(pose[0]), np.int64(pose[1]), np.int64(pose[2])
     tracing = executed.shape[0] > 0
     steps = 0
     at = 0
     while at < length and steps < step_limit:
         code = codes[at]
         if code <= MOVE:
-            action = meanings[code]
-            if action == MOVE:
-                if _clear(cells, row, column, heading):
-                    row += _ROWS[heading]
-                    column += _COLUMNS[heading]
-            elif action == LEFT:
-                heading = (heading + 3) & 3
-            elif action == RIGHT:
-                heading = (heading + 1) & 3
-            elif action == PUT:
-                if cells[row, column] < MAX_MARKERS:
-                    cells[row, column] += 1
-            elif action == PICK:
-                if cells[row, column] > 0:
-                    cells[row, column] -= 1
+            _act(meanings[code], cells, poses, i, k)
             if tracing and not executed[at]:
                 executed[at] = True
-                poses[at, 0] = row
-                poses[at, 1] = column
-                poses[at, 2] = heading
-                markers[at] = cells[row, column]
+                trace_poses[at] = poses[i, k]
+                markers[at] = cells[i, k, poses[i, k, 0], poses[i, k, 1]]
             steps += 1
             at += 1
         elif code == CLOSE:
             head = jump[at]
             if head < at and codes[head] == REPEAT:
                 # A round that took no step changed nothing, nor will those to come.
-                counters[head] -= 1
-                if counters[head] > 0 and steps > since[head]:
+                rounds[head] -= 1
+                if rounds[head] > 0 and steps > since[head]:
                     since[head] = steps
                     at = head + 3
                 else:
@@ -197,92 +202,95 @@ def _run(codes, length, jump, counters, since, cells, pose, meanings, step_limit
             else:
                 at = head
         elif code == REPEAT:
-            counters[at] = codes[at + 1] - NUMBER
+            rounds[at] = codes[at + 1] - NUMBER
             since[at] = steps
-            at = at + 3 if counters[at] > 0 else jump[at]
+            at = at + 3 if rounds[at] > 0 else jump[at]
         else:
             head = at
             at += 1
             negated = codes[at] == NOT
             if negated:
                 at += 1
-            at = at + 2 if _holds(codes[at], cells, row, column, heading) != negated else jump[head]
+            at = at + 2 if _holds(codes[at], cells, poses, i, k) != negated else jump[head]
             steps += 1
-    pose[0] = row
-    pose[1] = column
-    pose[2] = heading
     return steps < step_limit
 
 
 @njit(nogil=True, cache=True)
-def _stands(cells, pose):
-    """Whether the robot stands on a free cell of the grid with one of the four headings."""
-    return (
-        pose[0] < cells.shape[0] and pose[1] < cells.shape[1] and pose[2] < 4 and cells[pose[0], pose[1]] <= MAX_MARKERS
-    )
+def _stands(cells, poses, i, k):
+    """Whether the robot of world (i, k) stands on a free cell with one of the four headings."""
+    row, column, heading = poses[i, k, 0], poses[i, k, 1], poses[i, k, 2]
+    return row < cells.shape[2] and column < cells.shape[3] and heading < 4 and cells[i, k, row, column] <= MAX_MARKERS
 
 
 @njit(nogil=True, cache=True)
 def _execute(programs, cells, poses, meanings, step_limit, halted):
     """Run every program on its worlds, in place; returns what is wrong, if anything, and in which row."""
-    codes = programs.shape[1]
-    jump, counters, since, open_blocks = np.zeros((4, codes), np.int64)
-    no_poses = np.zeros((0, 3), np.uint8)
-    no_markers = np.zeros(0, np.uint8)
-    no_trace = np.zeros(0, np.bool_)
-    for i in range(programs.shape[0]):
-        program = programs[i]
-        length = _link(program, jump, open_blocks)
+    jump, rounds, since, open_blocks = np.zeros((4, programs.shape[1]), np.int64)
+    trace_poses = np.zeros((0, 3), np.uint8)
+    markers = np.zeros(0, np.uint8)
+    executed = np.zeros(0, np.bool_)
+    count, worlds = poses.shape[:2]
+    for i in range(count):
+        for k in range(worlds):
+            if not _stands(cells, poses, i, k):
+                return _BAD_POSE, i
+        codes = programs[i]
+        length, straight = _link(codes, jump, open_blocks)
         if length < 0:
             return _BAD_PROGRAM, i
-        for k in range(cells.shape[1]):
-            world, pose = cells[i, k], poses[i, k]
-            if not _stands(world, pose):
-                return _BAD_POSE, i
-            halted[i, k] = _run(
-                program,
-                length,
-                jump,
-                counters,
-                since,
-                world,
-                pose,
-                meanings,
-                step_limit,
-                no_poses,
-                no_markers,
-                no_trace,
-            )
+        if straight:
+            # Statement by statement: for all worlds of a program the processor guesses the same branch.
+            for at in range(min(length, step_limit)):
+                action = meanings[codes[at]]
+                for k in range(worlds):
+                    _act(action, cells, poses, i, k)
+            halted[i] = length < step_limit
+        else:
+            for k in range(worlds):
+                halted[i, k] = _run(
+                    codes,
+                    length,
+                    jump,
+                    rounds,
+                    since,
+                    cells,
+                    poses,
+                    i,
+                    k,
+                    meanings,
+                    step_limit,
+                    trace_poses,
+                    markers,
+                    executed,
+                )
     return _FINE, 0
 
 
 @njit(nogil=True, cache=True)
-def _trace(programs, cells, poses, meanings, step_limit, out_poses, markers, executed):
-    """Fill the trace of every program on its world; returns what is wrong, if anything, and in which row."""
-    codes = programs.shape[1]
-    jump, counters, since, open_blocks = np.zeros((4, codes), np.int64)
-    world = np.empty((cells.shape[1], cells.shape[2]), np.uint8)
-    pose = np.empty(3, np.uint8)
+def _trace(programs, cells, poses, meanings, step_limit, trace_poses, markers, executed):
+    """Fill the trace of every program on its one world, which is changed; returns the same as `_execute`."""
+    jump, rounds, since, open_blocks = np.zeros((4, programs.shape[1]), np.int64)
     for i in range(programs.shape[0]):
-        program = programs[i]
-        length = _link(program, jump, open_blocks)
+        if not _stands(cells, poses, i, 0):
+            return _BAD_POSE, i
+        codes = programs[i]
+        length, _ = _link(codes, jump, open_blocks)
         if length < 0:
             return _BAD_PROGRAM, i
-        world[:] = cells[i]
-        pose[:] = poses[i]
-        if not _stands(world, pose):
-            return _BAD_POSE, i
         _run(
-            program,
+            codes,
             length,
             jump,
-            counters,
+            rounds,
             since,
-            world,
-            pose,
+            cells,
+            poses,
+            i,
+            0,
             meanings,
             step_limit,
-            out_poses[i],
+            trace_poses[i],
             markers[i],
             executed[i],
         )
@@ -352,5 +360,5 @@ def trace(programs: np.ndarray, cells: np.ndarray, poses: np.ndarray, meanings, 
         np.zeros(programs.shape, np.uint8),
         np.zeros(programs.shape, np.bool_),
     )
-    _raise(*_trace(programs, cells, poses, meanings, step_limit, *out))
+    _raise(*_trace(programs, cells[:, None].copy(), poses[:, None].copy(), meanings, step_limit, *out))
     return out
