@@ -1,0 +1,229 @@
+"""Decoding against plain loops over `transformers`' own model, and the files of the stage."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from progsem import config, corpus, tokens, traces
+from progsem import model as lm
+from progsem.artifacts import read_table
+from progsem.decoding import Followed, TokenGrammar
+from progsem.encodings import ENCODINGS
+from progsem.job import Job
+from progsem.karel.codes import ACTIONS, CLOSE, ORIGINAL, PAD
+from progsem.karel.grammar import FIRST, NEXT
+from progsem.karel.kernels import execute
+from progsem.karel.syntax import decode
+
+COUNTS = {"train": 20, "validation": 10, "test": 20}
+
+
+class Setting:
+    """A small corpus, an untrained model with sharp preferences, and the traces of it."""
+
+    def __init__(self, folder: Path, encoding: str, control_flow: float, layers: str = "mean", batch: int = 16):
+        study = config.load(
+            {
+                "worlds": {"height": 3, "width": 3},
+                "programs": {"train_length": [1, 4], "test_length": [1, 4], "control_flow": control_flow},
+                "corpus": {**COUNTS, "shard": 100, "examples": 1, "held_out": 2},
+                "tokens": {"encoding": encoding},
+                "traces": {**COUNTS, "layers": layers},
+            }
+        )
+        self.study, self.encoding = study, ENCODINGS[encoding]()
+        self.shape = lm.Shape(len(self.encoding.vocabulary), 2, 32, 4, 8)
+        slices = study.model_dump(mode="json")
+        shards = {split: [folder / f"{split}.arrow"] for split in COUNTS}
+        corpus.run(Job("corpus", slices, {}, shards))
+        self.specifications_shards = shards
+        self.model = lm.CodeGen(self.shape)
+        self.model.initialise(7, 0.35)
+        with torch.no_grad():  # so that some programs end
+            self.model.lm_head.bias[self.encoding.ids["}"]] = 3.0
+        self.files = {name: folder / name for name in ("model.safetensors", "config.json")}
+        lm.save(self.model, *self.files.values())
+        outputs = {name: [folder / f"{name}.arrow"] for name in ("programs", "generated", "forced")}
+        inputs = {**shards, "weights": [self.files["model.safetensors"]], "config": [self.files["config.json"]]}
+        job = Job("traces", {**slices, "step": 5, "seed": 0}, inputs, outputs, batch=batch)
+        self.specifications = traces.Specifications(job)
+        traces.run(job)
+        self.programs, self.metadata = read_table(folder / "programs.arrow")
+        self.generated, _ = read_table(folder / "generated.arrow")
+        self.forced, _ = read_table(folder / "forced.arrow")
+        self.prompts = self.specifications.prompts(self.encoding, slice(None))
+        self.folder = folder
+
+
+@pytest.fixture(autouse=True)
+def exact(monkeypatch):
+    """Compare in float32, whatever the hardware multiplies fastest."""
+    monkeypatch.setattr(lm, "choose_precision", lambda name, device: torch.float32)
+
+
+def closes_here(encoding, ids):
+    """Follow ids from the start; which ids may come next, and whether the program is closed (plain and slow)."""
+    grammar = TokenGrammar(encoding, True)
+    followed = Followed(grammar, 1, 200, 8)
+    for token in ids:
+        assert followed.legal()[0, token]
+        followed.advance(np.array([token]), np.array([True]))
+    return followed
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+@pytest.mark.parametrize("control_flow", [0.0, 0.5])
+def test_corpus_programs_are_legal_and_read_back(encoding, control_flow, tmp_path):
+    setting = Setting(tmp_path, encoding, control_flow)
+    ids, lengths, decided, _ = setting.encoding.spell(setting.specifications.programs)
+    for row, program in enumerate(setting.specifications.programs):
+        followed = closes_here(setting.encoding, ids[row, : lengths[row]])
+        assert followed.done[0]
+        codes = program[program != PAD]
+        np.testing.assert_array_equal(followed.codes[0, : len(codes)], codes)
+        assert followed.count[0] == len(codes)
+
+
+def test_grammar_offers_what_the_parser_takes():
+    """Random legal codes always parse, and an illegal code never does."""
+    encoding = ENCODINGS["compact"]()
+    grammar = TokenGrammar(encoding, True)
+    random = np.random.default_rng(0)
+    first_code = encoding.expansions[FIRST, 0][0]
+    for _ in range(200):
+        followed = Followed(grammar, 1, 200, 2)
+        while not followed.done[0] and followed.count[0] < 150:
+            legal = np.flatnonzero(followed.legal()[0])
+            close = encoding.expansions[NEXT, CLOSE][0]
+            token = close if close in legal and random.random() < 0.5 else random.choice(legal)
+            followed.advance(np.array([token]), np.array([True]))
+        codes = [int(code) for code in followed.codes[0, : followed.count[0]]]
+        if followed.done[0]:
+            decode(codes)
+            at = random.integers(len(codes))
+            state = closes_here(encoding, [first_code + code for code in codes[:at]])
+            illegal = np.setdiff1d(np.arange(first_code, len(encoding.vocabulary)), np.flatnonzero(state.legal()[0]))
+            illegal = illegal[illegal != encoding.expansions[NEXT, CLOSE][0]]
+            with pytest.raises(ValueError):
+                decode([*codes[:at], int(random.choice(illegal)) - first_code, *codes[at:]])
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+@pytest.mark.parametrize("control_flow", [0.0, 0.5])
+def test_against_a_plain_decoder(encoding, control_flow, tmp_path):
+    """One specification at a time, no cache, `transformers`' model: the same programs, scores and states."""
+    from transformers import AutoModelForCausalLM
+
+    setting = Setting(tmp_path, encoding, control_flow)
+    theirs = AutoModelForCausalLM.from_pretrained(tmp_path).eval()
+    grammar = TokenGrammar(setting.encoding, control_flow > 0)
+    codes = setting.programs["generated"].shape[1]
+    unfinished = 0
+    for row in range(0, 50, 5):
+        followed = Followed(grammar, 1, codes, 2 if control_flow else 0)
+        ids, score, free, states = setting.prompts[row].tolist(), 0.0, True, []
+        while not followed.done[0] and followed.count[0] < codes and len(ids) < 120:
+            with torch.no_grad():
+                out = theirs(torch.tensor([ids]), output_hidden_states=True)
+            logits = out.logits[0, -1].double()
+            legal = torch.from_numpy(followed.legal()[0])
+            token = int(logits.masked_fill(~legal, -torch.inf).argmax())
+            free &= token == int(logits.argmax())
+            score += float(torch.log_softmax(logits, 0)[token])
+            if followed.decides(np.array([token]))[0]:
+                states.append(torch.stack(out.hidden_states)[:, 0, -1].mean(0))
+            followed.advance(np.array([token]), np.array([True]))
+            ids.append(token)
+        if len(ids) >= 120:
+            continue
+        assert setting.programs["generated_finished"][row] == followed.done[0]
+        if not followed.done[0]:
+            unfinished += 1
+        else:
+            np.testing.assert_array_equal(setting.programs["generated"][row], followed.codes[0])
+            mine = setting.generated["program"] == row
+            expected = torch.stack(states).numpy()
+            np.testing.assert_allclose(setting.generated["mean"][mine], expected, rtol=1e-3, atol=3e-3)
+        assert setting.programs["generated_log_likelihood"][row] == pytest.approx(score, abs=1e-3)
+        assert setting.programs["generated_tokens"][row] == len(ids) - setting.prompts.shape[1]
+        assert setting.programs["unconstrained_parses"][row] == (free and followed.done[0])
+    assert unfinished < 10
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_forced_states_and_likelihoods(encoding, tmp_path):
+    from transformers import AutoModelForCausalLM
+
+    setting = Setting(tmp_path, encoding, 0.5, layers="each")
+    theirs = AutoModelForCausalLM.from_pretrained(tmp_path).eval()
+    ids, lengths, _, ends = setting.encoding.spell(setting.specifications.programs)
+    start = setting.prompts.shape[1]
+    for row in range(0, 50, 7):
+        document = np.concatenate([setting.prompts[row], ids[row, : lengths[row]]]).astype(np.int64)
+        with torch.no_grad():
+            out = theirs(torch.from_numpy(document)[None], output_hidden_states=True)
+        scores = torch.log_softmax(out.logits[0].double(), 1)
+        expected = sum(float(scores[t - 1, document[t]]) for t in range(start, len(document)))
+        assert setting.programs["reference_log_likelihood"][row] == pytest.approx(expected, abs=1e-3)
+        assert setting.programs["reference_tokens"][row] == lengths[row]
+        states = torch.stack(out.hidden_states)[:, 0].numpy()
+        mine = np.flatnonzero(setting.forced["program"] == row)
+        actions = np.flatnonzero(setting.specifications.programs[row] < len(ACTIONS))
+        np.testing.assert_array_equal(setting.forced["position"][mine], actions)
+        np.testing.assert_array_equal(setting.forced["statement"][mine], np.arange(len(actions)))
+        for at, position in zip(mine, actions, strict=True):
+            read = states[:, start + ends[row, position]]
+            np.testing.assert_allclose(setting.forced["mean"][at], read.mean(0), rtol=1e-3, atol=3e-3)
+            for layer in range(3):
+                np.testing.assert_allclose(setting.forced[f"layer_{layer}"][at], read[layer], rtol=1e-3, atol=5e-3)
+
+
+def test_correctness_is_what_the_worlds_say(tmp_path):
+    setting = Setting(tmp_path, "compact", 0.0)
+    specifications, programs = setting.specifications, setting.programs
+    cells, poses, _ = execute(
+        programs["generated"], specifications.cells, specifications.poses, np.array(ORIGINAL, np.uint8), 200
+    )
+
+    def drawn(cells, pose):
+        grid = cells.astype(int).copy()
+        grid[pose[0], pose[1]] = 1000 + int(pose[2])  # the robot hides the markers of its cell
+        return grid
+
+    for row in range(50):
+        right = [
+            np.array_equal(
+                drawn(cells[row, k], poses[row, k]),
+                drawn(specifications.out_cells[row, k], specifications.out_poses[row, k]),
+            )
+            for k in range(3)
+        ]
+        finished = bool(programs["generated_finished"][row])
+        assert programs["correct_shown"][row] == (right[0] and finished)
+        assert programs["correct_all"][row] == (all(right) and finished)
+    # References satisfy their own specification.
+    assert specifications.satisfied(specifications.programs, 200).all()
+
+
+def test_batch_size_changes_no_program(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    one, other = Setting(tmp_path / "a", "compact", 0.5, batch=7), Setting(tmp_path / "b", "compact", 0.5, batch=50)
+    np.testing.assert_array_equal(one.programs["generated"], other.programs["generated"])
+    np.testing.assert_allclose(one.generated["mean"], other.generated["mean"], atol=2e-3)
+    assert one.metadata == {"height": 3, "width": 3, "step": 5, "seed": 0, "layers": 2}
+
+
+def test_tokens_stage_writes_documents(tmp_path):
+    setting = Setting(tmp_path, "compact", 0.0)
+    outputs = {split: [tmp_path / f"tokens-{split}.arrow"] for split in COUNTS}
+    outputs |= {"tokenizer": [tmp_path / "tokenizer.json"], "tokenizer_config": [tmp_path / "tokenizer_config.json"]}
+    tokens.run(Job("tokens", setting.study.model_dump(mode="json"), setting.specifications_shards, outputs))
+    columns, metadata = read_table(tmp_path / "tokens-test.arrow")
+    tests = setting.specifications.split == 2
+    ids, lengths, _, _ = setting.encoding.spell(setting.specifications.programs[tests])
+    assert metadata["prompt_length"] == setting.prompts.shape[1]
+    np.testing.assert_array_equal(columns["tokens"], np.concatenate([setting.prompts[tests], ids], axis=1))
+    np.testing.assert_array_equal(columns["length"], lengths + metadata["prompt_length"])
