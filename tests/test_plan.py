@@ -1,0 +1,208 @@
+"""The plan: which folders an edit renames, which files a study has, which sources a stage is made of."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from progsem import job, reference
+from progsem.config import Study, load
+from progsem.plan import STAGES, Plan, code_closure, reruns
+
+ROOT = Path(__file__).resolve().parents[1]
+DOWNSTREAM = {
+    "corpus": list(STAGES),
+    "tokens": [stage for stage in STAGES if stage != "corpus"],
+    "lm": [stage for stage in STAGES if stage not in ("corpus", "tokens")],
+    "traces": ["traces", "probes", "interventions", "statistics", "figures"],
+    "probes": ["probes", "interventions", "statistics", "figures"],
+    "interventions": ["interventions", "statistics", "figures"],
+    "statistics": ["statistics", "figures"],
+    "figures": ["figures"],
+}
+FIRST = {  # section -> the stage where work starts again
+    "study": "statistics",
+    "worlds": "corpus",
+    "programs": "corpus",
+    "corpus": "corpus",
+    "tokens": "tokens",
+    "lm": "lm",
+    "traces": "traces",
+    "probes": "probes",
+    "interventions": "interventions",
+    "statistics": "statistics",
+    "figures": "figures",
+}
+EXCEPTIONS = {
+    "probes.offsets": ["probes", "statistics", "figures"],
+    "interventions.difficulty_matched": ["statistics", "figures"],
+    "figures.gallery": ["statistics", "figures"],
+}
+
+
+@pytest.mark.parametrize("key", list(reference.EDITS))
+def test_an_edit_runs_its_stage_and_what_depends_on_it(key):
+    old, new = reference.edited(key)
+    assert old != new
+    section = key.split(".")[0]
+    expected = EXCEPTIONS.get(key) or DOWNSTREAM.get(FIRST.get(section), [])
+    assert reruns(old, new) == expected
+    assert reruns(new, old) == (expected if key != "lm.seeds" else ["statistics", "figures"])
+
+
+def test_nothing_runs_without_an_edit():
+    assert reruns(Study(), load({})) == []
+    assert reruns(Study(), Study.model_validate_json(Study().model_dump_json())) == []
+
+
+def test_numbers_written_differently_are_the_same_study():
+    assert reruns(load({"programs": {"weights": {"move": 5}}}), load({"programs": {"weights": {"move": 5.0}}})) == []
+
+
+def test_adding_a_seed_leaves_the_others_alone():
+    one, two = Plan(load({})), Plan(load({"lm": {"seeds": [0, 3]}}))
+    for stage in ("corpus", "tokens", "lm", "traces", "probes", "interventions"):
+        new = two.jobs()[stage] - one.jobs()[stage]
+        assert one.jobs()[stage] <= two.jobs()[stage]
+        assert all("/seed-3/" in name for name in new)
+        assert bool(new) == (stage not in ("corpus", "tokens"))
+
+
+def test_an_alternative_of_its_own_digest():
+    old = load({})
+    alternatives = {name: dict(mapping) for name, mapping in old.interventions.alternatives.items()}
+    alternatives["alt-3"]["move"] = "put_marker"
+    alternatives["more"] = {"move": "turn_left"}
+    new = load({"interventions": {"alternatives": alternatives}})
+    before, after = Plan(old), Plan(new)
+    changed = set(after.interventions) - set(before.interventions)
+    assert {key.rsplit("-", 1)[0] for key in changed} == {"alt-3", "more"}
+    assert before.probes.key == after.probes.key
+
+
+def test_alternatives_are_probed_at_offset_zero_only():
+    plan = Plan(Study())
+    assert plan.probes.sections["probes"]["offsets"] == [-2, -1, 0, 1, 2]
+    assert all(artifact.sections["probes"]["offsets"] == [0] for artifact in plan.interventions.values())
+
+
+def test_two_studies_share_what_they_have_in_common():
+    one, two = Plan(load({"study": "one"})), Plan(load({"study": "two", "probes": {"steps": 700}}))
+    assert one.traces.folder == two.traces.folder
+    assert one.probes.folder != two.probes.folder
+
+
+def test_slices_are_all_that_a_job_is_told():
+    plan = Plan(Study())
+    slices = [plan.corpus.slice(), plan.tokens.slice(), plan.training_slice("0", "000500"), plan.traces.slice()]
+    for text in [*slices, plan.probes.slice()]:
+        assert "compute" not in json.loads(text) and "study" not in json.loads(text)
+        assert text == json.dumps(json.loads(text), sort_keys=True, separators=(",", ":"))
+    training = json.loads(plan.training_slice("7", "000500"))
+    assert (training["seed"], training["from"], training["to"]) == (7, 0, 500)
+    assert "seeds" not in training["lm"]
+    assert json.loads(plan.training_slice("7", "000000"))["to"] == 0
+
+
+def test_a_job_reads_its_slice_as_config_types():
+    plan = Plan(load({"lm": {"layers": 5}, "corpus": {"examples": 4}}))
+    training = job.Job("train", json.loads(plan.training_slice("0", "000500")), {}, {})
+    assert training.section("lm").layers == 5
+    traces = job.Job("traces", json.loads(plan.traces.slice()), {}, {})
+    assert traces.section("corpus").examples == 4 and traces.section("traces") == plan.study.traces
+
+
+def test_chain_of_checkpoints():
+    plan = Plan(load({"lm": {"steps": 20, "checkpoint_every": 10, "decay_steps": 400, "seeds": [4]}}))
+    assert plan.checkpoints() == [(4, 0), (4, 10), (4, 20)]
+    assert plan.before("4", "000000", "model.safetensors") == []
+    (path,) = plan.before("4", "000020", "model.safetensors")
+    assert path == f"{plan.lm.folder}/seed-4/step-000010/model.safetensors"
+
+
+@given(train=st.integers(1, 1000), shard=st.integers(100, 400))
+@settings(deadline=None)
+def test_shards_hold_the_corpus(train, shard):
+    plan = Plan(
+        load(
+            {
+                "corpus": {"train": train, "validation": 100, "test": 100, "shard": shard},
+                "traces": {"train": 1, "validation": 1, "test": 1},
+            }
+        )
+    )
+    files = plan.shards(plan.corpus, "train")
+    assert (len(files) - 1) * shard < train <= len(files) * shard
+    assert len(set(files)) == len(files)
+    assert plan.shards(plan.corpus, "test") == [plan.corpus.file("test/00000.arrow")]
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(["corpus.seed", "lm.batch", "traces.extra_statements", "probes.seeds", "statistics.seed"]),
+        st.integers(1, 4),
+    ),
+    st.dictionaries(st.sampled_from(["lm.batch", "probes.seeds"]), st.integers(1, 4)),
+)
+@settings(deadline=None)
+def test_equal_folders_are_made_from_equal_slices(first, second):
+    """Folders of two studies are equal exactly where all that goes into them is."""
+
+    def plan(changes):
+        raw = {}
+        for key, value in changes.items():
+            section, name = key.split(".")
+            raw.setdefault(section, {})[name] = value
+        return Plan(load(raw))
+
+    def made_from(artifact):
+        return artifact.sections, [made_from(other) for other in artifact.inputs]
+
+    one, two = plan(first), plan(second)
+    for name in ("corpus", "tokens", "lm", "traces", "probes", "statistics"):
+        a, b = getattr(one, name), getattr(two, name)
+        assert (a.folder == b.folder) == (made_from(a) == made_from(b))
+
+
+@pytest.mark.parametrize("stage", job.STAGES)
+def test_closure_has_every_file_that_is_imported(stage):
+    """Import a stage in a process of its own: all of this package that it loads is in the closure."""
+    answer = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            f"import sys, progsem.{stage}\n"
+            "print(*[m.__file__ for n, m in sys.modules.items() if n.split('.')[0] == 'progsem'], sep='\\n')",
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
+    )
+    loaded = {os.path.relpath(path) for path in answer.stdout.split()}
+    closure = code_closure(stage)
+    assert loaded <= set(closure)
+    assert len(loaded) > 3
+    assert all(Path(path).is_file() for path in closure) and len(set(closure)) == len(closure)
+
+
+def test_closure_has_imports_inside_functions_and_not_the_other_stages():
+    corpus = {Path(path).name for path in code_closure("corpus")}
+    assert {"corpus.py", "job.py", "config.py", "codes.py"} <= corpus
+    assert not corpus & {"train.py", "model.py", "figures.py", "statistics.py"}
+    assert "execute.py" in {Path(path).name for path in code_closure("__main__")}  # imported inside `main`
+
+
+def test_planning_imports_nothing_heavy():
+    """Snakemake plans at every start."""
+    code = (
+        "import sys, progsem.plan, progsem.workflow; print(*{'numpy', 'torch', 'pyarrow', 'pandas'} & set(sys.modules))"
+    )
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert answer.stdout.strip() == ""
