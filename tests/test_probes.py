@@ -1,0 +1,422 @@
+"""Probes against scikit-learn, against themselves fitted alone, and the stage on a hand-made trace."""
+
+import csv
+import json
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
+
+from progsem import config, features
+from progsem.artifacts import read_table, write_table
+from progsem.features import Head
+from progsem.job import Job
+from progsem.karel.codes import (
+    CLOSE,
+    FRONT,
+    LEFT,
+    MOVE,
+    NUMBER,
+    OPEN,
+    ORIGINAL,
+    PAD,
+    PUT,
+    REPEAT,
+    RIGHT,
+    WHILE,
+    semantics,
+)
+from progsem.probe_fit import TEST, TRAIN, VALIDATION, ProbeBatch, States, fit, standardised
+from progsem.probes import aligned, run, run_programs
+
+WIDTH = 16
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def recipe(**changes):
+    settings = {"steps": 150, "batch": 128, "evaluations": 3, "seeds": 1, "depths": {"linear": (), "mlp1": (32,)}}
+    return config.Probes(**settings | changes)
+
+
+def states(labels, inputs, name="data"):
+    """The first 3/5 train, then 1/5 validation, 1/5 test."""
+    n = len(labels)
+    split = np.repeat([TRAIN, VALIDATION, TEST], [n - 2 * (n // 5), n // 5, n // 5])
+    return States(name, inputs.astype(np.float32), np.arange(n), labels.astype(np.uint8), split)
+
+
+def encoded(n=2500, noise=1.0, seed=0, classes=(4, 3, 2)):
+    """Activations that hold each label along a direction of its own, under noise and far from standardised."""
+    random = np.random.default_rng(seed)
+    labels = np.stack([random.integers(0, count, n) for count in classes], 1)
+    inputs = noise * random.normal(size=(n, WIDTH))
+    for column, count in enumerate(classes):
+        inputs += random.normal(size=(count, WIDTH))[labels[:, column]]
+    heads = [Head("facing", "heading", 4), Head("position", "x", 3), Head("wall_ahead", "wall", 2)]
+    return states(labels, inputs * 30 + 100), heads
+
+
+def accuracy(data, fitted, depth=0, seed=0):
+    """Test accuracy of each head."""
+    return (fitted.test[:, depth, seed] == data.labels[data.of(TEST)]).mean(0)
+
+
+def test_a_linear_probe_is_logistic_regression():
+    data, heads = encoded(noise=3.0)
+    long = recipe(steps=1500, batch=512, weight_decay=0.0, learning_rate=0.02, depths={"linear": ()}, evaluations=1)
+    inputs = standardised(data, torch.float32)
+    batch = ProbeBatch([(data, 0)], [inputs], heads, long, "cpu")
+    batch.fit()
+    weight = batch.weights[0][0][0].view(len(heads), 4, WIDTH + 1)
+    x = inputs[:, :-1].numpy()
+    train, test = data.of(TRAIN), data.of(TEST)
+    assert np.allclose(x[train].mean(0), 0, atol=1e-4) and np.allclose(x[train].std(0), 1, atol=1e-4)
+    for index, head in enumerate(heads):
+        reference = LogisticRegression(C=np.inf, max_iter=2000).fit(x[train], data.labels[train, index])
+        expected = reference.predict_proba(x[test])
+        ours = torch.softmax(inputs[test] @ weight[index].T, 1).numpy()
+        assert (ours[:, head.classes :] == 0).all()
+        ours = ours[:, : head.classes]
+        assert np.abs(ours - expected).mean() < 0.01
+        truth = data.labels[test, index]
+        assert log_loss(truth, ours) == pytest.approx(log_loss(truth, expected), abs=0.01)
+        assert (ours.argmax(1) == truth).mean() == pytest.approx(reference.score(x[test], truth), abs=0.01)
+        if head.classes == 2:
+            difference = (weight[index, 1] - weight[index, 0]).numpy()
+            assert np.allclose(difference[:-1], reference.coef_[0], atol=0.1)
+            assert difference[-1] == pytest.approx(reference.intercept_[0], abs=0.1)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_update_is_that_of_torch(dtype):
+    """Gradients and steps against autograd and torch.optim, bfloat16 within its rounding."""
+    data, heads = encoded(n=300)
+    settings = recipe(batch=64, depths={"linear": (), "mlp1": (24,), "mlp2": (16, 24)})
+    batch = ProbeBatch([(data, 3)], [standardised(data, dtype)], heads, settings, "cpu")
+    index = torch.arange(64)[None]
+    for depth, sizes in enumerate(batch.sizes):
+        layers = [[part.clone() if part is not None else None for part in layer] for layer in batch.weights[depth]]
+        for head, (_, _, classes) in enumerate(heads):
+            modules = []
+            for layer, (before, after) in enumerate(pairwise(sizes)):
+                linear = torch.nn.Linear(before, after)
+                joint, bias = layers[layer]
+                joint = joint.view(len(heads), after, -1)[head].float()
+                with torch.no_grad():
+                    linear.weight.copy_(joint[:, :-1] if layer == 0 else joint)
+                    linear.bias.copy_(joint[:, -1] if layer == 0 else bias.view(len(heads), after)[head].float())
+                modules += [linear, torch.nn.ReLU()]
+            model = torch.nn.Sequential(*modules[:-1])
+            optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2, weight_decay=settings.weight_decay)
+            logits = model(batch.inputs[index[0], :-1].float())
+            loss = torch.nn.functional.cross_entropy(logits[:, :classes], batch.labels[head, index[0]])
+            loss.backward()
+            optimizer.step()
+            batch.low.copy_(batch.parameters)
+            batch.forward(index, batch.weights)
+            batch.backward(index)
+            got = batch.weight_gradients[depth][0][0].view(len(heads), sizes[1], -1)[head, :, :-1].float() / 64
+            expected = model[0].weight.grad
+            limit = 1e-5 if dtype == torch.float32 else 0.05
+            assert (got - expected).norm() <= limit * expected.norm()
+            if dtype == torch.float32:
+                kept = batch.parameters.clone()
+                batch.update(1e-2)
+                new = batch.weights[depth][0][0].view(len(heads), sizes[1], -1)[head]
+                real = slice(classes) if len(sizes) == 2 else slice(None)
+                assert torch.allclose(new[real, :-1], model[0].weight[real], atol=1e-5)
+                assert torch.allclose(new[real, -1], model[0].bias[real], atol=1e-5)
+                batch.parameters.copy_(kept)
+                for state in (batch.first_moment, batch.second_moment, batch.updates):
+                    state.zero_()
+
+
+def test_fitted_alone_as_together():
+    data, heads = encoded()
+    other, _ = encoded(n=1500, seed=1)
+    other = States("other", other.activations, other.rows, other.labels, other.split)
+    settings = recipe(seeds=2)
+    together = fit([data, other], heads, settings, dtype=torch.float32)
+    stacked = fit([data, other], heads, settings, dtype=torch.float32, at_once=3)
+    for one, two in zip(together, stacked, strict=True):
+        assert (one.test == two.test).mean() > 0.995
+    for index, head in enumerate(heads):
+        only = States(data.name, data.activations, data.rows, data.labels[:, [index]], data.split)
+        for depth, widths in settings.depths.items():
+            alone = recipe(seeds=1, depths={depth: widths})
+            (result,) = fit([only], [head], alone, dtype=torch.float32)
+            both = together[0].test[:, list(settings.depths).index(depth), 0, index]
+            assert (result.test[:, 0, 0, 0] == both).mean() > 0.995
+
+
+def test_repeated_fits_are_equal_and_seeds_differ():
+    data, heads = encoded(n=800, noise=3.0)
+    first, second = (fit([data], heads, recipe(seeds=2, steps=40))[0] for _ in range(2))
+    assert np.array_equal(first.test, second.test) and np.array_equal(first.chosen_step, second.chosen_step)
+    assert not np.array_equal(first.test[:, :, 0], first.test[:, :, 1])
+
+
+def test_only_perceptrons_learn_exclusive_or():
+    random = np.random.default_rng(0)
+    bits = random.integers(0, 2, (3000, 2))
+    inputs = np.concatenate([2.0 * bits - 1, random.normal(size=(3000, 4))], 1) + 0.1 * random.normal(size=(3000, 6))
+    data = states(bits[:, :1] ^ bits[:, 1:], inputs)
+    heads = [Head("wall_ahead", "wall", 2)]
+    depths = {"linear": (), "mlp1": (32,), "mlp2": (32, 32)}
+    (fitted,) = fit([data], heads, recipe(depths=depths, steps=300, learning_rate=0.01))
+    linear, mlp1, mlp2 = (accuracy(data, fitted, depth)[0] for depth in range(3))
+    assert linear < 0.6 and mlp1 > 0.97 and mlp2 > 0.97
+
+
+def test_bfloat16_is_as_good_as_float32():
+    data, heads = encoded()
+    low, full = (fit([data], heads, recipe(), dtype=dtype)[0] for dtype in (torch.bfloat16, torch.float32))
+    for depth in range(2):
+        assert accuracy(data, low, depth) == pytest.approx(accuracy(data, full, depth), abs=0.03)
+
+
+def test_chosen_on_validation_never_on_test():
+    """Other test labels change nothing but the score; other validation labels may change what is chosen."""
+    data, heads = encoded(n=1000, noise=4.0)
+    labels = data.labels.copy()
+    labels[data.of(TEST)] = 0
+    changed = States(data.name, data.activations, data.rows, labels, data.split)
+    one, two = (fit([each], heads, recipe())[0] for each in (data, changed))
+    assert np.array_equal(one.test, two.test) and np.array_equal(one.chosen_step, two.chosen_step)
+
+
+def test_kept_snapshot_is_the_best_one():
+    """With a learning rate that ruins the probe at the end, the first snapshot is reported."""
+    data, heads = encoded()
+    settings = recipe(steps=60, evaluations=3, depths={"linear": ()})
+    batch = ProbeBatch([(data, 0)], [standardised(data, torch.float32)], heads, settings, "cpu")
+    batch.learning_rate = lambda step: 0.01 if step < 40 else -0.5
+    steps, predicted = batch.fit()
+    assert (steps < 60).all()
+    right = (predicted[TEST][0][:, 0] == data.labels[data.of(TEST)]).mean(0)
+    now = batch.hits(TEST)[0, 0].numpy() / len(data.of(TEST))
+    assert (right > now + 0.1).all()
+
+
+def test_a_constant_unit_and_fewer_states_than_a_minibatch():
+    data, heads = encoded(n=120)
+    data.activations[:, 0] = 7
+    (fitted,) = fit([data], heads, recipe(batch=200, steps=30))
+    assert accuracy(data, fitted).mean() > 0.5
+
+
+# Alignment. An empty 3 x 3 world, robot in the middle, facing north.
+EMPTY = np.zeros((1, 3, 3), np.uint8)
+MIDDLE = np.array([[1, 1, 0]], np.uint8)
+
+
+def single(codes, meanings=ORIGINAL, length=12):
+    program = np.full((1, length), PAD, np.uint8)
+    program[0, : len(codes)] = codes
+    return run_programs(program, EMPTY, MIDDLE, meanings, 50)
+
+
+def facing_at(offset, outcome, drop_final=False):
+    statements = np.arange(outcome.actions[0])
+    kept, target = aligned(outcome, np.zeros_like(statements), statements, offset, drop_final)
+    return kept.tolist(), outcome.poses[0, target, 2].tolist()
+
+
+def test_offsets_by_hand():
+    outcome = single([LEFT, LEFT, MOVE, RIGHT])  # faces west, south, south, west
+    assert facing_at(0, outcome) == ([0, 1, 2, 3], [3, 2, 2, 3])
+    assert facing_at(1, outcome) == ([0, 1, 2], [2, 2, 3])
+    assert facing_at(2, outcome) == ([0, 1], [2, 3])
+    assert facing_at(-1, outcome) == ([1, 2, 3], [3, 2, 2])
+    assert facing_at(-2, outcome) == ([2, 3], [3, 2])
+    assert facing_at(0, outcome, drop_final=True) == ([0, 1, 2], [3, 2, 2])
+    assert facing_at(-1, outcome, drop_final=True) == ([1, 2], [3, 2])
+    assert facing_at(4, outcome) == ([], [])
+    assert outcome.ends.tolist() == [[2, 1, 3]]
+
+
+def test_mirror_semantics_mirrors_the_turns():
+    mirror = semantics(config.AUTHORS_ALTERNATIVES["alt-0"])
+    assert facing_at(0, single([LEFT, LEFT, MOVE, RIGHT], mirror))[1] == [1, 2, 2, 1]
+
+
+def test_statements_never_reached_have_no_state():
+    # repeat (2) { turn_left } while (front_is_clear) { move } put; from the middle, facing south
+    loops = [REPEAT, NUMBER + 2, OPEN, LEFT, CLOSE, WHILE, FRONT, OPEN, MOVE, CLOSE, PUT]
+    outcome = single(loops)
+    assert outcome.actions.tolist() == [3]
+    # after the first turn_left: west; after the only move: south; after put: south
+    assert facing_at(0, outcome) == ([0, 1, 2], [3, 2, 2])
+    # Without moving, the front stays clear until the step limit: put is never reached.
+    stuck = single(loops, semantics({"move": "put_marker"}))
+    assert facing_at(0, stuck) == ([0, 1], [3, 2])
+    assert facing_at(1, stuck) == ([0], [2])
+
+
+# The stage.
+FEATURES = ("facing", "offset_from_start", "wall_ahead")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Traces of 900 straight-line programs whose states hold the robot's heading and little else."""
+    folder = tmp_path_factory.mktemp("traces")
+    random = np.random.default_rng(5)
+    n, length = 900, 4
+    lengths = random.integers(1, length + 1, n)
+    programs = random.integers(0, 5, (n, length)).astype(np.uint8)
+    programs[np.arange(length) >= lengths[:, None]] = PAD
+    cells = np.zeros((n, 3, 4), np.uint8)
+    poses = np.stack([random.integers(0, limit, n) for limit in (3, 4, 4)], 1).astype(np.uint8)
+    write_table(
+        folder / "programs.arrow",
+        {
+            "split": np.repeat([0, 1, 2], [500, 150, 250]).astype(np.int8),
+            "generated": np.concatenate([programs, np.full((n, 2), PAD, np.uint8)], 1),
+            "reference": programs,
+            "cells": cells.reshape(n, -1),
+            "pose": poses,
+        },
+        {"height": 3, "width": 4, "step": 500, "seed": 7, "layers": 1},
+    )
+    outcome = run_programs(programs, cells, poses, ORIGINAL, 100)
+    program, statement = np.nonzero(programs != PAD)
+    heading = np.eye(4)[outcome.poses[program, statement, 2]]
+    for source in ("generated", "forced"):
+        noise = random.normal(size=(len(program), WIDTH))
+        noise[:, :4] = 3 * heading + 0.3 * noise[:, :4]
+        columns = {"program": program.astype(np.int32), "position": statement.astype(np.int16)}
+        columns |= {"statement": statement.astype(np.int16), "mean": noise.astype(np.float16)}
+        write_table(folder / f"{source}.arrow", columns, {})
+    return folder
+
+
+def stage(folder, name, programs="programs.arrow", mapping=None, **changes):
+    settings = recipe(features=FEATURES, offsets=(0, 1), **changes)
+    out = folder / name
+    job = Job(
+        "probes",
+        {
+            "probes": json.loads(settings.model_dump_json()),
+            "semantics": name,
+            "mapping": mapping or {},
+            "programs": {"step_limit": 100},
+        },
+        {
+            "programs": [folder / programs],
+            "generated": [folder / "generated.arrow"],
+            "forced": [folder / "forced.arrow"],
+        },
+        {"predictions": [out / "predictions.arrow"], "accuracy": [out / "accuracy.csv"]},
+        device="cpu",
+    )
+    run(job)
+    with job.output("accuracy").open() as handle:
+        rows = list(csv.DictReader(handle))
+    return *read_table(job.output("predictions")), rows, job
+
+
+def test_stage_writes_what_it_promises(folder):
+    columns, metadata, rows, job = stage(folder, "original", seeds=2, learning_rate=0.02)
+    assert metadata == {
+        "depths": ["linear", "mlp1"],
+        "seeds": 2,
+        "features": {
+            "facing": {"heads": 1, "classes": [4]},
+            "offset_from_start": {"heads": 2, "classes": [7, 5]},
+            "wall_ahead": {"heads": 1, "classes": [2]},
+        },
+        "semantics": "original",
+        "step": 500,
+        "seed": 7,
+    }
+    assert {name: str(column.dtype) for name, column in columns.items() if "_" not in name} == {
+        "source": "int8",
+        "offset": "int8",
+        "program": "int32",
+        "statement": "int16",
+        "final": "bool",
+    }
+    assert columns["label_offset_from_start"].shape[1] == 2
+    assert columns["predicted_offset_from_start"].shape[1] == 2 * 2 * 2
+    assert columns["majority_facing"].dtype == bool
+    assert (columns["program"] >= 650).all() and set(columns["offset"]) == {0, 1}
+    assert len(rows) == 2 * 2 * len(FEATURES) * 2 * 2
+    assert job.notes["left_out"] == []
+
+    programs, _ = read_table(folder / "programs.arrow")
+    lengths = (programs["reference"] != PAD).sum(1)
+    assert np.array_equal(columns["final"], columns["statement"] == lengths[columns["program"]] - 1)
+    for row in rows:
+        chosen = (columns["source"] == ["generated", "forced"].index(row["source"])) & (
+            columns["offset"] == int(row["offset"])
+        )
+        assert int(row["n_test"]) == chosen.sum()
+        labels = columns[f"label_{row['feature']}"][chosen]
+        predicted = columns[f"predicted_{row['feature']}"][chosen].reshape(len(labels), 2, 2, -1)
+        predicted = predicted[:, metadata["depths"].index(row["depth"]), int(row["seed"])]
+        # Right only where all heads are.
+        assert float(row["test_accuracy"]) == pytest.approx((predicted == labels).all(1).mean(), abs=1e-6)
+        assert float(row["majority_accuracy"]) == pytest.approx(
+            columns[f"majority_{row['feature']}"][chosen].mean(), abs=1e-6
+        )
+        assert len(row["chosen_step"].split("/")) == labels.shape[1]
+        if row["feature"] == "facing" and row["offset"] == "0":
+            assert float(row["test_accuracy"]) > 0.97
+
+
+def test_stage_under_an_alternative(folder):
+    mirror = config.AUTHORS_ALTERNATIVES["alt-0"]
+    original, *_ = stage(folder, "same", sources=("forced",), steps=60)
+    columns, _, rows, _ = stage(folder, "alt-0", mapping=mirror, sources=("forced",), steps=60)
+    for name in ("source", "offset", "program", "statement", "final"):
+        assert np.array_equal(original[name], columns[name])
+    at_zero = columns["offset"] == 0
+    programs, _ = read_table(folder / "programs.arrow")
+    turns = (programs["reference"] == RIGHT).astype(int) - (programs["reference"] == LEFT)
+    turns = turns.cumsum(1)[columns["program"], columns["statement"]]
+    start = programs["pose"][columns["program"], 2].astype(int)
+    assert np.array_equal(original["label_facing"][at_zero, 0], ((start + turns) % 4)[at_zero])
+    assert np.array_equal(columns["label_facing"][at_zero, 0], ((start - turns) % 4)[at_zero])
+    # The states hold the original heading only; where both agree the alternative's is decodable too.
+    facing = [float(row["test_accuracy"]) for row in rows if row["feature"] == "facing" and row["offset"] == "0"]
+    assert max(facing) < 0.9
+
+
+def test_too_few_states_give_no_rows(folder):
+    """A checkpoint that writes one statement a program has nothing to probe at offset 1, or none with 40 programs."""
+    columns, _ = read_table(folder / "programs.arrow")
+    few = {**columns, "split": np.where(np.arange(900) < 860, 3, np.repeat([0, 1, 2], [500, 150, 250]))}
+    few["split"][:20] = 0
+    write_table(
+        folder / "few.arrow",
+        few | {"split": few["split"].astype(np.int8)},
+        {"height": 3, "width": 4, "step": 0, "seed": 0, "layers": 1},
+    )
+    columns, metadata, rows, job = stage(folder, "few", programs="few.arrow")
+    assert rows == [] and {len(column) for column in columns.values()} == {0}
+    assert columns["predicted_offset_from_start"].shape == (0, 4)
+    assert metadata["step"] == 0
+    assert [(entry["source"], entry["offset"]) for entry in job.notes["left_out"]] == [
+        ("generated", 0),
+        ("generated", 1),
+        ("forced", 0),
+        ("forced", 1),
+    ]
+
+
+def test_heads_of_a_feature_count_together():
+    assert features.spans(features.heads(("position", "facing"), 4, 4)) == {
+        "position": slice(0, 2),
+        "facing": slice(2, 3),
+    }
