@@ -69,9 +69,7 @@ def _execute(program: syntax.Program, value: object, name: str) -> dict:
         raise UserError(f"{name}.input, {error}") from None
     after, trace, halted = interpreter.run(program, world, STEP_LIMIT)
     if not halted:
-        raise UserError(
-            f"{name}: given a program that takes {STEP_LIMIT} steps or more, expected one that halts before"
-        )
+        raise UserError(f"{name}: the program did not halt within {STEP_LIMIT} steps, expected one that does")
     return {
         "output": after.to_rows(),
         "hero_out": after.hero,
@@ -85,7 +83,7 @@ def _outputs(lines: Iterable[bytes], name: str) -> Iterator[str]:
         if not line.strip():
             continue
         try:
-            yield json.dumps(execute_line(line.decode()), separators=(",", ":"))
+            yield json.dumps(execute_line(line.decode().rstrip()), separators=(",", ":"))
         except UnicodeDecodeError as error:
             raise UserError(f"{name}:{number}: byte {error.start + 1} is not UTF-8; expected JSON text") from None
         except UserError as error:

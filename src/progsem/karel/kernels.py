@@ -84,7 +84,7 @@ def _link(codes, jump, open_blocks):
         if code <= MOVE:
             at += 1
         elif code == CLOSE:
-            if depth == 0:
+            if depth == 0 or codes[at - 1] == OPEN:
                 return -1, False
             depth -= 1
             head = open_blocks[depth]

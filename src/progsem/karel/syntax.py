@@ -198,8 +198,12 @@ class _Parser:
     def _count(self) -> int:
         self._take("(")
         digits = self._next.text
-        # By length first: Python refuses to convert very long numbers.
-        if not digits.isdigit() or len(digits) > len(str(MAX_REPEAT)) or int(digits) > MAX_REPEAT:
+        # By length first: Python refuses to convert very long numbers. And `isdigit` knows other scripts' digits.
+        if (
+            not (digits.isascii() and digits.isdigit())
+            or len(digits) > len(str(MAX_REPEAT))
+            or int(digits) > MAX_REPEAT
+        ):
             raise self._fail(f"a count from 0 to {MAX_REPEAT}")
         self._at += 1
         self._take(")")
