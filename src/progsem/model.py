@@ -91,14 +91,14 @@ class Block(nn.Module):
         )
         self.mlp = nn.ModuleDict({"fc_in": nn.Linear(width, 4 * width), "fc_out": nn.Linear(4 * width, width)})
 
-    def forward(self, x: Tensor, rotation: tuple[Tensor, Tensor], cache: Cache | None, layer: int, start: int):
+    def forward(self, x: Tensor, rotation: Tensor, cache: Cache | None, layer: int, start: int):
         normed = self.ln_1(x)
         return x + self._attend(normed, rotation, cache, layer, start) + self._feed(normed)
 
     def _feed(self, x: Tensor) -> Tensor:
         return self.mlp["fc_out"](F.gelu(self.mlp["fc_in"](x), approximate="tanh"))
 
-    def _attend(self, x: Tensor, rotation, cache: Cache | None, layer: int, start: int) -> Tensor:
+    def _attend(self, x: Tensor, rotation: Tensor, cache: Cache | None, layer: int, start: int) -> Tensor:
         batch, length, width = x.shape
         # (B, T, 3C) -> (3, B, groups, heads in a group, T, D); CodeGen's order is query, value, key.
         qvk = self.attn["qkv_proj"](x).view(batch, length, _GROUPS, 3, self.heads // _GROUPS, width // self.heads)
@@ -114,12 +114,15 @@ class Block(nn.Module):
         out = F.scaled_dot_product_attention(query, key, value, is_causal=causal)
         return self.attn["out_proj"](out.transpose(1, 2).reshape(batch, length, width))
 
-    def _rotate(self, x: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
-        """Rotate neighbouring pairs of the first `rotary` dimensions: (B, H, T, D)."""
-        cosine, sine = rotation  # (T, rotary / 2)
+    def _rotate(self, x: Tensor, rotation: Tensor) -> Tensor:
+        """Rotate neighbouring pairs of the first `rotary` dimensions: (B, H, T, D).
+
+        Each pair is a complex number, each rotation (T, rotary / 2) one of modulus 1:
+        one product instead of four on strided halves, which a CPU takes five times as long for.
+        """
         turned, rest = x[..., : self.rotary], x[..., self.rotary :]
-        even, odd = turned[..., 0::2], turned[..., 1::2]
-        turned = torch.stack((even * cosine - odd * sine, odd * cosine + even * sine), dim=-1).flatten(-2)
+        pairs = torch.view_as_complex(turned.float().reshape(*turned.shape[:-1], -1, 2))
+        turned = torch.view_as_real(pairs * rotation).flatten(-2).to(x.dtype)
         return torch.cat((turned, rest), dim=-1) if rest.shape[-1] else turned
 
 
@@ -139,8 +142,7 @@ class CodeGen(nn.Module):
         self.lm_head = nn.Linear(shape.width, shape.vocabulary)
         frequency = 10_000.0 ** (-torch.arange(0, shape.rotary, 2) / shape.rotary)
         angle = torch.arange(MAX_POSITIONS)[:, None] * frequency  # (positions, rotary / 2)
-        self.register_buffer("_cosine", angle.cos(), persistent=False)
-        self.register_buffer("_sine", angle.sin(), persistent=False)
+        self.register_buffer("_rotation", torch.polar(torch.ones_like(angle), angle), persistent=False)
 
     def forward(
         self, tokens: Tensor, cache: Cache | None = None, start: int = 0, every_layer: bool = False
@@ -156,7 +158,7 @@ class CodeGen(nn.Module):
         stop = start + tokens.shape[1]
         if torch.is_autocast_enabled(x.device.type):
             x = x.to(torch.get_autocast_dtype(x.device.type))
-        rotation = self._cosine[start:stop].to(x.dtype), self._sine[start:stop].to(x.dtype)
+        rotation = self._rotation[start:stop]
         states = [x]
         for layer, block in enumerate(self.transformer["h"]):
             x = block(x, rotation, cache, layer, start)
