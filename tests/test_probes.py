@@ -119,7 +119,7 @@ def test_update_is_that_of_torch(dtype):
             model = torch.nn.Sequential(*modules[:-1])
             optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2, weight_decay=settings.weight_decay)
             logits = model(batch.inputs[index[0], :-1].float())
-            loss = torch.nn.functional.cross_entropy(logits[:, :classes], batch.labels[head, index[0]])
+            loss = torch.nn.functional.cross_entropy(logits[:, :classes], batch.labels[index[0], head])
             loss.backward()
             optimizer.step()
             batch.low.copy_(batch.parameters)

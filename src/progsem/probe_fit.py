@@ -31,6 +31,7 @@ from progsem.features import Head
 
 TRAIN, VALIDATION, TEST = range(3)
 WARMUP = 0.05  # of the steps
+CACHED = 450_000  # weights that a core's cache (2 MB) holds well enough; measured
 BLOCK = 64  # steps whose minibatches are drawn at once
 
 
@@ -82,8 +83,8 @@ def fit(
 
     `dtype` is that of the matrix products (by default the fastest that the device
     has hardware for); `at_once` is how many (data set, seed) groups are stacked:
-    by default one on a CPU, whose cache then holds the weights, and on a GPU as
-    many as fit its memory. Neither changes results beyond rounding. `progress` is
+    by default on a CPU as many as a core's cache holds, on a GPU as many as fit its
+    memory. Neither changes results beyond rounding. `progress` is
     told how many more probes are fitted.
     """
     device = torch.device(device)
@@ -127,17 +128,18 @@ def product_dtype(device: torch.device) -> torch.dtype:
 
 
 def _groups_at_once(datasets: list[States], heads: list[Head], recipe: Probes, device: torch.device) -> int:
-    if device.type != "cuda":
+    if not datasets:
         return 1
     classes = max(head.classes for head in heads)
-    numbers = 0
-    for widths in recipe.depths.values():
-        sizes = [datasets[0].activations.shape[1], *widths, classes]
-        # 20 bytes a weight (value, gradient, two moments, copies), 4 an activation and its gradient.
-        numbers += sum(20 * before * after for before, after in pairwise(sizes)) + 4 * recipe.batch * sum(sizes)
+    sizes = [(datasets[0].activations.shape[1], *widths, classes) for widths in recipe.depths.values()]
+    weights = len(heads) * sum(before * after for each in sizes for before, after in pairwise(each))
+    if device.type == "cpu":
+        return max(1, CACHED // weights)
+    activations = len(heads) * recipe.batch * sum(map(sum, sizes))
     inputs = 2 * sum(len(data.rows) for data in datasets) * datasets[0].activations.shape[1]
     free, _ = torch.cuda.mem_get_info(device)
-    return max(1, int((0.7 * free - inputs) // (numbers * len(heads))))
+    # 20 bytes a weight (value, gradient, two moments, copies), 4 an activation and its gradient.
+    return max(1, int((0.7 * free - inputs) // (20 * weights + 4 * activations)))
 
 
 def _generator(*key) -> torch.Generator:
@@ -216,12 +218,12 @@ class ProbeBatch:
         self._allocate()
 
     def _load(self, inputs: list[torch.Tensor]) -> None:
-        """All data sets one after another: inputs (rows, width + 1), labels (heads, rows)."""
+        """All data sets one after another: inputs (rows, width + 1), labels (rows, heads)."""
         datasets = list({id(data): data for data, _ in self.groups}.values())
         starts = np.cumsum([0] + [len(data.rows) for data in datasets])
         first = {id(data): int(start) for data, start in zip(datasets, starts[:-1], strict=True)}
         self.inputs = (inputs[0] if len(inputs) == 1 else torch.cat(inputs)).to(self.device)
-        labels = np.concatenate([data.labels for data in datasets]).T.astype(np.int64)
+        labels = np.concatenate([data.labels for data in datasets]).astype(np.int64)
         self.labels = torch.from_numpy(labels).to(self.device)
         self.rows = {
             split: [torch.from_numpy(data.of(split)) + first[id(data)] for data, _ in self.groups]
@@ -335,7 +337,8 @@ class ProbeBatch:
 
     def _labels(self, index: torch.Tensor) -> torch.Tensor:
         """(G, H, 1, batch) labels of the states `index` (G, batch)."""
-        return self.labels[:, index].transpose(0, 1).unsqueeze(2)
+        chosen = torch.index_select(self.labels, 0, index.view(-1))
+        return chosen.view(*index.shape, -1).transpose(1, 2).unsqueeze(2)
 
     def learning_rate(self, step: int) -> float:
         """Linear warm-up, then a half cosine down to 0: the last snapshot has settled, whatever `steps` is."""
