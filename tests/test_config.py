@@ -203,6 +203,23 @@ def test_merging_replaces_what_is_one_value_and_merges_the_rest():
     assert load(workflow.merge(base, {})) == Study()  # the base is not changed by merging
 
 
+def test_numbers_that_snakemake_hands_over_as_text():
+    """--config 'lm={layers: 2}' arrives as {"layers": "2"}."""
+    base = workflow.read_config(ROOT / "config.yaml")
+    changes = {
+        "lm": {"layers": "2", "seeds": ["0", "1"], "learning_rate": "0.001", "betas": ["0.5", "0.9"]},
+        "probes": {"drop_final": "true", "depths": {"mlp1": ["8"]}, "features": ["facing"]},
+        "figures": {"title": "2024"},
+    }
+    study = load(workflow.merge(base, changes))
+    assert (study.lm.layers, study.lm.seeds, study.lm.betas) == (2, (0, 1), (0.5, 0.9))
+    assert study.probes.drop_final is True and study.probes.depths == {"mlp1": (8,)}
+    assert study.figures.title == "2024"
+    for text in ("three", "[", "", "2.5"):
+        with pytest.raises(UserError, match="lm.layers: given"):
+            load(workflow.merge(base, {"lm": {"layers": text}}))
+
+
 def test_generated_files_are_in_step():
     assert (ROOT / reference.SCHEMA).read_text() == reference.schema_text(), "run `make schema`"
     assert (ROOT / reference.TABLE).read_text() == reference.table_text(), "run `make schema`"

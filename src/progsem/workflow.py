@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import sys
@@ -48,25 +49,44 @@ def read_config(path: Path) -> dict:
 
 
 def merge(base: dict, changes: dict, at: tuple[str, ...] = ()) -> dict:
-    """`base` with `changes` put in, key by key; the mappings in `REPLACED` are replaced whole."""
-    merged = {key: _numbers(value) for key, value in base.items()}
+    """`base` with `changes` put in, key by key; the mappings in `REPLACED` are replaced whole.
+
+    Snakemake hands over what stands inside a --config value as text; where `base`
+    has a number or a truth value, such text is read as one.
+    """
+    merged = {key: _read(value, value) for key, value in base.items()}
     for key, value in changes.items():
         here = (*at, key)
         if isinstance(value, dict) and isinstance(merged.get(key), dict) and here not in REPLACED:
             merged[key] = merge(merged[key], value, here)
         else:
-            merged[key] = _numbers(value)
+            merged[key] = _read(value, merged.get(key))
     return merged
 
 
-def _numbers(value):
+def _read(value, like):
+    """`value` with its texts read as numbers or truth values where `like` has one there."""
     if isinstance(value, dict):
-        return {key: _numbers(item) for key, item in value.items()}
+        known = like if isinstance(like, dict) else {}
+        return {key: _read(item, known.get(key)) for key, item in value.items()}
     if isinstance(value, list):
-        return [_numbers(item) for item in value]
-    if isinstance(value, str) and _EXPONENT.fullmatch(value):
-        return float(value)
+        example = (like or [0])[0] if isinstance(like, list) else None
+        return [_read(item, example) for item in value]
+    if isinstance(value, str):
+        if _EXPONENT.fullmatch(value):
+            return float(value)
+        if isinstance(like, bool | int | float):
+            return _scalar(value)
     return value
+
+
+def _scalar(text: str) -> bool | int | float | str:
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    for kind in (int, float):
+        with contextlib.suppress(ValueError):
+            return kind(text)
+    return text
 
 
 def prepare_environment(source: Path) -> str:
