@@ -1,0 +1,86 @@
+"""Stage `figures`: draw what the statistics say.
+
+Reads only the files of the stage `statistics`. Every figure is written as PNG,
+PDF and CSV (the numbers in it), with `summary.json` beside them, into a folder
+that takes its name only when all of it is there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import matplotlib
+
+from progsem.artifacts import read_json
+from progsem.plots import alternatives, content, gallery, lengths, style, training
+
+TABLES = ("checkpoints", "probes", "alternatives", "regression", "offsets", "lengths", "training")
+FIGURES = {
+    "training": training.draw,
+    "content_vs_accuracy": content.draw_regression,
+    "offsets": content.draw_offsets,
+    "alternatives": alternatives.draw,
+    "alternatives_robustness": alternatives.draw_robustness,
+    "lengths": lengths.draw,
+    "gallery": gallery.draw,
+}
+
+
+def run(job) -> None:
+    """Draw every figure into the job's one output, a folder."""
+    wanted = job.section("figures")
+    results = style.Results(
+        summary=read_json(job.input("summary")),
+        gallery=read_json(job.input("gallery")),
+        tables={name: read_rows(job.input(name)) for name in TABLES},
+        title=wanted.title or job.slice["study"],
+    )
+    ((folder,),) = job.outputs.values()
+    with replacing_folder(folder) as temporary, matplotlib.rc_context():
+        matplotlib.rcdefaults()  # no matplotlibrc of the user's
+        matplotlib.rcParams.update(style.CONTEXT)
+        for name, draw in FIGURES.items():
+            figure, rows = draw(results)
+            style.save(figure, temporary, name, wanted.dpi, rows)
+        shutil.copyfile(job.input("summary"), temporary / "summary.json")
+
+
+def read_rows(path: Path) -> list[dict]:
+    """The rows of a CSV table; numbers as numbers, None for empty fields."""
+    with open(path, newline="") as handle:
+        return [{name: _value(text) for name, text in row.items()} for row in csv.DictReader(handle)]
+
+
+def _value(text: str):
+    if text == "":
+        return None
+    if text in ("True", "False"):
+        return text == "True"
+    for number in (int, float):
+        try:
+            return number(text)
+        except ValueError:
+            continue
+    return text
+
+
+@contextlib.contextmanager
+def replacing_folder(folder: Path) -> Iterator[Path]:
+    """A temporary folder beside `folder` that takes its name, and the place of an older one, on success."""
+    folder = Path(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+    try:
+        new = temporary / "new"
+        new.mkdir()
+        yield new
+        if folder.exists():
+            folder.rename(temporary / "old")
+        new.rename(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

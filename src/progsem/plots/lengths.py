@@ -1,0 +1,70 @@
+"""How long the programs are: those it was trained on, those it writes, those that are right."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from progsem.plots import style
+from progsem.plots.style import Results
+
+KINDS = {
+    "training": ("training programs", style.BLACK, "o", "--"),
+    "reference_of_correct": ("test programs of the solved specifications", style.GREY, "v", ":"),
+    "generated": ("programs it writes", style.SKY, "s", "-"),
+    "generated_correct": ("of these, the correct ones", style.VERMILION, "D", "-"),
+}
+
+
+def draw(results: Results) -> tuple[Figure, list[dict]]:
+    """Distributions at the last checkpoint, and means over the training."""
+    last, n = results.summary["step"], results.summary["n"]
+    figure = style.new_figure(
+        results,
+        10.5,
+        4.6,
+        "does it write shorter programs than it has read?",
+        [
+            f"{results.models().split(' (')[0]}; {n['test_programs']:,} test specifications, "
+            f"{n['training_programs']:,} training programs; band: {results.interval()}. Solved ones may be the "
+            "easier ones: compare with the programs they were made from (dotted)."
+        ],
+    )
+    left, right = figure.subplots(1, 2)
+    drawn = []
+    longest = max((row["statements"] for row in results.tables["lengths"]), default=1)
+    for kind, (name, colour, marker, line) in KINDS.items():
+        rows = [row for row in results.rows("lengths", programs=kind) if kind == "training" or row["step"] == last]
+        drawn += rows
+        counts = np.zeros(longest + 1)
+        for row in rows:
+            counts[row["statements"]] += row["count"]
+        if counts.sum():
+            left.plot(
+                np.arange(longest + 1), counts / counts.sum(), color=colour, marker=marker, linestyle=line, label=name
+            )
+    left.set_title(f"Distribution at step {last:,}")
+    left.set_xlabel("length (statements)")
+    left.set_ylabel("share of programs")
+    left.xaxis.set_major_locator(MaxNLocator(integer=True))
+    style.percent_axis(left.yaxis, limits=False)
+    left.set_ylim(bottom=0)
+    left.legend(loc="best")
+    curves = results.rows("checkpoints", lm_seed=results.headline)
+    for kind, (name, colour, marker, line) in KINDS.items():
+        style.curve(
+            right,
+            curves,
+            f"mean_length_{kind}",
+            colour=colour,
+            marker="" if kind == "training" else marker,
+            label=name,
+            linestyle=line,
+        )
+    right.set_title("Mean over the training", pad=16)
+    right.set_ylabel("mean length (statements)")
+    right.set_ylim(bottom=0)
+    style.steps_axis(right, results)
+    style.shade_phases(right, results, names=True)
+    return figure, drawn + [row | {"programs": "means"} for row in curves]

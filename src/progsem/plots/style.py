@@ -1,0 +1,249 @@
+"""How every figure looks, is labelled and is written.
+
+Colours are those of Okabe and Ito, which people with any common colour
+blindness can tell apart; every series has a marker of its own as well. Files
+carry no dates or versions, so that the same numbers give the same bytes.
+"""
+
+from __future__ import annotations
+
+import csv
+import textwrap
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
+
+BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILION, PURPLE = (
+    "#000000",
+    "#E69F00",
+    "#56B4E9",
+    "#009E73",
+    "#F0E442",
+    "#0072B2",
+    "#D55E00",
+    "#CC79A7",
+)
+GREY, PALE = "#6B6B6B", "#D0D0D0"
+MARKERS = "osD^vPX<>*"
+DEPTH_COLOURS = {"linear": SKY, "mlp1": BLUE, "mlp2": VERMILION}
+DEPTH_MARKERS = {"linear": "o", "mlp1": "s", "mlp2": "D"}
+DEPTH_NAMES = {"linear": "linear probe", "mlp1": "MLP, 1 hidden layer", "mlp2": "MLP, 2 hidden layers"}
+SOURCE_NAMES = {"generated": "programs that the model writes", "forced": "fixed programs that the model reads"}
+STATE_NAMES = {
+    "all": "all states",
+    "non_final": "without each program's last state",
+    "differing": "states whose label differs",
+}
+ALTERNATIVE_COLOURS = (VERMILION, BLUE, GREEN, PURPLE, ORANGE, SKY, GREY)
+PHASE_COLOURS = ("#F3F3F3", "#E3EEF7", "#FCF3DC")
+PHASE_NAMES = ("babbling", "syntax", "semantics")
+CONTEXT = {
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.titlelocation": "left",
+    "axes.labelsize": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "grid.color": "#E6E6E6",
+    "grid.linewidth": 0.6,
+    "legend.frameon": False,
+    "legend.fontsize": 8,
+    "lines.linewidth": 1.6,
+    "lines.markersize": 4,
+    "pdf.fonttype": 42,
+    "figure.facecolor": "white",
+    "savefig.facecolor": "white",
+}
+
+
+@dataclass(frozen=True)
+class Results:
+    """What the stage `statistics` wrote: `summary`, `gallery`, and its tables as lists of rows."""
+
+    summary: dict
+    gallery: dict
+    tables: dict[str, list[dict]]
+    title: str
+
+    def rows(self, table: str, **where) -> list[dict]:
+        """Rows of a table in which every named column has that value."""
+        return [row for row in self.tables[table] if all(row[key] == value for key, value in where.items())]
+
+    @property
+    def headline(self) -> str | int:
+        """Value of lm_seed in the rows that the summary quotes: `pooled`, or the only LM seed."""
+        seeds = {row["lm_seed"] for row in self.tables["checkpoints"]}
+        return "pooled" if "pooled" in seeds else seeds.pop()
+
+    @property
+    def seeds(self) -> list[int]:
+        """LM seeds, in order."""
+        return sorted({row["lm_seed"] for row in self.tables["checkpoints"]} - {"pooled"})
+
+    @property
+    def depths(self) -> list[str]:
+        """Depths of the probes, shallowest first."""
+        return [depth for depth in DEPTH_NAMES if depth in self.summary["semantic_content"]]
+
+    @property
+    def sources(self) -> list[str]:
+        """Sources of hidden states, the headline's first."""
+        return self.summary["sources"]["probed"]
+
+    @property
+    def states(self) -> str:
+        """State set of the headline."""
+        return self.summary["sources"]["states"]
+
+    @property
+    def alternatives(self) -> list[str]:
+        """Names of the alternative semantics, the difficulty-matched one first."""
+        return list(self.summary["alternatives"])
+
+    def interval(self) -> str:
+        """What the intervals are, for a figure's subtitle."""
+        about = self.summary["intervals"]
+        return f"{about['confidence']:.0%} bootstrap intervals over {' and '.join(about['resampled'])}"
+
+    def models(self) -> str:
+        """How many language models the numbers are from."""
+        count = self.summary["n"]["lm_seeds"]
+        return "One language model" if count == 1 else f"Mean of {count} language models (thin lines: each)"
+
+    def features(self) -> str:
+        """The probed features, spelt out."""
+        return ", ".join(name.replace("_", " ") for name in self.summary["sources"]["features"])
+
+
+def new_figure(results: Results, width: float, height: float, heading: str, notes: Iterable[str]) -> Figure:
+    """A figure of width × height inches with heading, and notes below it, wrapped; panels go beneath."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    lines = [line for note in notes for line in textwrap.wrap(note, int(width * 14.5))]
+    head = textwrap.wrap(f"{results.title}: {heading}", int(width * 8.2))
+    below = 0.14 + 0.23 * len(head)
+    figure.text(0.1 / width, 1 - 0.1 / height, "\n".join(head), va="top", fontsize=13, weight="bold")
+    figure.text(0.1 / width, 1 - below / height, "\n".join(lines), va="top", fontsize=8.5, color=GREY, linespacing=1.35)
+    top = 1 - (below + 0.1 + 0.17 * len(lines)) / height
+    figure.get_layout_engine().set(rect=(0, 0, 1, top), hspace=0.06, wspace=0.04)
+    return figure
+
+
+def save(figure: Figure, folder: Path, name: str, dpi: int, rows: list[dict]) -> None:
+    """Write NAME.png, NAME.pdf and NAME.csv, the numbers that are drawn."""
+    figure.savefig(folder / f"{name}.png", dpi=dpi, metadata={"Software": None})
+    figure.set_layout_engine("none")  # the places just found hold for the PDF too
+    figure.savefig(folder / f"{name}.pdf", metadata={"CreationDate": None, "Producer": None, "Creator": None})
+    with open(folder / f"{name}.csv", "w", newline="") as handle:
+        columns = list(dict.fromkeys(key for row in rows for key in row))
+        writer = csv.writer(handle, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows([["" if row.get(key) is None else row[key] for key in columns] for row in rows])
+
+
+def column(rows: list[dict], key: str) -> np.ndarray:
+    """One column as floats; NaN where there is no number."""
+    return np.array([np.nan if row.get(key) in (None, "") else row[key] for row in rows], dtype=float)
+
+
+def curve(axes: Axes, rows: list[dict], key: str, *, colour: str, marker: str = "o", label: str, **line) -> None:
+    """A column over training steps; a band where the table has its interval."""
+    steps = column(rows, "step")
+    axes.plot(steps, column(rows, key), color=colour, marker=marker, label=label, **line)
+    if rows and f"{key}_low" in rows[0]:
+        low, high = column(rows, f"{key}_low"), column(rows, f"{key}_high")
+        axes.fill_between(steps, low, high, color=colour, alpha=0.2, linewidth=0)
+
+
+def thin_curves(axes: Axes, series: Iterable[list[dict]], key: str, colour: str) -> None:
+    """The curve of each language model, behind their mean."""
+    for rows in series:
+        axes.plot(column(rows, "step"), column(rows, key), color=colour, linewidth=0.7, alpha=0.5, zorder=1.5)
+
+
+def steps_axis(axes: Axes, results: Results) -> None:
+    """x is the training step, from the first checkpoint to the last."""
+    steps = [row["step"] for row in results.summary["checkpoints"]]
+    pad = 0.02 * (steps[-1] - steps[0] or 1)
+    axes.set_xlim(steps[0] - pad, steps[-1] + pad)
+    axes.set_xlabel("training step")
+
+
+def shade_phases(axes: Axes, results: Results, names: bool) -> None:
+    """Colour the background by phase; `names` writes them above the panel."""
+    left, right = axes.get_xlim()
+    shown = [
+        (start, end, colour, name)
+        for (start, end), colour, name in zip(
+            phase_bounds(results.summary["phases"], left, right), PHASE_COLOURS, PHASE_NAMES, strict=True
+        )
+        if end > start
+    ]
+    for start, end, colour, _ in shown:
+        axes.axvspan(start, end, color=colour, zorder=0, linewidth=0)
+    if names and shown:
+        centres = np.array([(start + end) / 2 for start, end, _, _ in shown])
+        places = spread_labels(centres, 0.16 * (right - left))
+        # Names of narrow phases are pushed apart; the panel's left edge holds them.
+        places += max(0.0, left + 0.05 * (right - left) - places[0])
+        for place, (_, _, _, name) in zip(places, shown, strict=True):
+            axes.text(
+                place,
+                1.015,
+                name,
+                transform=axes.get_xaxis_transform(),
+                ha="center",
+                va="bottom",
+                fontsize=8,
+                color=GREY,
+            )
+
+
+def phase_bounds(phases: dict, left: float, right: float) -> list[tuple[float, float]]:
+    """Start and end of babbling, syntax and semantics on the axis; a phase that never came has no width.
+
+    Where no boundary was found there is nothing to tell phases by, and none has any width.
+    """
+    if phases["syntax_start"] is None and phases["semantics_start"] is None:
+        return [(left, left)] * 3
+    semantics = right if phases["semantics_start"] is None else phases["semantics_start"]
+    syntax = semantics if phases["syntax_start"] is None else phases["syntax_start"]
+    return [(left, syntax), (syntax, semantics), (semantics, right)]
+
+
+def percent_axis(axis, limits: bool = True) -> None:
+    """An axis of shares, labelled in per cent."""
+    axis.set_major_formatter(FuncFormatter(lambda share, _: f"{round(100 * share, 6):g}%"))
+    if limits:
+        axis.axes.set_ylim(0, 1)
+
+
+def empty(axes: Axes, text: str) -> None:
+    """Say in a panel why there is nothing in it."""
+    axes.text(0.5, 0.5, textwrap.fill(text, 34), transform=axes.transAxes, ha="center", va="center", color=GREY)
+    axes.grid(False)
+    axes.set_xticks([])
+    axes.set_yticks([])
+
+
+def spread_labels(values: np.ndarray, gap: float) -> np.ndarray:
+    """Heights for labels beside `values` that are at least `gap` apart, as near to them as that allows."""
+    order = np.argsort(values, kind="stable")
+    heights = values[order].astype(float)
+    for _ in range(200):
+        overlap = gap - np.diff(heights)
+        if (overlap <= 1e-9).all():
+            break
+        shift = np.maximum(overlap, 0) / 2
+        heights[:-1] -= shift
+        heights[1:] += shift
+    out = np.empty_like(heights)
+    out[order] = heights
+    return out

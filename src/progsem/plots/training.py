@@ -1,0 +1,134 @@
+"""What happens during the training: accuracy, perplexity, diversity and semantic content, by phase."""
+
+from __future__ import annotations
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from progsem.plots import style
+from progsem.plots.style import Results
+
+
+def draw(results: Results) -> tuple[Figure, list[dict]]:
+    """The figure, and the rows it shows."""
+    n, last = results.summary["n"], results.summary["checkpoints"][-1]
+    figure = style.new_figure(
+        results,
+        10.5,
+        3.2 + 2.6 * (2 + (len(results.sources) + 1) // 2) - 1.6,
+        "what the language model learns, and when",
+        [
+            f"{results.models()}, {last['step']:,} steps = {last['tokens'] / 1e6:,.1f} M tokens; "
+            f"{n['test_programs']:,} test specifications at each checkpoint; bands: {results.interval()}.",
+            f"Phases: {results.summary['phases']['rule']}",
+        ],
+    )
+    rows = 2 + (len(results.sources) + 1) // 2
+    panels = figure.subplots(rows, 2).reshape(-1)
+    curves = results.rows("checkpoints", lm_seed=results.headline)
+    each = [results.rows("checkpoints", lm_seed=seed) for seed in results.seeds] if len(results.seeds) > 1 else []
+    accuracy(panels[0], curves, each)
+    perplexity(panels[1], curves)
+    diversity(panels[2], curves)
+    loss(panels[3], results)
+    drawn = [row | {"panel": "checkpoints"} for row in curves]
+    for axes, source in zip(panels[4:], results.sources, strict=False):
+        drawn += content(axes, results, source)
+    for axes in panels[4 + len(results.sources) :]:
+        axes.remove()
+    for index, axes in enumerate(panels[: 4 + len(results.sources)]):
+        style.steps_axis(axes, results)
+        style.shade_phases(axes, results, names=index < 2)
+    return figure, drawn
+
+
+def accuracy(axes: Axes, curves: list[dict], each: list[list[dict]]) -> None:
+    """Generative accuracy, strict and unconstrained beside it."""
+    style.thin_curves(axes, each, "generative_accuracy", style.BLUE)
+    style.curve(axes, curves, "generative_accuracy", colour=style.BLUE, label="all shown examples satisfied")
+    style.curve(
+        axes, curves, "strict_accuracy", colour=style.GREEN, marker="^", label="held-out examples too", linewidth=1
+    )
+    style.curve(
+        axes,
+        curves,
+        "unconstrained_accuracy",
+        colour=style.ORANGE,
+        marker="v",
+        label="decoded without the grammar",
+        linewidth=1,
+    )
+    style.percent_axis(axes.yaxis)
+    axes.set_title("Generative accuracy", pad=16)
+    axes.set_ylabel("test specifications solved")
+    axes.legend(loc="best")
+
+
+def perplexity(axes: Axes, curves: list[dict]) -> None:
+    """Perplexity per program token, of the test programs and of the model's own."""
+    style.curve(axes, curves, "perplexity_reference", colour=style.VERMILION, label="programs of the test set")
+    style.curve(axes, curves, "perplexity_generated", colour=style.BLUE, marker="s", label="programs it writes itself")
+    axes.set_title("Perplexity", pad=16)
+    axes.set_ylabel("perplexity per program token")
+    axes.set_ylim(bottom=1)
+    axes.legend(loc="best")
+
+
+def diversity(axes: Axes, curves: list[dict]) -> None:
+    """Entropy of what is written, and of the references as the ceiling to compare with."""
+    style.curve(axes, curves, "entropy_bits", colour=style.BLUE, label="programs it writes")
+    ceiling = style.column(curves, "entropy_bits_reference")
+    axes.plot(
+        style.column(curves, "step"), ceiling, color=style.GREY, linestyle="--", linewidth=1, label="test programs"
+    )
+    axes.set_title("Diversity of the output")
+    axes.set_ylabel("entropy (bits)")
+    axes.set_ylim(0, 1.12 * max(1.0, ceiling.max()))
+    axes.legend(loc="lower right")
+
+
+def loss(axes: Axes, results: Results) -> None:
+    """Training loss of each language model."""
+    for index, seed in enumerate(results.seeds):
+        rows = results.rows("training", lm_seed=seed)
+        axes.plot(
+            style.column(rows, "step"),
+            style.column(rows, "loss"),
+            color=style.PURPLE,
+            alpha=1 if len(results.seeds) == 1 else 0.6,
+            linewidth=1.2,
+            label="each language model" if index == 0 and len(results.seeds) > 1 else None,
+        )
+    axes.set_title("Training loss")
+    axes.set_ylabel("nats per token (whole text)")
+
+
+def content(axes: Axes, results: Results, source: str) -> list[dict]:
+    """Semantic content by depth, raw (solid) over the majority baseline (dashed) and corrected (dotted)."""
+    where = {"semantics": "original", "source": source, "states": results.states, "feature": "mean"}
+    drawn = []
+    for depth in results.depths:
+        rows = results.rows("probes", lm_seed=results.headline, depth=depth, **where)
+        colour, marker = style.DEPTH_COLOURS[depth], style.DEPTH_MARKERS[depth]
+        if len(results.seeds) > 1:
+            each = [results.rows("probes", lm_seed=seed, depth=depth, **where) for seed in results.seeds]
+            style.thin_curves(axes, each, "accuracy", colour)
+        style.curve(axes, rows, "accuracy", colour=colour, marker=marker, label=style.DEPTH_NAMES[depth])
+        drawn += [row | {"panel": f"content, {source}"} for row in rows]
+    if drawn:
+        rows = results.rows("probes", lm_seed=results.headline, depth=results.depths[0], **where)
+        axes.plot(
+            style.column(rows, "step"),
+            style.column(rows, "majority"),
+            color=style.GREY,
+            linestyle="--",
+            linewidth=1,
+            label="most frequent answer",
+        )
+        axes.legend(loc="best", ncols=2)
+    else:
+        axes.text(0.5, 0.5, "no states probed", transform=axes.transAxes, ha="center", color=style.GREY)
+    axes.set_title(f"Semantic content: {style.SOURCE_NAMES[source]}")
+    axes.set_ylabel("probe accuracy, mean over features")
+    style.percent_axis(axes.yaxis)
+    return drawn
