@@ -68,11 +68,9 @@ def read_json(path: Path):
 
 def matrix(array: np.ndarray) -> pa.FixedSizeListArray:
     """An (N, K) array as an Arrow column of N lists of length K, without a copy."""
-    import numpy as np
     import pyarrow as pa
 
-    array = np.ascontiguousarray(array)
-    return pa.FixedSizeListArray.from_arrays(pa.array(array.reshape(-1)), array.shape[1])
+    return pa.FixedSizeListArray.from_arrays(_column(array.reshape(-1)), array.shape[1])
 
 
 def write_table(path: Path, columns: dict, metadata: dict | None = None) -> None:
@@ -84,7 +82,7 @@ def write_table(path: Path, columns: dict, metadata: dict | None = None) -> None
     import pyarrow as pa
 
     arrays = {
-        name: matrix(value) if getattr(value, "ndim", 1) == 2 else pa.array(value) for name, value in columns.items()
+        name: matrix(value) if getattr(value, "ndim", 1) == 2 else _column(value) for name, value in columns.items()
     }
     table = pa.table(arrays).replace_schema_metadata({"progsem": canonical_json(metadata or {})})
     with replacing(path) as temporary:
@@ -124,5 +122,38 @@ def _to_numpy(column: pa.ChunkedArray) -> np.ndarray:
     if isinstance(array, pa.ChunkedArray):
         array = array.chunk(0) if array.num_chunks else pa.array([], column.type)
     if pa.types.is_fixed_size_list(array.type):
-        return array.flatten().to_numpy(zero_copy_only=False).reshape(len(array), array.type.list_size)
+        return _values(array.flatten()).reshape(len(array), array.type.list_size)
+    return _values(array)
+
+
+# pyarrow's own conversions from and to NumPy import pandas, which takes longer than many a job:
+# numbers and truth values go through the buffers.
+
+
+def _column(values) -> pa.Array:
+    """One column of a table, from an array (N,) or a list."""
+    import numpy as np
+    import pyarrow as pa
+
+    kind = getattr(values, "dtype", np.dtype(object)).kind
+    if kind == "b":
+        bits = np.packbits(values, bitorder="little")
+        return pa.Array.from_buffers(pa.bool_(), len(values), [None, pa.py_buffer(bits)])
+    if kind in "iuf":
+        buffer = pa.py_buffer(np.ascontiguousarray(values))
+        return pa.Array.from_buffers(pa.from_numpy_dtype(values.dtype), len(values), [None, buffer])
+    return pa.array(values)
+
+
+def _values(array: pa.Array) -> np.ndarray:
+    """A column without nulls as an array (N,); numbers without a copy."""
+    import numpy as np
+    import pyarrow as pa
+
+    kind, start, stop = array.type, array.offset, array.offset + len(array)
+    if len(array) and pa.types.is_boolean(kind):
+        bits = np.frombuffer(array.buffers()[1], np.uint8)
+        return np.unpackbits(bits, count=stop, bitorder="little")[start:].astype(bool)
+    if len(array) and (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
+        return np.frombuffer(array.buffers()[1], kind.to_pandas_dtype())[start:stop]
     return array.to_numpy(zero_copy_only=False)
