@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from snakemake.utils import update_config
 
 from progsem import workflow
 from progsem.config import load
@@ -59,10 +60,10 @@ class Tree:
 
 
 def tiny(changes: dict | None = None):
-    """The tiny study with changes on top of it."""
-    base = workflow.read_config(ROOT / "config.yaml")
+    """The tiny study with changes on top of it, put together as Snakemake does with --config and --configfile."""
     own = workflow.read_config(ROOT / "studies" / "tiny.yaml")
-    return load(workflow.merge(workflow.merge(base, own), changes or {}))
+    update_config(own, changes or {})
+    return load(workflow.merge(workflow.read_config(ROOT / "config.yaml"), own))
 
 
 def say(changes: dict) -> list[str]:
@@ -120,7 +121,7 @@ EDITS = [
     {"statistics": {"seed": 5}},
     {"probes": {"steps": 31}},
     {"probes": {"offsets": [0, 1]}},
-    {"interventions": {"alternatives": {"mirror": {"turn_left": "turn_right", "turn_right": "turn_left"}}}},
+    {"interventions": {"alternatives": {"still": {"move": "turn_left"}}}},
     {"traces": {"test": 50}},
     {"lm": {"seeds": [0, 1]}},
     {"lm": {"batch": 8}},
@@ -143,8 +144,7 @@ def test_an_edit_runs_what_the_table_says(tree, changes):
 def test_editing_and_editing_back_loses_nothing(tree):
     """One alternative is edited, and edited back: the second time only the figures are drawn."""
     shift = {"turn_left": "move", "turn_right": "turn_left", "move": "turn_right"}
-    mirror = dict(tiny().interventions.alternatives["mirror"])
-    changes = {"interventions": {"alternatives": {"mirror": mirror, "shift": shift}}}
+    changes = {"interventions": {"alternatives": {"shift": shift}}}
     before = tree.files()
     output = tree.snakemake("--cores", "2", *TINY, *say(changes))
     assert "rule: checkpoint" not in output.lower()

@@ -220,6 +220,8 @@ def code_closure(module: str) -> list[str]:
     """
     found: set[Path] = set()
     waiting = [f"progsem.{module}"]
+    if _source(waiting[0]) is None:
+        raise ValueError(f"there is no module {waiting[0]} in {_PACKAGE}")
     while waiting:
         path = _source(waiting.pop())
         if path is not None and path not in found:

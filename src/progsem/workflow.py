@@ -13,7 +13,7 @@ import yaml
 from progsem.config import Study, load
 from progsem.errors import UserError
 
-# Mappings that are one value: a study that names some replaces all of the default's.
+# Mappings that are one value: what a study says takes the place of config.yaml's.
 REPLACED = (("interventions", "alternatives"), ("probes", "depths"))
 # YAML 1.1 takes 1e-5 for text, because it has no point.
 _EXPONENT = re.compile(r"[-+]?\d+[eE][-+]?\d+")
