@@ -19,7 +19,7 @@ from progsem.results import (
 )
 
 GALLERY_RULE = (
-    "Test specifications in file order, each generated program once, with at least {least} statements, all of them "
+    "Test specifications in file order, each generated program once, of {least} or more statements, all of them "
     "probed: correct ones first, the last entry a wrong one if there is any."
 )
 

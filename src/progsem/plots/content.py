@@ -68,7 +68,7 @@ def draw_regression(results: Results) -> tuple[Figure, list[dict]]:
             axes.set_xlim(-0.02, 1.02)
             axes.set_title(style.DEPTH_NAMES[depth])
             fit(axes, results, source, depth, x)
-        low, high = line[0].get_ylim()
+        low, high = line[0].get_ylim() if any(row["source"] == source for row in drawn) else (0.2, 1)
         line[0].set_ylim(low - 0.2 * (high - low), high)  # room for R² below the points
         line[0].set_ylabel(f"semantic content\n{style.SOURCE_NAMES[source]}")
     for axes in panels[-1]:

@@ -52,7 +52,8 @@ def draw(results: Results) -> tuple[Figure, list[dict]]:
             axes.set_axis_on()
             world = after(world, statement, entry["straight_line"])
             draw_world(axes, world)
-            axes.set_title(statement["text"], loc="center", fontsize=8, family="DejaVu Sans Mono")
+            more = " …" if index + 1 == SHOWN < len(entry["statements"]) else ""
+            axes.set_title(statement["text"] + more, loc="center", fontsize=8, family="DejaVu Sans Mono")
             if statement["true"] is not None:
                 draw_robot(axes, statement["true"], read=False)
                 draw_robot(axes, statement["read"], read=True)

@@ -23,7 +23,7 @@ def draw(results: Results) -> tuple[Figure, list[dict]]:
     figure = style.new_figure(
         results,
         10.5,
-        4.6,
+        4.8,
         "does it write shorter programs than it has read?",
         [
             f"{results.models().split(' (')[0]}; {n['test_programs']:,} test specifications, "
@@ -33,24 +33,23 @@ def draw(results: Results) -> tuple[Figure, list[dict]]:
     )
     left, right = figure.subplots(1, 2)
     drawn = []
-    longest = max((row["statements"] for row in results.tables["lengths"]), default=1)
+    lengths = [row["statements"] for row in results.tables["lengths"]]
+    shown = np.arange(min(lengths), max(lengths) + 1)
     for kind, (name, colour, marker, line) in KINDS.items():
         rows = [row for row in results.rows("lengths", programs=kind) if kind == "training" or row["step"] == last]
         drawn += rows
-        counts = np.zeros(longest + 1)
-        for row in rows:
-            counts[row["statements"]] += row["count"]
+        counts = np.zeros(len(shown))
+        for row in rows:  # of all language models
+            counts[row["statements"] - shown[0]] += row["count"]
         if counts.sum():
-            left.plot(
-                np.arange(longest + 1), counts / counts.sum(), color=colour, marker=marker, linestyle=line, label=name
-            )
+            left.plot(shown, counts / counts.sum(), color=colour, marker=marker, linestyle=line, label=name)
     left.set_title(f"Distribution at step {last:,}")
     left.set_xlabel("length (statements)")
     left.set_ylabel("share of programs")
     left.xaxis.set_major_locator(MaxNLocator(integer=True))
     style.percent_axis(left.yaxis, limits=False)
     left.set_ylim(bottom=0)
-    left.legend(loc="best")
+    figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=len(KINDS))
     curves = results.rows("checkpoints", lm_seed=results.headline)
     for kind, (name, colour, marker, line) in KINDS.items():
         style.curve(

@@ -1,0 +1,532 @@
+"""Statistics: pure functions against known answers, the stage against naive sums over its input files."""
+
+import csv
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.linear_model import LinearRegression
+from synthetic import small_study, write_results
+
+from progsem import bootstrap, features, gallery, statistics
+from progsem.artifacts import read_table, write_table
+from progsem.errors import UserError
+from progsem.karel import codes
+from progsem.results import read_programs
+
+ALTERNATIVES = {
+    "mirror": {
+        "turn_left": "turn_right",
+        "turn_right": "turn_left",
+        "pick_marker": "put_marker",
+        "put_marker": "pick_marker",
+    },
+    "turned": {"move": "turn_left", "turn_left": "move"},
+}
+BABBLING = 400
+
+
+@pytest.fixture(scope="module")
+def study():
+    return small_study(interventions={"alternatives": ALTERNATIVES, "difficulty_matched": "mirror"})
+
+
+@pytest.fixture(scope="module")
+def job(study, tmp_path_factory):
+    job = write_results(tmp_path_factory.mktemp("study"), study, babbling=BABBLING)
+    statistics.run(job)
+    return job
+
+
+def table(job, name):
+    with open(job.output(name), newline="") as handle:
+        return list(csv.DictReader(handle))
+
+
+def only(rows, **where):
+    (row,) = (row for row in rows if all(row[key] == str(value) for key, value in where.items()))
+    return row
+
+
+def summary(job):
+    return json.loads(job.output("summary").read_text())
+
+
+# ------------------------------------------------------------ pure functions
+
+
+def test_holm_by_hand():
+    assert bootstrap.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert bootstrap.holm([0.5, np.nan, 0.4]) == pytest.approx([0.8, np.nan, 0.8], nan_ok=True)
+    assert bootstrap.holm(np.array([[0.02, 0.03], [0.9, 0.8]])) == pytest.approx(np.array([[0.04, 0.04], [1, 1]]))
+
+
+def test_p_value_by_hand():
+    clear = np.r_[0.5, np.linspace(0.1, 1, 99)]
+    even = np.r_[0.0, np.linspace(-1, 1, 99)]
+    one_below = np.r_[0.5, -0.1, np.linspace(0.1, 1, 98)]
+    undefined = np.r_[np.nan, np.linspace(0.1, 1, 99)]
+    p = bootstrap.p_value(np.stack([clear, even, one_below, undefined], axis=1))
+    assert p == pytest.approx([2 / 100, 1, 4 / 100, np.nan], nan_ok=True)
+
+
+def test_interval_leaves_out_undefined_replicates():
+    values = np.tile(np.r_[0.5, np.linspace(0, 1, 101)][:, None], (1, 3))
+    values[5:8, 1] = np.nan
+    values[5:60, 2] = np.nan
+    low, high = bootstrap.interval(values, 0.9)
+    assert low[0] == pytest.approx(0.05) and high[0] == pytest.approx(0.95)
+    assert high[1] == pytest.approx(np.quantile(np.delete(values[1:, 1], slice(4, 7)), 0.95))
+    assert np.isnan(low[2]) and np.isnan(high[2])
+
+
+def test_interval_covers_the_truth_in_clustered_data():
+    """States of one program share its difficulty: resampling programs covers, resampling states does not."""
+    rng = np.random.default_rng(0)
+    covered, covered_naively, repetitions = 0, 0, 200
+    for _ in range(repetitions):
+        size = rng.integers(1, 12, size=80)
+        chance = rng.choice([0.2, 0.8], size=80)
+        right = rng.binomial(size, chance)
+        weights = bootstrap.resampling_weights(80, 300, rng)
+        counted = bootstrap.totals(weights, np.stack([right, size], axis=1))
+        low, high = bootstrap.interval(counted[:, 0] / counted[:, 1], 0.9)
+        covered += low <= 0.5 <= high
+        mean = right.sum() / size.sum()
+        naive = 1.645 * np.sqrt(mean * (1 - mean) / size.sum())
+        covered_naively += abs(mean - 0.5) <= naive
+    assert 0.83 <= covered / repetitions <= 0.95
+    assert covered_naively / repetitions < 0.75
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.integers(1, 30), st.integers(1, 20), st.integers(0, 1000))
+def test_totals_are_sums_of_drawn_clusters(units, resamples, seed):
+    rng = np.random.default_rng(seed)
+    weights = bootstrap.resampling_weights(units, resamples, rng)
+    sums = rng.integers(0, 100, size=(units, 2, 3))
+    counted = bootstrap.totals(weights, sums)
+    assert (weights.sum(axis=1) == units).all()
+    assert (counted[0] == sums.sum(axis=0)).all()
+    slow = sum(np.float64(weights[-1, unit]) * sums[unit] for unit in range(units))
+    assert (counted[-1] == slow).all()
+
+
+def test_regression_agrees_with_scikit_learn():
+    rng = np.random.default_rng(1)
+    x = np.linspace(0, 1, 30)
+    y = 0.3 + 0.5 * x + rng.normal(0, 0.1, 30)
+    reference = LinearRegression().fit(x[:, None], y)
+    line = bootstrap.regress(x, y)
+    assert line.slope == pytest.approx(reference.coef_[0])
+    assert line.intercept == pytest.approx(reference.intercept_)
+    assert line.r2 == pytest.approx(reference.score(x[:, None], y))
+    slopes, r2 = bootstrap.regress_blocks([(x[:10], y[:10]), (x[10:], y[10:])], 50, rng)
+    assert slopes[0] == pytest.approx(line.slope) and r2[0] == pytest.approx(line.r2)
+    assert np.nanmin(r2) >= 0 and np.nanmax(r2) <= 1 + 1e-9
+
+
+def test_regression_needs_three_different_points():
+    assert np.isnan(bootstrap.regress([0, 1], [0, 1]).r2)
+    assert np.isnan(bootstrap.regress([1, 1, 1], [0, 1, 2]).slope)
+    slopes, r2 = bootstrap.regress_blocks([(np.array([0.0, 1]), np.array([0.0, 1]))], 20, np.random.default_rng(0))
+    assert np.isnan(r2[0])
+    _, r2 = bootstrap.regress_blocks([(np.ones(5), np.arange(5.0))], 20, np.random.default_rng(0))
+    assert np.isnan(r2).all()
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(1, 60), st.integers(0, 1000))
+def test_blocks_are_runs_of_neighbours(points, seed):
+    weights = bootstrap.block_weights(points, 20, np.random.default_rng(seed))
+    length = bootstrap.block_length(points)
+    assert (weights.sum(axis=1) == points).all() and (weights[0] == 1).all()
+    assert 1 <= length <= points
+    if points % length == 0 and points > length:
+        # Whole blocks: the first point is drawn only with its successors.
+        assert (weights[1:, 1] >= weights[1:, 0]).all()
+
+
+@pytest.mark.parametrize(("points", "length"), [(1, 1), (2, 2), (8, 2), (12, 3), (27, 3), (38, 4)])
+def test_block_length(points, length):
+    assert bootstrap.block_length(points) == length
+
+
+def test_intervals_of_autocorrelated_points_are_wider_in_blocks():
+    rng = np.random.default_rng(3)
+    wider = 0
+    for _ in range(20):
+        x, y = np.cumsum(rng.normal(size=(2, 200)), axis=1)
+        blocks = bootstrap.regress_blocks([(x, y)], 200, rng)[0]
+        single = np.array([bootstrap.regress(x[i], y[i]).slope for i in rng.integers(0, 200, (200, 200))])
+        wider += np.std(blocks[1:]) > np.std(single)
+    assert wider >= 18
+
+
+def test_entropy_by_hand():
+    assert bootstrap.entropy_bits([4, 4, 4, 4]) == pytest.approx(2)
+    assert bootstrap.entropy_bits([3, 1]) == pytest.approx(0.811278, abs=1e-6)
+    assert bootstrap.entropy_bits([7]) == 0 and bootstrap.entropy_bits([]) == 0
+
+
+def test_rise_starts_where_the_curve_leaves_for_good():
+    assert bootstrap.rise([0, 0, 0.05, 0.5, 1, 0.9], 0.1, 0.1) == 3
+    assert bootstrap.rise([0.3, 0, 0.5, 1], 0.1, 0.1) == 2  # an early spike does not count
+    assert bootstrap.rise([0.2, 0.21, 0.22], 0.1, 0.1) is None
+    assert bootstrap.rise([1, 0.5, 0], 0.1, 0.1) is None
+    assert bootstrap.rise([0.4], 0.1, 0.1) is None
+
+
+def test_phases_leave_out_the_untrained_model_and_keep_their_order():
+    steps = [0, 10, 20, 30, 40]
+    entropy, accuracy = [9, 1, 5, 8, 8], [0, 0.2, 0.2, 0.2, 0.9]
+    assert statistics.find_phases(steps, entropy, accuracy) == {"syntax_start": 20, "semantics_start": 40}
+    late = statistics.find_phases(steps, [0, 1, 1, 1, 8], [0, 0.2, 0.5, 0.7, 0.9])
+    assert late == {"syntax_start": 20, "semantics_start": 20}
+    assert statistics.find_phases([0, 10], [0, 9], [0, 1]) == {"syntax_start": None, "semantics_start": None}
+
+
+def test_mean_over_models_ignores_those_not_drawn():
+    models = np.array([[1, 1], [2, 0], [0, 2]], dtype=np.float32)
+    first, second = np.array([0.2, 0.3, np.nan]), np.array([0.6, np.nan, 0.8])
+    assert statistics.average([first, second], models) == pytest.approx([0.4, 0.3, 0.8])
+
+
+# ------------------------------------------------------------------ the stage
+
+
+def naive(job, step, semantics, source, depth, states, match=None):
+    """Semantic content straight from predictions.arrow: raw and corrected means, and the number of states."""
+    (path,) = [
+        path for path in job.inputs["predictions"] if path.parent.name == semantics and f"step-{step:06d}" in str(path)
+    ]
+    columns, about = read_table(path)
+    raw, corrected = [], []
+    keep = (columns["source"] == ("generated", "forced").index(source)) & (columns["offset"] == 0)
+    if states == "non_final":
+        keep &= ~columns["final"]
+    for feature, shape in about["features"].items():
+        rows = keep if match is None else keep & match[feature]
+        label = columns[f"label_{feature}"][rows]
+        answers = columns[f"predicted_{feature}"][rows].reshape(len(label), 3, about["seeds"], shape["heads"])
+        right = [
+            (answers[:, about["depths"].index(depth), seed] == label).all(axis=1).mean()
+            for seed in range(about["seeds"])
+        ]
+        majority = columns[f"majority_{feature}"][rows].mean()
+        raw.append(np.mean(right))
+        corrected.append((raw[-1] - majority) / (1 - majority))
+    return np.mean(raw), np.mean(corrected), keep.sum()
+
+
+@pytest.mark.parametrize("source", ["generated", "forced"])
+@pytest.mark.parametrize("states", ["all", "non_final"])
+@pytest.mark.parametrize(("semantics", "depth"), [("original", "linear"), ("mirror", "mlp2")])
+def test_semantic_content_is_what_the_files_say(job, source, states, semantics, depth):
+    row = only(
+        table(job, "probes"),
+        step=800,
+        semantics=semantics,
+        source=source,
+        states=states,
+        depth=depth,
+        feature="mean",
+    )
+    raw, corrected, count = naive(job, 800, semantics, source, depth, states)
+    assert float(row["accuracy"]) == pytest.approx(raw, abs=1e-6)
+    assert float(row["corrected"]) == pytest.approx(corrected, abs=1e-6)
+    assert int(row["n_states"]) == count
+    assert float(row["accuracy_low"]) < raw < float(row["accuracy_high"])
+    assert float(row["corrected_low"]) < corrected < float(row["corrected_high"])
+
+
+def test_differing_states_are_those_with_another_label(job):
+    files = {path.parent.name: path for path in job.inputs["predictions"] if "step-001200" in str(path)}
+    original, alternative = (read_table(files[name])[0] for name in ("original", "turned"))
+    keep = original["offset"] == 0
+    match = {}
+    for feature in ("facing", "offset_from_start", "wall_ahead"):
+        # At offset 0 both files have the same states in the same order.
+        unlike = (original[f"label_{feature}"][keep] != alternative[f"label_{feature}"]).any(axis=1)
+        match[feature] = np.zeros(len(keep), bool)
+        match[feature][np.flatnonzero(keep)[unlike]] = True
+    raw, corrected, _ = naive(job, 1200, "original", "forced", "mlp1", "all", match)
+    row = only(
+        table(job, "alternatives"),
+        step=1200,
+        source="forced",
+        states="differing",
+        depth="mlp1",
+        feature="mean",
+        alternative="turned",
+    )
+    assert float(row["raw_original"]) == pytest.approx(raw, abs=1e-6)
+    assert float(row["original"]) == pytest.approx(corrected, abs=1e-6)
+
+
+def test_alternatives_are_paired_and_harder_at_the_end(job):
+    rows = [row for row in table(job, "alternatives") if row["feature"] == "mean" and row["step"] == "1200"]
+    assert {row["states"] for row in rows} == {"all", "non_final", "differing"}
+    for row in rows:
+        difference = float(row["original"]) - float(row["alternative_content"])
+        assert float(row["difference"]) == pytest.approx(difference, abs=2e-6)
+        assert float(row["raw_difference"]) == pytest.approx(
+            float(row["raw_original"]) - float(row["raw_alternative"]), abs=2e-6
+        )
+        assert float(row["ci_low"]) <= difference <= float(row["ci_high"])
+        assert float(row["p"]) <= float(row["p_holm"]) <= min(1, 2 * float(row["p"])) + 1e-6
+    deepest = [row for row in rows if row["depth"] == "mlp2" and row["states"] == "all"]
+    assert all(float(row["ci_low"]) > 0 and float(row["p_holm"]) < 0.05 for row in deepest)
+    assert {row["alternative"] for row in rows if row["difficulty_matched"] == "True"} == {"mirror"}
+
+
+def test_equal_predictions_differ_by_exactly_nothing(study, tmp_path):
+    one = small_study(
+        lm={"steps": 200, "checkpoint_every": 200},
+        interventions={"alternatives": {"mirror": ALTERNATIVES["mirror"]}, "difficulty_matched": "mirror"},
+    )
+    job = write_results(tmp_path, one)
+    for path in job.inputs["predictions"]:
+        if path.parent.name == "mirror":
+            columns, about = read_table(path.parent.parent / "original" / "predictions.arrow")
+            write_table(path, columns, about | {"semantics": "mirror"})
+    statistics.run(job)
+    rows = table(job, "alternatives")
+    assert {row["states"] for row in rows} == {"all", "non_final"}  # no state's label differs
+    assert {float(row[key]) for row in rows for key in ("difference", "ci_low", "ci_high", "raw_ci_high")} == {0.0}
+    assert {float(row["p_holm"]) for row in rows} == {1.0}
+
+
+def test_generation_is_counted_on_test_specifications(job):
+    for path in job.inputs["programs"][::3]:
+        columns, about = read_table(path)
+        test = columns["split"] == 2
+        row = only(table(job, "checkpoints"), step=about["step"])
+        lengths = (columns["generated"][test] < 5).sum(axis=1)
+        correct = columns["correct_shown"][test]
+        assert float(row["generative_accuracy"]) == pytest.approx(correct.mean(), abs=1e-6)
+        assert float(row["strict_accuracy"]) == pytest.approx(columns["correct_all"][test].mean(), abs=1e-6)
+        assert float(row["mean_length_generated"]) == pytest.approx(lengths.mean(), abs=1e-6)
+        assert float(row["mean_length_generated_correct"]) == pytest.approx(lengths[correct].mean(), abs=1e-6)
+        distinct = len({tuple(program) for program in columns["generated"][test].tolist()})
+        assert float(row["distinct"]) == pytest.approx(distinct / test.sum())
+        nats = columns["reference_log_likelihood"][test].astype(float).sum() / columns["reference_tokens"][test].sum()
+        assert float(row["perplexity_reference"]) == pytest.approx(np.exp(-nats), abs=1e-5)
+        assert int(row["programs"]) == 32 * about["step"]
+
+
+def test_training_metrics_are_added_up_over_intervals(job):
+    rows = table(job, "training")
+    assert [int(row["step"]) for row in rows] == list(range(50, 1201, 50))
+    assert [int(row["tokens"]) for row in rows] == [70 * 32 * step for step in range(50, 1201, 50)]
+
+
+def test_babbling_checkpoints_are_left_out_not_invented(job):
+    value = summary(job)
+    early = [row for row in value["checkpoints"] if row["step"] < BABBLING]
+    assert [row["semantic_content"] for row in early] == [{"linear": None, "mlp1": None, "mlp2": None}] * 2
+    assert all(row["generative_accuracy"] is not None for row in early)
+    assert value["n"]["checkpoints"] == 7 and value["n"]["checkpoints_probed"] == 5
+    generated = {row["step"] for row in table(job, "probes") if row["source"] == "generated"}
+    assert generated == {"400", "600", "800", "1000", "1200"}
+    assert value["r2"]["mlp2"]["n_points"] == 5 and value["r2"]["mlp2"]["r2"] > 0.9
+    assert only(
+        table(job, "regression"), source="forced", states="all", depth="mlp2", measure="raw", points="differences"
+    )["n_points"] == str(5)
+
+
+def test_summary_keeps_its_contract(job):
+    value = summary(job)
+    assert set(value) >= {
+        "study",
+        "generative_accuracy",
+        "semantic_content",
+        "r2",
+        "alternatives",
+        "checkpoints",
+        "mean_length",
+        "wall_seconds",
+    }
+    assert list(value["semantic_content"]) == ["linear", "mlp1", "mlp2"]
+    assert all(isinstance(share, float) for share in value["semantic_content"].values())
+    assert {"r2", "ci_low", "ci_high"} <= set(value["r2"]["linear"])
+    assert set(value["alternatives"]) == {"mirror", "turned"}
+    keys = {"original", "alternative", "difference", "ci_low", "ci_high", "p_holm"}
+    keys |= {"raw_original", "raw_alternative", "difficulty_matched"}
+    for row in value["alternatives"].values():
+        assert keys <= set(row)
+    assert value["alternatives"]["mirror"]["difficulty_matched"] is True
+    raw, corrected, _ = naive(job, 1200, "original", "generated", "mlp2", "all")
+    assert value["semantic_content"]["mlp2"] == pytest.approx(raw, abs=1e-6)
+    assert value["alternatives"]["mirror"]["original"] == pytest.approx(corrected, abs=1e-6)
+    assert value["wall_seconds"] == {"traces": 17.5, "train": 70.0}
+    assert value["phases"]["syntax_start"] == 400
+    assert {"generated_correct", "training"} <= set(value["mean_length"])
+
+
+def test_training_lengths(job):
+    lengths = np.concatenate([(read_table(path)[0]["program"] < 5).sum(axis=1) for path in job.inputs["corpus"]])
+    assert summary(job)["mean_length"]["training"] == pytest.approx(lengths.mean(), abs=1e-6)
+    counted = {int(r["statements"]): int(r["count"]) for r in table(job, "lengths") if r["programs"] == "training"}
+    assert counted == {length: (lengths == length).sum() for length in range(2, 7)}
+
+
+def test_the_same_inputs_give_the_same_bytes(job):
+    before = {name: job.output(name).read_bytes() for name in job.outputs if name != "manifest"}
+    statistics.run(job)
+    assert before == {name: job.output(name).read_bytes() for name in before}
+
+
+def test_models_are_pooled_where_all_of_them_have_states(tmp_path):
+    several = small_study(
+        lm={"steps": 600, "checkpoint_every": 200, "seeds": [3, 5]},
+        interventions={"alternatives": {"mirror": ALTERNATIVES["mirror"]}, "difficulty_matched": "mirror"},
+    )
+    job = write_results(tmp_path, several)
+    # LM seed 5 writes too little to be probed at step 200.
+    silent = write_results(tmp_path / "silent", several, babbling=1000)
+    for name in ("programs", "predictions"):
+        job.inputs[name] = [
+            silent.inputs[name][index] if "seed-5/step-000200" in str(path) else path
+            for index, path in enumerate(job.inputs[name])
+        ]
+    statistics.run(job)
+    rows = [
+        row
+        for row in table(job, "probes")
+        if (row["semantics"], row["source"], row["states"], row["depth"], row["feature"])
+        == ("original", "generated", "all", "mlp1", "mean")
+    ]
+    assert [(row["step"], row["lm_seed"]) for row in rows if row["step"] == "200"] == [("200", "3")]
+    final = {row["lm_seed"]: row for row in rows if row["step"] == "600"}
+    assert set(final) == {"3", "5", "pooled"}
+    mean = (float(final["3"]["accuracy"]) + float(final["5"]["accuracy"])) / 2
+    assert float(final["pooled"]["accuracy"]) == pytest.approx(mean, abs=2e-6)
+    value = summary(job)
+    assert value["semantic_content"]["mlp1"] == pytest.approx(mean, abs=2e-6)
+    assert value["r2"]["mlp1"]["n_points"] == 5  # three trained checkpoints, two models, one silent
+    assert len(value["checkpoints"]) == 4 and set(value["phases"]["by_seed"]) == {"3", "5"}
+
+
+def test_without_last_states_the_headline_says_so(tmp_path):
+    dropped = small_study(
+        lm={"steps": 200, "checkpoint_every": 200},
+        probes={"drop_final": True, "sources": ["forced"]},
+        interventions={"alternatives": {}},
+    )
+    job = write_results(tmp_path, dropped)
+    statistics.run(job)
+    value = summary(job)
+    assert value["sources"]["states"] == "non_final" and value["sources"]["headline"] == "forced"
+    assert {row["states"] for row in table(job, "probes")} == {"non_final"}
+    assert value["alternatives"] == {} and table(job, "alternatives") == []
+    assert value["r2"]["mlp2"]["r2"] is None and value["r2"]["mlp2"]["n_points"] == 1
+
+
+def test_a_final_checkpoint_that_babbles_gives_nulls(tmp_path):
+    silent = small_study(
+        lm={"steps": 200, "checkpoint_every": 200},
+        interventions={"alternatives": {"mirror": ALTERNATIVES["mirror"]}, "difficulty_matched": "mirror"},
+    )
+    job = write_results(tmp_path, silent, babbling=1000)
+    statistics.run(job)
+    value = summary(job)
+    assert value["semantic_content"] == {"linear": None, "mlp1": None, "mlp2": None}
+    assert value["alternatives"]["mirror"]["difference"] is None
+    assert value["alternatives"]["mirror"]["difficulty_matched"] is True
+    assert json.loads(job.output("gallery").read_text())["entries"] == []
+    assert any(row["source"] == "forced" for row in value["semantic_content_by"])
+
+
+def test_missing_predictions_are_named(job):
+    names = ("predictions", "accuracy")
+    fewer = {name: [path for path in job.inputs[name] if path.parent.name != "turned"] for name in names}
+    broken = statistics_job(job, fewer)
+    with pytest.raises(UserError, match="LM seed 0, step 0 lacks predictions under turned"):
+        statistics.run(broken)
+
+
+def test_another_number_of_test_programs_is_refused(job):
+    path = job.inputs["programs"][0]
+    with pytest.raises(UserError, match="400 test programs, expected 7"):
+        read_programs(path, 7)
+
+
+def statistics_job(job, inputs):
+    return type(job)(job.stage, job.slice, {**job.inputs, **inputs}, job.outputs)
+
+
+# ------------------------------------------------------------------- gallery
+
+
+def run_slowly(program, cells, pose):
+    """Poses after each statement of a straight-line program, the obvious way."""
+    row, column, heading = (int(value) for value in pose)
+    poses = []
+    for code in program[program < 5]:
+        if code == codes.LEFT:
+            heading = (heading - 1) % 4
+        elif code == codes.RIGHT:
+            heading = (heading + 1) % 4
+        elif code == codes.MOVE:
+            ahead = row + (-1, 0, 1, 0)[heading], column + (0, 1, 0, -1)[heading]
+            if 0 <= ahead[0] < cells.shape[0] and 0 <= ahead[1] < cells.shape[1] and cells[ahead] != codes.WALL:
+                row, column = ahead
+        poses.append((row, column, heading))
+    return poses
+
+
+def test_gallery_shows_true_robots_and_readings(job):
+    shown = json.loads(job.output("gallery").read_text())
+    columns, _ = read_table(job.inputs["programs"][-1])
+    files = {path.parent.name: path for path in job.inputs["predictions"] if "step-001200" in str(path)}
+    answers, about = read_table(files["original"])
+    assert len(shown["entries"]) == 4
+    assert [entry["correct"] for entry in shown["entries"]] == [True, True, True, False]
+    assert len({entry["program"] for entry in shown["entries"]}) == 4
+    test_rows = np.flatnonzero(columns["split"] == 2)
+    for entry in shown["entries"]:
+        row = test_rows[columns["row"][test_rows] == entry["specification"]][0]
+        assert len(entry["statements"]) >= 3
+        poses = run_slowly(columns["generated"][row], np.array(entry["cells"]), columns["pose"][row])
+        true = [
+            (state["true"]["row"], state["true"]["column"], state["true"]["heading"]) for state in entry["statements"]
+        ]
+        assert true == poses
+        for number, state in enumerate(entry["statements"]):
+            (at,) = np.flatnonzero(
+                (answers["program"] == row)
+                & (answers["statement"] == number)
+                & (answers["source"] == 0)
+                & (answers["offset"] == 0)
+            )
+            facing = answers["predicted_facing"][at].reshape(3, about["seeds"], 1)[2, 0, 0]
+            assert state["read"]["heading"] == facing
+            right = (
+                (answers["predicted_offset_from_start"][at].reshape(3, about["seeds"], 2)[2, 0])
+                == answers["label_offset_from_start"][at]
+            )
+            assert state["position_right"] == bool(right.all())
+    assert shown["entries"][0]["program"].startswith("def run() { ")
+    assert shown["entries"][0]["program"].endswith(" }")
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.integers(2, 9), st.integers(2, 9), st.data())
+def test_positions_are_read_back_from_offsets(height, width, data):
+    start, pose = (
+        np.array([data.draw(st.integers(0, height - 1)), data.draw(st.integers(0, width - 1)), 0], np.uint8)
+        for _ in range(2)
+    )
+    cells = np.zeros((1, height, width), np.uint8)
+    label = features.labels(("offset_from_start",), cells, start[None], start[None], pose[None].astype(int))[0]
+    assert gallery.position_from_offset(label, start, height, width) == (pose[0], pose[1])
+
+
+def test_stages_do_not_import_torch():
+    code = "import sys, progsem.statistics, progsem.figures; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
