@@ -4,7 +4,8 @@ The programs of the traces are executed on the world they were traced on, under
 the semantics of the slice; each hidden state is paired with the world some
 statements before or after it; probes are fitted on training, chosen on validation
 and reported on test specifications. An intervention is this stage with another
-`mapping`: the same hidden states, minibatches and initial weights, other labels.
+`mapping`: the same hidden states, minibatches and initial weights, other labels. The
+slices of alternatives ask for offset 0 only, where they are compared with the original.
 
 Writes `predictions` (Arrow, a row per test state; columns and metadata below) and
 `accuracy` (CSV, a row per source, offset, feature, depth and seed).
