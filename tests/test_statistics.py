@@ -271,6 +271,7 @@ def test_differing_states_are_those_with_another_label(job):
 def test_alternatives_are_paired_and_harder_at_the_end(job):
     rows = [row for row in table(job, "alternatives") if row["feature"] == "mean" and row["step"] == "1200"]
     assert {row["states"] for row in rows} == {"all", "non_final", "differing"}
+    assert {row["n_features"] for row in rows} == {"3"}
     for row in rows:
         difference = float(row["original"]) - float(row["alternative_content"])
         assert float(row["difference"]) == pytest.approx(difference, abs=2e-6)

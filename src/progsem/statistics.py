@@ -121,7 +121,7 @@ TABLES = {
     "alternatives": (
         "lm_seed step source states depth feature alternative difficulty_matched raw_original raw_alternative "
         "raw_difference raw_ci_low raw_ci_high majority_original majority_alternative original alternative_content "
-        "difference ci_low ci_high p p_holm n_states n_programs"
+        "difference ci_low ci_high p p_holm n_features n_states n_programs"
     ).split(),
     "regression": (
         "lm_seed source states depth measure points n_points block_length slope slope_low slope_high intercept r2 "
@@ -526,6 +526,7 @@ def alternative_rows(
     for index, (name, (original, alternative)) in enumerate(zip(names, family, strict=True)):
         low, high = bootstrap.interval(differences[index], confidence)
         raw = original.accuracy - alternative.accuracy
+        compared = np.isfinite(original.corrected[0, :-1]).all(axis=1).sum()
         raw_low, raw_high = bootstrap.interval(raw, confidence)
         for d, depth in enumerate(settings.depths):
             for f, feature in enumerate((*settings.features, MEAN)):
@@ -550,6 +551,7 @@ def alternative_rows(
                         "ci_high": high[f, d],
                         "p": p[f, d, index],
                         "p_holm": adjusted[f, d, index],
+                        "n_features": compared if feature == MEAN else 1,
                         "n_states": original.states[f],
                         "n_programs": original.programs[f],
                     }
@@ -668,7 +670,15 @@ def summary(results: dict, settings: Settings, seconds: dict[str, float]) -> dic
         if (row["source"], row["states"], row["depth"]) == (source, states, depths[-1])
     }
     quoted = "original difference ci_low ci_high p p_holm raw_original raw_alternative raw_difference".split()
-    quoted += ["raw_ci_low", "raw_ci_high", "majority_original", "majority_alternative", "n_states", "n_programs"]
+    quoted += [
+        "raw_ci_low",
+        "raw_ci_high",
+        "majority_original",
+        "majority_alternative",
+        "n_features",
+        "n_states",
+        "n_programs",
+    ]
     by_step = {
         (row["step"], row["depth"]): row
         for row in rows("probes", lm_seed=seed, semantics=ORIGINAL, feature=MEAN, source=source, states=states)
