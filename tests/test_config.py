@@ -69,7 +69,7 @@ BAD = {
     "offset beyond programs": ({"probes": {"offsets": [0, 4]}}, ["probes.offsets", "4", "3"]),
     "depth with too few widths": ({"probes": {"depths": {"mlp2": [8]}}}, ["depths.mlp2", "[8]", "2"]),
     "no depths": ({"probes": {"depths": {}}}, ["depths is empty"]),
-    "more evaluations than steps": ({"probes": {"steps": 5}}, ["evaluations 6", "steps 5"]),
+    "more evaluations than steps": ({"probes": {"steps": 4}}, ["evaluations 5", "steps 4"]),
     "layer that is not kept": ({"probes": {"layer": "layer_1"}}, ["layer_1", "traces.layers", "'each'"]),
     "layer that is not there": (
         {"probes": {"layer": "layer_4"}, "traces": {"layers": "each"}},

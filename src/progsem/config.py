@@ -124,7 +124,7 @@ class LM(Section):
     betas: tuple[Probability, Probability] = Field((0.9, 0.98), description="AdamW's")
     weight_decay: float = Field(0.01, ge=0, description="AdamW's, on matrices")
     clip: float = Field(1.0, gt=0, description="largest norm of the gradient")
-    initial_std: float = Field(0.02, gt=0, lt=1, description="of the normal that weights are drawn from")
+    initial_std: float = Field(0.08, gt=0, lt=1, description="of the normal that weights are drawn from")
     precision: Literal["auto", "bf16", "fp32"] = Field(
         "auto", description="of matrix products; auto: bf16 where the hardware multiplies it, else fp32"
     )
@@ -178,7 +178,7 @@ class Probes(Section):
         ("facing", "offset_from_start", "wall_ahead"), min_length=1, description="what is read out of a hidden state"
     )
     depths: dict[Literal["linear", "mlp1", "mlp2"], tuple[Positive, ...]] = Field(
-        {"linear": (), "mlp1": (256,), "mlp2": (256, 1024)}, description="hidden widths of each probe"
+        {"linear": (), "mlp1": (64,), "mlp2": (64, 256)}, description="hidden widths of each probe"
     )
     sources: tuple[Literal["generated", "forced"], ...] = Field(
         ("generated", "forced"),
@@ -187,11 +187,11 @@ class Probes(Section):
     )
     offsets: tuple[int, ...] = Field((-2, -1, 0, 1, 2), description="statements between state and world; 0 is needed")
     seeds: Positive = Field(2, description="probes of each kind, from different initialisations")
-    steps: Positive = Field(600, description="optimizer steps of a fit")
+    steps: Positive = Field(500, description="optimizer steps of a fit")
     batch: Positive = Field(512, description="states per step")
-    learning_rate: float = Field(3e-3, gt=0, lt=1, description="largest of a fit")
+    learning_rate: float = Field(1e-2, gt=0, lt=1, description="largest of a fit")
     weight_decay: float = Field(0.1, ge=0, description="AdamW's")
-    evaluations: Positive = Field(6, description="times during a fit that validation accuracy is taken")
+    evaluations: Positive = Field(5, description="times during a fit that validation accuracy is taken")
     layer: str = Field("mean", pattern=r"^(mean|layer_\d+)$", description="which hidden state is read")
     drop_final: bool = Field(False, description="leave out the state of each program's last statement")
 
