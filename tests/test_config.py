@@ -56,26 +56,35 @@ BAD = {
         {"interventions": {"alternatives": {"original": {"move": "turn_left"}}, "difficulty_matched": "original"}},
         ["'original'", "another name"],
     ),
-    "no such difficulty-matched": ({"interventions": {"difficulty_matched": "alt-1"}}, ["'alt-1'", "alt-0"]),
+    "no such difficulty-matched": (
+        {"interventions": {"difficulty_matched": "no-such"}},
+        ["'no-such'", "expected one of"],
+    ),
     "heads": ({"lm": {"heads": 6}}, ["heads is 6", "multiple of 4"]),
-    "width": ({"lm": {"width": 130}}, ["width 130", "heads 4"]),
-    "rotary": ({"lm": {"rotary": 33}}, ["rotary is 33", "32"]),
-    "steps and checkpoints": ({"lm": {"checkpoint_every": 700}}, ["6000", "checkpoint_every 700"]),
-    "decay before the end": ({"lm": {"decay_steps": 10, "warmup_steps": 5}}, ["decay_steps 10"]),
-    "warm-up after the decay": ({"lm": {"warmup_steps": 6000}}, ["warmup_steps 6000"]),
+    "width": ({"lm": {"width": 130, "heads": 4}}, ["width 130", "heads 4"]),
+    "rotary": ({"lm": {"width": 128, "heads": 4, "rotary": 33}}, ["rotary is 33", "32"]),
+    "steps and checkpoints": ({"lm": {"steps": 6000, "checkpoint_every": 700}}, ["6000", "checkpoint_every 700"]),
+    "decay before the end": (
+        {"lm": {"steps": 40, "checkpoint_every": 20, "decay_steps": 10}},
+        ["decay_steps 10", "40"],
+    ),
+    "warm-up after the decay": ({"lm": {"decay_steps": 90_000, "warmup_steps": 90_000}}, ["warmup_steps 90000"]),
     "seeds repeat": ({"lm": {"seeds": [1, 1]}}, ["seeds [1, 1]"]),
     "no seeds": ({"lm": {"seeds": []}}, ["lm.seeds"]),
     "offsets without 0": ({"probes": {"offsets": [1, 2]}}, ["offsets [1, 2]", "0"]),
-    "offset beyond programs": ({"probes": {"offsets": [0, 4]}}, ["probes.offsets", "4", "3"]),
+    "offset beyond programs": ({"probes": {"offsets": [0, 60]}}, ["probes.offsets", "60", "give offsets between"]),
     "depth with too few widths": ({"probes": {"depths": {"mlp2": [8]}}}, ["depths.mlp2", "[8]", "2"]),
     "no depths": ({"probes": {"depths": {}}}, ["depths is empty"]),
-    "more evaluations than steps": ({"probes": {"steps": 4}}, ["evaluations 5", "steps 4"]),
-    "layer that is not kept": ({"probes": {"layer": "layer_1"}}, ["layer_1", "traces.layers", "'each'"]),
+    "more evaluations than steps": ({"probes": {"steps": 5, "evaluations": 6}}, ["evaluations 6", "steps 5"]),
+    "layer that is not kept": (
+        {"probes": {"layer": "layer_1"}, "traces": {"layers": "mean"}},
+        ["layer_1", "traces.layers", "'each'"],
+    ),
     "layer that is not there": (
-        {"probes": {"layer": "layer_4"}, "traces": {"layers": "each"}},
+        {"probes": {"layer": "layer_4"}, "traces": {"layers": "each"}, "lm": {"layers": 3}},
         ["layer_4", "layer_3"],
     ),
-    "more traces than corpus": ({"corpus": {"test": 100}}, ["traces.test is 4000", "100"]),
+    "more traces than corpus": ({"corpus": {"test": 100}, "traces": {"test": 4000}}, ["traces.test is 4000", "100"]),
     "too few resamples": ({"statistics": {"resamples": 1}}, ["statistics.resamples", "100"]),
     "no such device": ({"compute": {"device": "tpu"}}, ["compute.device", "'tpu'"]),
 }
@@ -198,8 +207,9 @@ def test_merging_replaces_what_is_one_value_and_merges_the_rest():
     )
     assert list(study.interventions.alternatives) == ["a"]
     assert list(study.probes.depths) == ["linear"]
-    assert study.programs.weights.move == 7 and study.programs.weights.turn_left == 3
-    assert study.lm.learning_rate == 1e-3 and study.lm.layers == 3
+    assert study.programs.weights.move == 7
+    assert study.programs.weights.turn_left == Study().programs.weights.turn_left
+    assert study.lm.learning_rate == 1e-3 and study.lm.layers == Study().lm.layers
     assert load(workflow.merge(base, {})) == Study()  # the base is not changed by merging
 
 
