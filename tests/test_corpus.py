@@ -22,10 +22,8 @@ def make(folder: Path, threads: int = 1, **changes) -> Job:
         **changes,
     }
     study = config.load(sections)
-    shards = {
-        split: [folder / split / f"{index}.arrow" for index in range(-(-getattr(study.corpus, split) // study.corpus.shard))]
-        for split in corpus.SPLITS
-    }
+    counts = {split: -(-getattr(study.corpus, split) // study.corpus.shard) for split in corpus.SPLITS}
+    shards = {split: [folder / split / f"{n}.arrow" for n in range(count)] for split, count in counts.items()}
     job = Job("corpus", study.model_dump(mode="json"), {}, shards, threads=threads)
     corpus.run(job)
     return job

@@ -48,7 +48,7 @@ class Shard:
         if self._attempts.max(initial=0) > _MAX_ATTEMPTS:
             raise UserError(
                 f"corpus: no new specification found in {_MAX_ATTEMPTS} draws; "
-                "the worlds and programs of this config are too few: raise worlds, lengths or examples, or ask for fewer"
+                "this config has too few worlds and programs: raise worlds, lengths or examples, or ask for fewer"
             )
         self.redraw(rows)
 

@@ -44,7 +44,6 @@ from progsem.karel.codes import (
     OPEN,
     PAD,
     REPEAT,
-    WALL,
     WHILE,
 )
 from progsem.karel.grammar import CONTROL, FIRST, ILLEGAL, NEXT, NEXT_STATE, OTHERWISE, STATES
@@ -172,9 +171,7 @@ class Encoding(ABC):
         sizes = self._tables[1]
         return int(codes * sizes.max() + sizes[NEXT, CLOSE])
 
-    def prompts(
-        self, cells: np.ndarray, poses: np.ndarray, out_cells: np.ndarray, out_poses: np.ndarray
-    ) -> np.ndarray:
+    def prompts(self, cells: np.ndarray, poses: np.ndarray, out_cells: np.ndarray, out_poses: np.ndarray) -> np.ndarray:
         """Specifications as ids, up to `def run() {`.
 
         cells, out_cells: (N, K, H, W) uint8, the shown worlds; poses, out_poses:

@@ -102,9 +102,7 @@ class Block(nn.Module):
         batch, length, width = x.shape
         # (B, T, 3C) -> (3, B, groups, heads in a group, T, D); CodeGen's order is query, value, key.
         qvk = self.attn["qkv_proj"](x).view(batch, length, _GROUPS, 3, self.heads // _GROUPS, width // self.heads)
-        query, value, key = (
-            part.reshape(batch, length, self.heads, -1).transpose(1, 2) for part in qvk.unbind(dim=3)
-        )
+        query, value, key = (part.reshape(batch, length, self.heads, -1).transpose(1, 2) for part in qvk.unbind(dim=3))
         query, key = self._rotate(query, rotation), self._rotate(key, rotation)
         causal = length > 1
         if cache is not None:
@@ -225,9 +223,7 @@ def load(weights: Path, config: Path, device: torch.device) -> CodeGen:
 
     try:
         given = json.loads(config.read_text())
-        shape = Shape(
-            given["vocab_size"], given["n_layer"], given["n_embd"], given["n_head"], given["rotary_dim"]
-        )
+        shape = Shape(given["vocab_size"], given["n_layer"], given["n_embd"], given["n_head"], given["rotary_dim"])
     except (OSError, ValueError, KeyError) as error:
         raise UserError(f"{config}: not a readable model config ({error}); delete it and run again") from None
     model = CodeGen(shape)

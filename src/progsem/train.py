@@ -127,9 +127,7 @@ class Trainer:
         tokens_before = 0
         started = time.monotonic()
         progress = Progress(f"training, steps {first}-{last}", last - first, "steps")
-        for number, chosen in enumerate(
-            batches(len(self.lengths), self.config.batch, seed, first, last), start=first
-        ):
+        for number, chosen in enumerate(batches(len(self.lengths), self.config.batch, seed, first, last), start=first):
             loss, norm = self.step(number, chosen)
             losses.append(loss)
             norms.append(norm)
@@ -152,9 +150,7 @@ class Trainer:
                         "tokens_per_second": round(tokens_before / seconds, 1),
                     }
                 )
-                progress.update(
-                    len(losses), loss=f"{mean:.3f}", tokens=f"{tokens_before / seconds:.0f}/s"
-                )
+                progress.update(len(losses), loss=f"{mean:.3f}", tokens=f"{tokens_before / seconds:.0f}/s")
                 losses, norms, tokens_before = [], [], 0
                 started = time.monotonic()
         progress.close()
@@ -170,9 +166,7 @@ def run(job: Job) -> None:
     device = lm.choose_device(job.device)
     columns, metadata = read_tables(job.inputs["train"])
     if last == 0:
-        model = lm.CodeGen(
-            lm.Shape(metadata["vocabulary"], config.layers, config.width, config.heads, config.rotary)
-        )
+        model = lm.CodeGen(lm.Shape(metadata["vocabulary"], config.layers, config.width, config.heads, config.rotary))
         model.initialise(seed, config.initial_std)
         model.to(device)
     else:
