@@ -121,7 +121,8 @@ class Tracer:
         documents = torch.from_numpy(np.concatenate([prompts, ids], axis=1)).to(self.device).long()
         size = start + max(self.tokens, ids.shape[1])
         bf16 = self.precision == torch.bfloat16
-        cache = lm.Cache(self.model.shape, len(prompts), size, self.device, self.precision)
+        attention = lm.attention_dtype(self.device, self.precision)
+        cache = lm.Cache(self.model.shape, len(prompts), size, self.device, attention)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
             states = self.model(documents, cache, every_layer=True)
             behind = [state[:, start - 1 :] for state in states]

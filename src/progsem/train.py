@@ -113,7 +113,7 @@ class Trainer:
         index = torch.from_numpy(rows).to(self.device, non_blocking=True)
         tokens = self.documents[index, : int(self.lengths[rows].max())].long()
         bf16 = self.precision == torch.bfloat16
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16), lm.attention_kernel(self.device):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
             loss = next_token_loss(self.model, tokens, self.pad)
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip)
