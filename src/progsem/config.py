@@ -92,7 +92,7 @@ class Corpus(Section):
 
     train: Positive = Field(400_000, description="training programs")
     validation: Positive = Field(2_000, description="validation specifications")
-    test: Positive = Field(4_000, description="test specifications")
+    test: Positive = Field(6_000, description="test specifications")
     examples: int = Field(2, ge=1, le=20, description="input/output worlds shown in the text")
     held_out: int = Field(3, ge=0, le=20, description="further worlds, never shown, for strict correctness")
     shard: int = Field(50_000, ge=100, description="programs in one Arrow shard")
@@ -116,7 +116,7 @@ class LM(Section):
     rotary: int = Field(32, ge=2, description="dimensions of each head that are rotated by position")
     batch: int = Field(32, ge=1, description="documents per step")
     steps: Positive = Field(6000, description="optimizer steps")
-    checkpoint_every: Positive = Field(500, description="steps between checkpoints; step 0 is always one")
+    checkpoint_every: Positive = Field(600, description="steps between checkpoints; step 0 is always one")
     decay_steps: Positive = Field(6000, description="step at which the linear decay ends")
     learning_rate: float = Field(2e-3, gt=0, lt=1, description="after warm-up")
     final_learning_rate: float = Field(4e-5, ge=0, lt=1, description="at decay_steps")
@@ -162,7 +162,7 @@ class Traces(Section):
 
     train: Positive = Field(8_000, description="training specifications whose states train the probes")
     validation: Positive = Field(2_000, description="validation specifications that choose the probes")
-    test: Positive = Field(4_000, description="test specifications that are reported")
+    test: Positive = Field(6_000, description="test specifications that are reported")
     layers: Literal["mean", "each"] = Field(
         "mean", description="hidden states kept: their mean over embedding and layers, or each one as well"
     )
@@ -187,7 +187,7 @@ class Probes(Section):
     )
     offsets: tuple[int, ...] = Field((-2, -1, 0, 1, 2), description="statements between state and world; 0 is needed")
     seeds: Positive = Field(2, description="probes of each kind, from different initialisations")
-    steps: Positive = Field(500, description="optimizer steps of a fit")
+    steps: Positive = Field(600, description="optimizer steps of a fit")
     batch: Positive = Field(512, description="states per step")
     learning_rate: float = Field(1e-2, gt=0, lt=1, description="largest of a fit")
     weight_decay: float = Field(0.1, ge=0, description="AdamW's")

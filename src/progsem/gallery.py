@@ -70,11 +70,15 @@ def choose(checkpoints: list[Checkpoint], settings: Settings) -> dict:
 def gallery_entry(
     programs: dict, column: str, index: int, rows: dict[int, int], outcome: Outcomes, about: dict, settings: Settings
 ) -> dict:
-    """One specification: the world, the program, and for each statement the robot as it is and as it is read."""
+    """One specification: its first example, the program, and for each statement the robot as it is and as it is read."""
     program, pose = programs[column][index], programs["pose"][index]
     height, width = about["height"], about["width"]
     cells = programs["cells"][index].reshape(height, width)
     trace = kernels.trace(program[None], cells[None], pose[None], codes.ORIGINAL, settings.step_limit)
+    # The example's output is what the specification's own program makes of its input.
+    wanted_cells, wanted_poses, _ = kernels.execute(
+        programs["reference"][index][None], cells[None, None], pose[None, None], codes.ORIGINAL, settings.step_limit
+    )
     deepest, entry = len(settings.depths) - 1, []
     for statement, position in enumerate(np.flatnonzero(program < len(codes.ACTIONS))):
         executed = bool(trace.executed[0, position])
@@ -103,9 +107,14 @@ def gallery_entry(
         "program": program_text(program),
         "straight_line": not bool(((program >= codes.NOT) & (program != codes.PAD)).any()),
         "cells": cells.tolist(),
-        "start": {"row": int(pose[0]), "column": int(pose[1]), "heading": int(pose[2])},
+        "start": _robot(pose),
+        "wanted": {"cells": wanted_cells[0, 0].tolist(), "robot": _robot(wanted_poses[0, 0])},
         "statements": entry,
     }
+
+
+def _robot(pose: np.ndarray) -> dict:
+    return dict(zip(("row", "column", "heading"), map(int, pose), strict=True))
 
 
 def position_from_offset(answer: np.ndarray, start: np.ndarray, height: int, width: int) -> tuple[int, int]:

@@ -17,10 +17,10 @@ FACING = ("^", ">", "v", "<")  # markers of matplotlib, by heading
 
 
 def draw(results: Results) -> tuple[Figure, list[dict]]:
-    """One row a program: the world at the start, then one panel a statement."""
+    """One row a program: the example it was written for, then one panel a statement."""
     gallery = results.gallery
     entries = gallery["entries"]
-    columns = 1 + min(SHOWN, max((len(entry["statements"]) for entry in entries), default=1))
+    columns = 2 + min(SHOWN, max((len(entry["statements"]) for entry in entries), default=1))
     side = min(1.35, 12.5 / columns)
     width = max(9.0, columns * side + 0.6)
     figure = style.new_figure(
@@ -32,7 +32,8 @@ def draw(results: Results) -> tuple[Figure, list[dict]]:
             f"The probe ({style.DEPTH_NAMES[gallery['depth']]}) sees only the language model's hidden state at a "
             f"statement ({style.SOURCE_NAMES[gallery['source']]}, step {gallery['step']:,}), never the world. "
             "Position: start + the offset read.",
-            gallery["rule"],
+            "Left: the first of the examples in the text. Right: the program written for them, run on that input. "
+            + gallery["rule"],
         ],
     )
     drawn: list[dict] = []
@@ -42,13 +43,18 @@ def draw(results: Results) -> tuple[Figure, list[dict]]:
     panels = figure.subplots(len(entries), columns, squeeze=False)
     for line, entry in zip(panels, entries, strict=True):
         world = np.array(entry["cells"])
-        draw_world(line[0], world)
-        draw_robot(line[0], entry["start"], read=False)
-        verdict = "correct" if entry["correct"] else "wrong"
-        line[0].set_title(f"start\n({verdict} program)", loc="center", fontsize=8, weight="bold")
-        for axes in line[1:]:
+        example = (
+            ("input", world, entry["start"]),
+            ("output asked for", *map(entry["wanted"].get, ("cells", "robot"))),
+        )
+        for axes, (name, cells, robot) in zip(line[:2], example, strict=True):
+            draw_world(axes, np.array(cells))
+            draw_robot(axes, robot, read=False)
+            axes.set_title(name, loc="center", fontsize=8, weight="bold")
+        line[0].set_xlabel(f"{'correct' if entry['correct'] else 'wrong'} program →", fontsize=7.5, weight="bold")
+        for axes in line[2:]:
             axes.set_axis_off()
-        for index, (axes, statement) in enumerate(zip(line[1:], entry["statements"], strict=False)):
+        for index, (axes, statement) in enumerate(zip(line[2:], entry["statements"], strict=False)):
             axes.set_axis_on()
             world = after(world, statement, entry["straight_line"])
             draw_world(axes, world)

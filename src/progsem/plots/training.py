@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from progsem.plots import style
 from progsem.plots.style import Results
@@ -69,7 +70,11 @@ def perplexity(axes: Axes, curves: list[dict]) -> None:
     style.curve(axes, curves, "perplexity_reference", colour=style.VERMILION, label="programs of the test set")
     style.curve(axes, curves, "perplexity_generated", colour=style.BLUE, marker="s", label="programs it writes itself")
     axes.set_title("Perplexity", pad=16)
-    axes.set_ylabel("perplexity per program token")
+    axes.set_ylabel("perplexity per program token (log scale)")
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
     axes.set_ylim(bottom=1)
     axes.legend(loc="best")
 
@@ -131,4 +136,7 @@ def content(axes: Axes, results: Results, source: str) -> list[dict]:
     axes.set_title(f"Semantic content: {style.SOURCE_NAMES[source]}")
     axes.set_ylabel("probe accuracy, mean over features")
     style.percent_axis(axes.yaxis)
+    if drawn:  # from the baseline on, with room for the legend below
+        values = [row[key] for row in drawn for key in ("accuracy", "majority") if row[key] is not None]
+        axes.set_ylim(max(0.0, min(values) - 0.15), min(1.0, max(values) + 0.05))
     return drawn
