@@ -49,14 +49,15 @@ def test_cache_gives_the_states_of_a_full_pass(shape):
     torch.testing.assert_close(torch.cat((first, *later), dim=1), full, rtol=1e-4, atol=1e-5)
 
 
-def test_plain_and_fused_attention_agree():
+def test_bf16_products_give_nearly_the_same():
     model = made(SHAPES[0])
     tokens = torch.randint(0, 40, (2, 12), generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        fused = model(tokens)
-        with lm.attention_kernel(torch.device("cpu")):
-            plain = model(tokens)
-    torch.testing.assert_close(fused, plain, rtol=1e-4, atol=1e-5)
+        exact = model.logits(model(tokens))
+        with torch.autocast("cpu", torch.bfloat16):
+            rounded = model.logits(model(tokens))
+    assert not torch.equal(rounded, exact)
+    assert (rounded - exact).abs().mean() < 0.03 * exact.abs().mean()
 
 
 def test_initialisation_follows_the_seed():

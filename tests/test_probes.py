@@ -310,6 +310,7 @@ def stage(folder, name, programs="programs.arrow", mapping=None, **changes):
             "probes": json.loads(settings.model_dump_json()),
             "semantics": name,
             "mapping": mapping or {},
+            "lm": {},
             "programs": {"step_limit": 100},
         },
         {

@@ -60,7 +60,7 @@ class Setting:
 @pytest.fixture(autouse=True)
 def exact(monkeypatch):
     """Compare in float32, whatever the hardware multiplies fastest."""
-    monkeypatch.setattr(lm, "choose_precision", lambda name, device: torch.float32)
+    monkeypatch.setattr(traces, "choose_precision", lambda name, device: torch.float32)
 
 
 def closes_here(encoding, ids):

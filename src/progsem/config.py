@@ -126,7 +126,8 @@ class LM(Section):
     clip: float = Field(1.0, gt=0, description="largest norm of the gradient")
     initial_std: float = Field(0.08, gt=0, lt=1, description="of the normal that weights are drawn from")
     precision: Literal["auto", "bf16", "fp32"] = Field(
-        "auto", description="of matrix products; auto: bf16 where the hardware multiplies it, else fp32"
+        "auto",
+        description="of matrix products, here and in tracing and probing; auto: bf16 where the hardware multiplies it",
     )
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(
         (0,), min_length=1, max_length=20, description="one language model each"

@@ -70,7 +70,7 @@ def choose(checkpoints: list[Checkpoint], settings: Settings) -> dict:
 def gallery_entry(
     programs: dict, column: str, index: int, rows: dict[int, int], outcome: Outcomes, about: dict, settings: Settings
 ) -> dict:
-    """One specification: its first example, the program, and for each statement the robot as it is and as it is read."""
+    """One specification: its first example, the program, and after each statement the robot, true and read."""
     program, pose = programs[column][index], programs["pose"][index]
     height, width = about["height"], about["width"]
     cells = programs["cells"][index].reshape(height, width)

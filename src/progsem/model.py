@@ -21,6 +21,7 @@ from torch.nn import functional as F
 
 from progsem.artifacts import replacing, write_json
 from progsem.errors import UserError
+from progsem.hardware import attention_dtype
 
 _GROUPS = 4  # CodeGen stores queries, values and keys in four groups of heads, one for each TPU core it was trained on
 MAX_POSITIONS = 2048
@@ -179,31 +180,6 @@ class CodeGen(nn.Module):
                     parameter.copy_(torch.randn(parameter.shape, generator=generator) * std)
                 else:
                     parameter.fill_(1.0 if "ln_" in name and name.endswith("weight") else 0.0)
-
-
-def attention_dtype(device: torch.device, dtype: torch.dtype) -> torch.dtype:
-    """The type that attention is computed in; the rest is in `dtype`.
-
-    On a CPU, float32: for short documents its fused kernel, forward and backward,
-    takes a tenth of the time of the bfloat16 one and a third of plain batched
-    products (benchmarks/attention.py).
-    """
-    return torch.float32 if device.type == "cpu" else dtype
-
-
-def choose_device(name: str) -> torch.device:
-    """`auto`, `cpu` or `cuda` as a device; asking for CUDA where there is none is a `UserError`."""
-    if name == "cuda" and not torch.cuda.is_available():
-        raise UserError("compute.device is cuda, but torch finds no CUDA device; set it to auto or cpu")
-    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
-
-
-def choose_precision(name: str, device: torch.device) -> torch.dtype:
-    """`auto`, `bf16` or `fp32` as the type of matrix products; auto is bf16 where the hardware multiplies it."""
-    if name == "auto":
-        fast = torch.cuda.is_bf16_supported() if device.type == "cuda" else torch.cpu._is_avx512_bf16_supported()
-        return torch.bfloat16 if fast else torch.float32
-    return torch.bfloat16 if name == "bf16" else torch.float32
 
 
 def save(model: CodeGen, weights: Path, config: Path) -> None:

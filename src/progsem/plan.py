@@ -81,6 +81,7 @@ class Plan:
         config = study.model_dump(mode="json")
         worlds, programs = config["worlds"], config["programs"]
         shape = f"{study.lm.layers}x{study.lm.width}"
+        precision = {"lm": {"precision": study.lm.precision}}
 
         self.corpus = Artifact(
             "corpus",
@@ -98,10 +99,11 @@ class Plan:
                 "programs": programs,
                 "corpus": {key: config["corpus"][key] for key in ("examples", "held_out")},
                 "tokens": config["tokens"],
+                **precision,
             },
             (self.lm,),
         )
-        execution = {"programs": {"step_limit": study.programs.step_limit}}
+        execution = {"programs": {"step_limit": study.programs.step_limit}, **precision}
         self.probes = Artifact(
             "probes",
             shape,

@@ -28,6 +28,7 @@ import torch
 
 from progsem.config import Probes
 from progsem.features import Head
+from progsem.hardware import choose_precision
 
 TRAIN, VALIDATION, TEST = range(3)
 WARMUP = 0.05  # of the steps
@@ -88,7 +89,7 @@ def fit(
     told how many more probes are fitted.
     """
     device = torch.device(device)
-    dtype = dtype or product_dtype(device)
+    dtype = dtype or choose_precision("auto", device)
     jobs = [(index, seed) for index in range(len(datasets)) for seed in range(recipe.seeds)]
     at_once = at_once or _groups_at_once(datasets, heads, recipe, device)
     depths = len(recipe.depths)
@@ -116,15 +117,6 @@ def fit(
         if progress:
             progress(len(chunk) * depths * len(heads))
     return results
-
-
-def product_dtype(device: torch.device) -> torch.dtype:
-    """bfloat16 where the hardware multiplies it, else float32."""
-    if device.type == "cuda":
-        fast = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        fast = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
-    return torch.bfloat16 if fast else torch.float32
 
 
 def _groups_at_once(datasets: list[States], heads: list[Head], recipe: Probes, device: torch.device) -> int:

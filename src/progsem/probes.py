@@ -28,10 +28,11 @@ import torch
 from progsem import features
 from progsem.artifacts import read_table, replacing, write_table
 from progsem.config import Probes
+from progsem.hardware import choose_device, choose_precision
 from progsem.job import Job
 from progsem.karel.codes import MOVE, semantics
 from progsem.karel.kernels import execute, trace
-from progsem.probe_fit import TEST, TRAIN, VALIDATION, Fitted, States, fit, product_dtype
+from progsem.probe_fit import TEST, TRAIN, VALIDATION, Fitted, States, fit
 from progsem.progress import Progress
 
 SOURCES = {"generated": "generated", "forced": "reference"}  # whose states: the column with their programs
@@ -98,7 +99,10 @@ def aligned(
 
 
 def run(job: Job) -> None:
-    """Execute, align, fit, report; the slice holds `probes`, `semantics`, `mapping` and `programs.step_limit`."""
+    """Execute, align, fit, report.
+
+    The slice holds `probes`, `semantics`, `mapping`, `programs.step_limit` and `lm.precision`.
+    """
     torch.set_num_threads(job.threads)
     recipe: Probes = job.section("probes")
     programs, metadata = read_table(job.input("programs"))
@@ -116,11 +120,12 @@ def run(job: Job) -> None:
                 datasets[source, offset] = states
             else:
                 left_out.append({"source": source, "offset": offset, "states": list(counts.values())})
-    device = job.device if job.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+    device = choose_device(job.device)
+    precision = choose_precision(job.section("lm").precision, device)
     progress = Progress(
         f"probes of {job.slice['semantics']}", len(datasets) * recipe.seeds * len(recipe.depths) * len(heads), "probes"
     )
-    fitted = fit(list(datasets.values()), heads, recipe, device, progress=progress.update)
+    fitted = fit(list(datasets.values()), heads, recipe, device, precision, progress=progress.update)
     progress.close()
     rows, parts = [], []
     for ((source, offset), states), result in zip(datasets.items(), fitted, strict=True):
@@ -145,8 +150,8 @@ def run(job: Job) -> None:
     write_accuracies(job.output("accuracy"), rows)
     job.notes |= {
         "left_out": left_out,
-        "device": device,
-        "products": str(product_dtype(torch.device(device))).removeprefix("torch."),
+        "device": device.type,
+        "precision": str(precision).removeprefix("torch."),
     }
 
 

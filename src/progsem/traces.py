@@ -21,6 +21,7 @@ from progsem.artifacts import read_table, write_table
 from progsem.corpus import SPLITS
 from progsem.decoding import TokenGrammar, Written, kept_states, write_programs
 from progsem.encodings import ENCODINGS, Encoding, glyphs
+from progsem.hardware import attention_dtype, choose_device, choose_precision
 from progsem.job import Job
 from progsem.karel.codes import ACTIONS, ORIGINAL, PAD
 from progsem.karel.kernels import execute
@@ -101,7 +102,7 @@ class Tracer:
         longest = max(programs.train_length[1], programs.test_length[1]) + config.extra_statements
         self.model, self.encoding = model, encoding
         self.device = next(model.parameters()).device
-        self.precision = lm.choose_precision("auto", self.device)
+        self.precision = choose_precision(job.section("lm").precision, self.device)
         self.each_layer = config.layers == "each"
         self.max_depth = programs.max_depth if programs.control_flow > 0 else 0
         self.codes = program_width(longest, programs.control_flow, programs.max_depth)
@@ -121,7 +122,7 @@ class Tracer:
         documents = torch.from_numpy(np.concatenate([prompts, ids], axis=1)).to(self.device).long()
         size = start + max(self.tokens, ids.shape[1])
         bf16 = self.precision == torch.bfloat16
-        attention = lm.attention_dtype(self.device, self.precision)
+        attention = attention_dtype(self.device, self.precision)
         cache = lm.Cache(self.model.shape, len(prompts), size, self.device, attention)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
             states = self.model(documents, cache, every_layer=True)
@@ -158,7 +159,7 @@ def whole_programs(written: Written) -> np.ndarray:
 def run(job: Job) -> None:
     """Write programs.arrow, generated.arrow and forced.arrow of one checkpoint."""
     torch.set_num_threads(job.threads)
-    device = lm.choose_device(job.device)
+    device = choose_device(job.device)
     model = lm.load(job.input("weights"), job.input("config"), device).eval()
     encoding = ENCODINGS[job.section("tokens").encoding]()
     specifications = Specifications(job)

@@ -23,6 +23,7 @@ from progsem import model as lm
 from progsem.artifacts import read_tables, replacing
 from progsem.config import LM
 from progsem.errors import UserError
+from progsem.hardware import choose_device, choose_precision
 from progsem.job import Job
 from progsem.progress import Progress
 
@@ -101,7 +102,7 @@ class Trainer:
     def __init__(self, config: LM, model: lm.CodeGen, documents: np.ndarray, lengths: np.ndarray, pad: int):
         self.config, self.model, self.pad = config, model, pad
         self.device = next(model.parameters()).device
-        self.precision = lm.choose_precision(config.precision, self.device)
+        self.precision = choose_precision(config.precision, self.device)
         self.documents = torch.from_numpy(np.array(documents)).to(self.device)  # a copy: files are mapped read-only
         self.lengths = lengths
         self.optimizer = make_optimizer(model, config)
@@ -163,7 +164,7 @@ def run(job: Job) -> None:
     first, last = job.slice["from"], job.slice["to"]
     torch.set_num_threads(job.threads)
     torch.set_flush_denormal(True)
-    device = lm.choose_device(job.device)
+    device = choose_device(job.device)
     columns, metadata = read_tables(job.inputs["train"])
     if last == 0:
         model = lm.CodeGen(lm.Shape(metadata["vocabulary"], config.layers, config.width, config.heads, config.rotary))

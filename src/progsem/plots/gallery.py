@@ -43,10 +43,8 @@ def draw(results: Results) -> tuple[Figure, list[dict]]:
     panels = figure.subplots(len(entries), columns, squeeze=False)
     for line, entry in zip(panels, entries, strict=True):
         world = np.array(entry["cells"])
-        example = (
-            ("input", world, entry["start"]),
-            ("output asked for", *map(entry["wanted"].get, ("cells", "robot"))),
-        )
+        wanted = entry["wanted"]
+        example = (("input", world, entry["start"]), ("output asked for", wanted["cells"], wanted["robot"]))
         for axes, (name, cells, robot) in zip(line[:2], example, strict=True):
             draw_world(axes, np.array(cells))
             draw_robot(axes, robot, read=False)
