@@ -1,8 +1,8 @@
 # progsem: does a language model that writes programs understand what they do?
 #
-#     snakemake --cores 2                                  the study in config.yaml
-#     snakemake --cores 2 --configfile studies/tiny.yaml   another, given by its differences
-#     snakemake --cores 2 --config 'lm={seeds: [0, 1]}'    the same, with a key changed
+#     snakemake                                  the study in config.yaml, on every core
+#     snakemake --configfile studies/tiny.yaml   another, given by its differences
+#     snakemake --config 'lm={seeds: [0, 1]}'    the same, with a key changed
 #
 # corpus -> tokens -> lm (a chain of checkpoints) -> traces -> probes, interventions
 #        -> statistics -> figures
@@ -16,11 +16,15 @@ min_version("9.0")
 sys.path.insert(0, str(Path(workflow.basedir) / "src"))
 
 from progsem import plan
-from progsem.workflow import prepare_environment, study_or_exit
+from progsem.workflow import prepare_environment, study_or_exit, use_every_core
 
 # `config` holds what --configfile and --config said; config.yaml holds the rest.
 STUDY = study_or_exit(Path(workflow.basedir) / "config.yaml", config)
 PLAN = plan.Plan(STUDY)
+
+# A bare `snakemake` uses every core that it may. On a cluster, --jobs is the limit.
+if workflow.resource_settings.cores is None and workflow.resource_settings.nodes is None:
+    use_every_core(workflow)
 
 shell.prefix(prepare_environment(Path(workflow.basedir) / "src"))
 

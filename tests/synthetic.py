@@ -30,7 +30,13 @@ def small_study(**sections) -> Study:
         "study": "synthetic",
         "programs": {"train_length": [2, 6], "test_length": [1, 6]},
         "corpus": {"train": 3000, "validation": 100, "test": 400},
-        "lm": {"steps": 1200, "checkpoint_every": 200, "decay_steps": 1200, "warmup_steps": 10},
+        "lm": {
+            "steps": 1200,
+            "checkpoint_every": 200,
+            "extra_checkpoints": [],
+            "decay_steps": 1200,
+            "warmup_steps": 10,
+        },
         "traces": {"train": 100, "validation": 100, "test": 400},
         "statistics": {"resamples": 200},
     }

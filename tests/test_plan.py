@@ -104,16 +104,16 @@ def test_slices_are_all_that_a_job_is_told():
     for text in [*slices, plan.probes.slice()]:
         assert "compute" not in json.loads(text) and "study" not in json.loads(text)
         assert text == json.dumps(json.loads(text), sort_keys=True, separators=(",", ":"))
-    every = plan.study.lm.checkpoint_every
-    training = json.loads(plan.training_slice("7", f"{2 * every:06d}"))
-    assert (training["seed"], training["from"], training["to"]) == (7, every, 2 * every)
+    first, second = plan.study.lm.checkpoints()[2:4]
+    training = json.loads(plan.training_slice("7", f"{second:06d}"))
+    assert (training["seed"], training["from"], training["to"]) == (7, first, second)
     assert "seeds" not in training["lm"]
     assert json.loads(plan.training_slice("7", "000000"))["to"] == 0
 
 
 def test_a_job_reads_its_slice_as_config_types():
     plan = Plan(load({"lm": {"layers": 5}, "corpus": {"examples": 4}}))
-    training = job.Job("train", json.loads(plan.training_slice("0", "000500")), {}, {})
+    training = job.Job("train", json.loads(plan.training_slice("0", "000600")), {}, {})
     assert training.section("lm").layers == 5
     traces = job.Job("traces", json.loads(plan.traces.slice()), {}, {})
     assert traces.section("corpus").examples == 4 and traces.section("traces") == plan.study.traces
@@ -125,6 +125,15 @@ def test_chain_of_checkpoints():
     assert plan.before("4", "000000", "model.safetensors") == []
     (path,) = plan.before("4", "000020", "model.safetensors")
     assert path == f"{plan.lm.folder}/seed-4/step-000010/model.safetensors"
+
+
+def test_extra_checkpoints_are_links_of_the_chain():
+    lm = {"steps": 20, "checkpoint_every": 10, "decay_steps": 90_000, "extra_checkpoints": [15, 3, 10, 20, 99]}
+    plan = Plan(load({"lm": lm}))
+    assert [step for _, step in plan.checkpoints()] == [0, 3, 10, 15, 20]
+    assert json.loads(plan.training_slice("0", "000015"))["from"] == 10
+    (path,) = plan.before("0", "000010", "state.safetensors")
+    assert path.endswith("step-000003/state.safetensors")
 
 
 @given(train=st.integers(1, 1000), shard=st.integers(100, 400))

@@ -116,7 +116,10 @@ class LM(Section):
     rotary: int = Field(32, ge=2, description="dimensions of each head that are rotated by position")
     batch: int = Field(32, ge=1, description="documents per step")
     steps: Positive = Field(6000, description="optimizer steps")
-    checkpoint_every: Positive = Field(600, description="steps between checkpoints; step 0 is always one")
+    checkpoint_every: Positive = Field(1200, description="steps between checkpoints; step 0 is always one")
+    extra_checkpoints: tuple[Positive, ...] = Field(
+        (300, 600, 900, 1500, 1800, 2100), description="further ones, where much happens; from `steps` on they are none"
+    )
     decay_steps: Positive = Field(6000, description="step at which the linear decay ends")
     learning_rate: float = Field(2e-3, gt=0, lt=1, description="after warm-up")
     final_learning_rate: float = Field(4e-5, ge=0, lt=1, description="at decay_steps")
@@ -154,8 +157,13 @@ class LM(Section):
         return self
 
     def checkpoints(self) -> list[int]:
-        """Steps at which a checkpoint is written, the untrained one first."""
-        return list(range(0, self.steps + 1, self.checkpoint_every))
+        """Steps at which a checkpoint is written, in order, the untrained one first."""
+        regular = range(0, self.steps + 1, self.checkpoint_every)
+        return sorted({*regular, *(step for step in self.extra_checkpoints if step < self.steps)})
+
+    def before(self, step: int) -> int:
+        """The checkpoint from which the one at `step` is trained; the untrained one stands for itself."""
+        return max((earlier for earlier in self.checkpoints() if earlier < step), default=step)
 
 
 class Traces(Section):

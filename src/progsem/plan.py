@@ -156,13 +156,12 @@ class Plan:
         """The file of that name in the checkpoint before this one; none before the untrained one."""
         if int(step) == 0:
             return []
-        earlier = int(step) - self.study.lm.checkpoint_every
+        earlier = self.study.lm.before(int(step))
         return [self.lm.checkpoint_file(name).format(seed=seed, step=_step(earlier))]
 
     def training_slice(self, seed: str, step: str) -> str:
         """Slice of the job that trains up to `step` from the checkpoint before it."""
-        first = max(int(step) - self.study.lm.checkpoint_every, 0)
-        return self.lm.slice(seed=int(seed), **{"from": first, "to": int(step)})
+        return self.lm.slice(seed=int(seed), **{"from": self.study.lm.before(int(step)), "to": int(step)})
 
     def statistics_files(self) -> dict[str, str]:
         """Tables and summaries that the figures are drawn from, by name."""

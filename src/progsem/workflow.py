@@ -108,3 +108,9 @@ def prepare_environment(source: Path) -> str:
     )
     # Setting a prefix takes the place of Snakemake's own, which is the first command here.
     return f"set -euo pipefail; export PYTHONPATH='{source}'; "
+
+
+def use_every_core(workflow) -> None:
+    """Do as `snakemake --cores all` does, which a bare `snakemake` would ask for, once it has read the Snakefile."""
+    workflow.resource_settings.cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
+    workflow.global_resources["_cores"] = workflow.resource_settings.cores
