@@ -531,3 +531,31 @@ def test_positions_are_read_back_from_offsets(height, width, data):
 def test_stages_do_not_import_torch():
     code = "import sys, progsem.statistics, progsem.figures; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_means_over_few_units_vary_as_they_should():
+    """Replicates of a mean over S units have the variance of that mean, s² / S, not (S - 1) / S of it."""
+    rng = np.random.default_rng(0)
+    for units in (2, 5):
+        values = rng.normal(size=units)
+        weights = bootstrap.rescaled(bootstrap.resampling_weights(units, 40_000, rng))
+        means = weights @ values / units
+        assert means[0] == pytest.approx(values.mean(), abs=1e-6)
+        assert means[1:].var() == pytest.approx(values.var(ddof=1) / units, rel=0.03)
+    assert (bootstrap.rescaled(bootstrap.resampling_weights(1, 10, rng)) == 1).all()
+
+
+def test_disagreeing_probe_seeds_widen_the_interval():
+    """Two probes with the same mean accuracy: one pair agrees on it, the other does not."""
+    rng = np.random.default_rng(1)
+    weights = bootstrap.resampling_weights(500, 1000, rng)
+    fits = bootstrap.rescaled(bootstrap.resampling_weights(2, 1000, rng))
+    widths = []
+    for shares in ((0.6, 0.6), (0.5, 0.7)):
+        right = np.stack([np.arange(500) % 10 < 10 * share for share in shares], axis=1).astype(float)
+        sums = np.concatenate([np.ones((500, 1)), np.zeros((500, 1)), right], axis=1)[:, None, :]
+        content = statistics.content_of(bootstrap.totals(weights, sums), np.array([500]), fits)
+        assert content.accuracy[0, 0, 0] == pytest.approx(0.6)
+        low, high = bootstrap.interval(content.accuracy[:, 0, 0], 0.95)
+        widths.append(high - low)
+    assert widths[1] > 2 * widths[0]

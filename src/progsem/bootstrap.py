@@ -33,6 +33,17 @@ def resampling_weights(units: int, resamples: int, rng: np.random.Generator) -> 
     return weights
 
 
+def rescaled(weights: np.ndarray) -> np.ndarray:
+    """Weights (1 + R, S) of few units, spread so that means over them vary as means of S independent units do.
+
+    Drawing S of S units again gives means whose variance is too small by
+    (S - 1) / S, half of it for two. Deviations from 1 are widened accordingly (Rao
+    & Wu 1988); a single unit keeps weight 1, as nothing can be said of its spread.
+    """
+    units = weights.shape[1]
+    return np.ones_like(weights) if units == 1 else 1 + (weights - 1) * (units / (units - 1)) ** 0.5
+
+
 def totals(weights: np.ndarray, sums: np.ndarray) -> np.ndarray:
     """Totals of each resample: (1 + R, C) weights and (C, …) sums per program to (1 + R, …) float64.
 

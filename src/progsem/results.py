@@ -42,8 +42,8 @@ class Outcomes:
     """What the probes of one checkpoint and semantics answered on N test states.
 
     source, offset, cluster (the program's number among the test programs),
-    statement, final: (N,). right: (N, F, D), how many of the probe seeds are
-    right on all heads. majority: (N, F) bool, whether the majority class is.
+    statement, final: (N,). right: (N, F, D, S) bool, whether a probe is right on
+    all heads. majority: (N, F) bool, whether the majority class is.
     labels and readings: by feature, (N, heads) and (N, D, S, heads).
     """
 
@@ -123,12 +123,15 @@ class Settings:
         """Value of `lm_seed` in the rows that the summary quotes."""
         return POOLED if self.pooled else self.lm.seeds[0]
 
-    def draws(self) -> tuple[np.ndarray, np.ndarray]:
-        """Bootstrap weights of the test programs (1 + R, n) and of the LM seeds (1 + R, S)."""
+    def draws(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Bootstrap weights (1 + R, …) of the test programs, of the LM seeds and of the probe seeds."""
         seed, resamples = self.statistics.seed, self.statistics.resamples
         return (
             bootstrap.resampling_weights(self.test, resamples, np.random.default_rng([seed, 0])),
             bootstrap.resampling_weights(len(self.lm.seeds), resamples, np.random.default_rng([seed, 1])),
+            bootstrap.rescaled(
+                bootstrap.resampling_weights(self.probes.seeds, resamples, np.random.default_rng([seed, 3]))
+            ),
         )
 
 
@@ -196,7 +199,7 @@ def read_outcomes(path: Path, settings: Settings, rows: np.ndarray) -> Outcomes:
         predicted = columns[f"predicted_{feature}"].reshape(n, len(about["depths"]), seeds, heads)[:, take]
         label = columns[f"label_{feature}"].reshape(n, heads)
         labels[feature], readings[feature] = label, predicted
-        right.append((predicted == label[:, None, None, :]).all(axis=3).sum(axis=2))
+        right.append((predicted == label[:, None, None, :]).all(axis=3))
     return Outcomes(
         source=columns["source"],
         offset=columns["offset"],

@@ -19,8 +19,9 @@ program's last statement, because the world after the last statement of a
 correct program stands in the text; `differing` (pairs of semantics only), for
 each feature only the states whose label differs under the two.
 
-Intervals are percentile bootstraps that resample test programs, with the same
-draws everywhere, so that semantics, depths and checkpoints are paired. With
+Intervals are percentile bootstraps that resample test programs and probe seeds
+(fits differ by as much as the semantics do), with the same draws everywhere, so
+that semantics, depths and checkpoints are paired. With
 several LM seeds there are `pooled` rows beside theirs: the mean over LM seeds,
 with LM seeds resampled as well; a checkpoint that one of them lacks has none.
 Early checkpoints that write too little to probe are left empty.
@@ -148,7 +149,7 @@ def measure(
     checkpoints: list[Checkpoint], settings: Settings, training: list[dict], training_lengths: np.ndarray
 ) -> dict:
     """All rows of every checkpoint: tables by name, rows ordered by step, then LM seed (pooled last)."""
-    weights, models = settings.draws()
+    weights, models, fits = settings.draws()
     exact = weights.astype(float)  # log-likelihoods are no counts: single precision would show
     tables = {name: [] for name in ("checkpoints", "probes", "offsets", "alternatives", "lengths")}
     tables["lengths"] = length_rows(None, None, "training", training_lengths)
@@ -167,7 +168,7 @@ def measure(
             )
             for kind, counts in generated_lengths(programs).items():
                 tables["lengths"] += length_rows(checkpoint.seed, step, kind, counts)
-            content, pair, extras = checkpoint_contents(checkpoint, settings, weights, programs["row_in_file"])
+            content, pair, extras = checkpoint_contents(checkpoint, settings, weights, fits, programs["row_in_file"])
             contents.append(content)
             pairs.append(pair)
             add_content_rows(tables, at, content, pair, settings, extras)
@@ -308,7 +309,7 @@ def mean_of_counts(counts: np.ndarray) -> float:
 
 
 def checkpoint_contents(
-    checkpoint: Checkpoint, settings: Settings, weights: np.ndarray, rows: np.ndarray
+    checkpoint: Checkpoint, settings: Settings, weights: np.ndarray, fits: np.ndarray, rows: np.ndarray
 ) -> tuple[dict, dict, dict]:
     """Semantic content of one checkpoint.
 
@@ -349,9 +350,8 @@ def checkpoint_contents(
     contents, pairs = {}, {}
     if keys:
         counted = bootstrap.totals(weights, np.stack(sums, axis=1))
-        seeds = outcomes[ORIGINAL].seeds
         for index, key in enumerate(keys):
-            contents[key] = content_of(counted[:, index], programs[index], seeds)
+            contents[key] = content_of(counted[:, index], programs[index], fits)
     for alternative in settings.alternatives:
         for source in settings.sources:
             for states in settings.states:
@@ -370,25 +370,30 @@ def checkpoint_contents(
 
 
 def cluster_sums(outcome: Outcomes, chosen: np.ndarray, clusters: int) -> np.ndarray:
-    """Counts per program over the chosen states: float64 (clusters, F, 2 + D).
+    """Counts per program over the chosen states: float64 (clusters, F, 2 + D * S).
 
     `chosen` is (N, F) bool. The last axis holds the number of states, on how
-    many the majority class is right, and for each depth how many answers of
-    all probe seeds are.
+    many the majority class is right, and on how many the probe of each depth and
+    probe seed is.
     """
     columns = np.concatenate([np.ones_like(outcome.majority[..., None]), outcome.majority[..., None]], axis=2)
-    columns = np.concatenate([columns, outcome.right], axis=2) * chosen[..., None]
+    answers = outcome.right.reshape(*outcome.right.shape[:2], -1)
+    columns = np.concatenate([columns, answers], axis=2) * chosen[..., None]
     rows = chosen.any(axis=1)
     flat, cluster = columns[rows].reshape(rows.sum(), -1), outcome.cluster[rows]
     summed = [np.bincount(cluster, weights=column, minlength=clusters) for column in flat.T]
     return np.stack(summed, axis=1).reshape(clusters, *columns.shape[1:])
 
 
-def content_of(counted: np.ndarray, programs: np.ndarray, seeds: int) -> Content:
-    """Semantic content from totals (1 + R, F, 2 + D) of `cluster_sums`; `programs` (F,) counts programs."""
-    states = counted[..., 0]
+def content_of(counted: np.ndarray, programs: np.ndarray, fits: np.ndarray) -> Content:
+    """Semantic content from totals (1 + R, F, 2 + D * S) of `cluster_sums`.
+
+    `programs` (F,) counts programs, `fits` (1 + R, S) weighs the probe seeds.
+    """
+    states, seeds = counted[..., 0], fits.shape[1]
     majority = bootstrap.ratio(counted[..., 1], states)
-    accuracy = bootstrap.ratio(counted[..., 2:], seeds * states[..., None])
+    right = counted[..., 2:].reshape(*states.shape, -1, seeds) @ fits[:, None, :, None]
+    accuracy = bootstrap.ratio(right[..., 0], seeds * states[..., None])
     corrected = corrected_accuracy(accuracy, majority[..., None])
     return Content(
         with_mean(accuracy),
@@ -775,7 +780,11 @@ def summary(results: dict, settings: Settings, seconds: dict[str, float]) -> dic
         "intervals": {
             "confidence": settings.statistics.confidence,
             "resamples": settings.statistics.resamples,
-            "resampled": ["test programs", "LM seeds"] if settings.pooled else ["test programs"],
+            "resampled": [
+                "test programs",
+                *(["probe seeds"] if settings.probes.seeds > 1 else []),
+                *(["LM seeds"] if settings.pooled else []),
+            ],
             "kind": "percentile bootstrap; over checkpoints: moving blocks of checkpoints",
         },
         "wall_seconds": seconds,

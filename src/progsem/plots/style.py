@@ -108,10 +108,12 @@ class Results:
         """Names of the alternative semantics, the difficulty-matched one first."""
         return list(self.summary["alternatives"])
 
-    def interval(self) -> str:
-        """What the intervals are, for a figure's subtitle."""
+    def interval(self, probed: bool = True) -> str:
+        """What the intervals are, for a figure's subtitle; not `probed`: of what the model writes alone."""
         about = self.summary["intervals"]
-        return f"{about['confidence']:.0%} bootstrap intervals over {' and '.join(about['resampled'])}"
+        drawn = [unit for unit in about["resampled"] if probed or unit != "probe seeds"]
+        units = " and ".join([", ".join(drawn[:-1]), drawn[-1]] if len(drawn) > 1 else drawn)
+        return f"{about['confidence']:.0%} bootstrap intervals over {units}"
 
     def models(self) -> str:
         """How many language models the numbers are from."""

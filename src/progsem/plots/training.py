@@ -20,7 +20,8 @@ def draw(results: Results) -> tuple[Figure, list[dict]]:
         "what the language model learns, and when",
         [
             f"{results.models()}, {last['step']:,} steps = {last['tokens'] / 1e6:,.1f} M tokens; "
-            f"{n['test_programs']:,} test specifications at each checkpoint; bands: {results.interval()}.",
+            f"{n['test_programs']:,} test specifications at each checkpoint; bands: "
+            f"{results.interval(probed=False)}; of probe accuracies {results.interval().partition(' over ')[2]}.",
             f"Phases: {results.summary['phases']['rule']}",
         ],
     )
