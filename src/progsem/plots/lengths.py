@@ -27,8 +27,8 @@ def draw(results: Results) -> tuple[Figure, list[dict]]:
         "does it write shorter programs than it has read?",
         [
             f"{results.models().split(' (')[0]}; {n['test_programs']:,} test specifications, "
-            f"{n['training_programs']:,} training programs; band: {results.interval(probed=False)}. Solved ones may be the "
-            "easier ones: compare with the programs they were made from (dotted)."
+            f"{n['training_programs']:,} training programs; band: {results.interval(probed=False)}. "
+            "Solved ones may be the easier ones: compare with the programs they were made from (dotted)."
         ],
     )
     left, right = figure.subplots(1, 2)
