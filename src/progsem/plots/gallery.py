@@ -26,7 +26,7 @@ def draw(results: Results) -> tuple[Figure, list[dict]]:
     figure = style.new_figure(
         results,
         width,
-        1.55 + max(len(entries), 1) * (side + 0.75),
+        1.55 + max(len(entries), 1) * (side + 0.9),
         "where the robot is, and where a probe reads it to be",
         [
             f"The probe ({style.DEPTH_NAMES[gallery['depth']]}) sees only the language model's hidden state at a "
