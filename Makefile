@@ -39,13 +39,13 @@ test: lint  ## lint, then every test (TESTS=tests/test_plan.py picks some)
 lint: env  ## ruff, snakefmt and Snakemake's own linter
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/ruff format --quiet --check . || { echo "ruff format: run 'make format'"; exit 1; }
-	@$(BIN)/snakefmt --quiet --check Snakefile workflow/rules || { echo "snakefmt: run 'make format'"; exit 1; }
+	@$(BIN)/snakefmt --check Snakefile workflow/rules 2> /dev/null || { echo "snakefmt: run 'make format'"; exit 1; }
 	@$(BIN)/snakemake --lint > .venv/lint.log 2>&1 || { cat .venv/lint.log; exit 1; }
 
 format: env  ## format Python and Snakemake files
 	@$(BIN)/ruff check --quiet --fix .
 	@$(BIN)/ruff format --quiet .
-	@$(BIN)/snakefmt --quiet Snakefile workflow/rules
+	@$(BIN)/snakefmt Snakefile workflow/rules
 
 schema: env  ## write the config's JSON schema and docs/config.md from the types
 	@$(BIN)/python -m progsem.reference schema

@@ -22,7 +22,7 @@ def draw_regression(results: Results) -> tuple[Figure, list[dict]]:
         "do programs get right as states get readable?",
         [
             f"A point is a trained checkpoint of one language model ({len(results.seeds)} in all), bars: "
-            f"{results.summary['intervals']['confidence']:.0%} bootstrap intervals over test programs. "
+            f"{results.interval()}. "
             "Brackets behind R²: the same by moving blocks of checkpoints. Changes: the regression on the changes from "
             "one checkpoint to the next, which a shared trend alone would not relate.",
             f"Semantic content: accuracy of probes, mean over {results.features()}; "
