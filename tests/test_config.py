@@ -60,6 +60,12 @@ BAD = {
         {"interventions": {"difficulty_matched": "no-such"}},
         ["'no-such'", "expected one of"],
     ),
+    "text too long": ({"worlds": {"height": 30, "width": 30}}, ["3", "2048", "corpus.examples"]),
+    "text too long when spaced": (
+        {"worlds": {"height": 16, "width": 16}, "tokens": {"encoding": "spaced"}},
+        ["2048", "worlds.height"],
+    ),
+    "step limit within programs": ({"programs": {"step_limit": 4}}, ["step_limit is 4", "at least 5"]),
     "heads": ({"lm": {"heads": 6}}, ["heads is 6", "multiple of 4"]),
     "width": ({"lm": {"width": 130, "heads": 4}}, ["width 130", "heads 4"]),
     "rotary": ({"lm": {"width": 128, "heads": 4, "rotary": 33}}, ["rotary is 33", "32"]),

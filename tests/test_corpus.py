@@ -140,6 +140,13 @@ def test_too_few_specifications_is_said(tmp_path):
         make(tmp_path, **tiny)
 
 
+def test_programs_that_never_halt_are_said(tmp_path, monkeypatch):
+    monkeypatch.setattr(corpus, "_MAX_ATTEMPTS", 20)
+    endless = {"programs": {"control_flow": 1.0, "train_length": [4, 4], "test_length": [4, 4], "step_limit": 5}}
+    with pytest.raises(UserError, match="raise programs.step_limit"):
+        make(tmp_path, **endless)
+
+
 def test_control_flow_is_sampled_in_all_its_kinds(tmp_path):
     from progsem.karel.syntax import decode, unparse
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from progsem import encodings
+from progsem.config import load
 from progsem.encodings import CELLS, ENCODINGS, glyphs
 from progsem.karel.codes import ACTIONS, PAD, WALL
 from progsem.karel.sampling import Sampler, program_width
@@ -84,6 +85,21 @@ def test_auto_tokenizer_loads_it(name, tmp_path):
         assert tokenizer.decode(ids) == text
     batch = tokenizer([text for _, text in list(documents(encoding, 0.0))[:4]], padding=True)
     assert len({len(ids) for ids in batch["input_ids"]}) == 1
+
+
+@pytest.mark.parametrize("control_flow", [0.0, 0.5])
+@pytest.mark.parametrize("name", ENCODINGS)
+def test_no_document_is_longer_than_the_config_reckons(name, control_flow):
+    study = load(
+        {
+            "worlds": {"height": 3, "width": 5},
+            "programs": {"train_length": [1, 6], "test_length": [1, 6], "control_flow": control_flow},
+            "tokens": {"encoding": name},
+            "traces": {"extra_statements": 0},
+        }
+    )
+    longest = max(len(ids) for ids, _ in documents(ENCODINGS[name](), control_flow))
+    assert longest <= study.most_tokens() <= longest + 16 + (1500 if control_flow else 0)
 
 
 def test_compact_spends_one_token_a_cell_and_a_statement():

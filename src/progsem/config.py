@@ -25,6 +25,7 @@ FEATURES = (
     "position",
     "neighbour_walls",
 )
+MAX_POSITIONS = 2048  # tokens that the language model can read
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,39}$")]
 Probability = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(ge=1)]
@@ -308,6 +309,17 @@ class Study(Section):
                     f"probes.offsets has {offset}, but programs have at most {longest} statements; "
                     f"give offsets between {1 - longest} and {longest - 1}"
                 )
+        if self.programs.step_limit <= longest:
+            raise ValueError(
+                f"programs.step_limit is {self.programs.step_limit}, but programs have up to {longest} statements; "
+                f"give at least {longest + 1}"
+            )
+        tokens = self.most_tokens()
+        if tokens > MAX_POSITIONS:
+            raise ValueError(
+                f"a document takes up to {tokens} tokens, but the language model reads at most {MAX_POSITIONS}; "
+                "lower worlds.height, worlds.width, corpus.examples or programs"
+            )
         if self.probes.layer != "mean":
             layer = int(self.probes.layer.removeprefix("layer_"))
             if self.traces.layers != "each":
@@ -317,6 +329,14 @@ class Study(Section):
                     f"probes.layer is {self.probes.layer}; expected layer_0 (embedding) to layer_{self.lm.layers}"
                 )
         return self
+
+    def most_tokens(self) -> int:
+        """Upper bound of a document's tokens, with the longest program that may be written."""
+        of_cell, of_code = {"compact": (1, 1), "spaced": (2, 5)}[self.tokens.encoding]
+        longest = max(self.programs.train_length[1], self.programs.test_length[1]) + self.traces.extra_statements
+        codes = longest * (1 + 5 * self.programs.max_depth) if self.programs.control_flow > 0 else longest
+        cells = 2 * self.corpus.examples * self.worlds.height * self.worlds.width
+        return 16 + of_cell * cells + of_code * (codes + 1)
 
 
 def load(raw: dict) -> Study:

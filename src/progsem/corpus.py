@@ -44,12 +44,11 @@ class Shard:
 
     def draw_again(self, rows: np.ndarray) -> None:
         """Replace the specifications of these rows by the next of their streams."""
-        self._attempts[rows] += 1
-        if self._attempts.max(initial=0) > _MAX_ATTEMPTS:
-            raise UserError(
-                f"corpus: no new specification found in {_MAX_ATTEMPTS} draws; "
-                "this config has too few worlds and programs: raise worlds, lengths or examples, or ask for fewer"
-            )
+        self._count_attempt(
+            rows,
+            "no new specification found: this config has too few worlds and programs; "
+            "raise worlds, lengths or examples, or ask for fewer",
+        )
         self.redraw(rows)
 
     def redraw(self, rows: np.ndarray) -> None:
@@ -68,7 +67,12 @@ class Shard:
             else:
                 self.out_cells[rows], self.out_poses[rows] = out_cells, out_poses
             rows = rows[~halted.all(axis=1)]
-            self._attempts[rows] += 1
+            self._count_attempt(rows, "no program found that halts on all its worlds; raise programs.step_limit")
+
+    def _count_attempt(self, rows: np.ndarray, failure: str) -> None:
+        self._attempts[rows] += 1
+        if self._attempts.max(initial=0) > _MAX_ATTEMPTS:
+            raise UserError(f"corpus: {_MAX_ATTEMPTS} draws, and {failure}")
 
     def write(self, path: Path, metadata: dict) -> None:
         """Write the rows as one Arrow shard."""

@@ -20,11 +20,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from progsem.artifacts import replacing, write_json
+from progsem.config import MAX_POSITIONS
 from progsem.errors import UserError
 from progsem.hardware import attention_dtype
 
 _GROUPS = 4  # CodeGen stores queries, values and keys in four groups of heads, one for each TPU core it was trained on
-MAX_POSITIONS = 2048
 
 
 @dataclass(frozen=True)
