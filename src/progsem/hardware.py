@@ -29,7 +29,7 @@ def attention_dtype(device: torch.device, precision: torch.dtype) -> torch.dtype
     """The type that attention is computed in, where matrix products are in `precision`.
 
     On a CPU, float32: for short documents its fused kernel, forward and backward,
-    takes a tenth of the time of the bfloat16 one and a third of plain batched
+    takes a fifth of the time of the bfloat16 one and half that of plain batched
     products (benchmarks/attention.py).
     """
     return torch.float32 if device.type == "cpu" else precision
