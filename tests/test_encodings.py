@@ -6,8 +6,8 @@ import pytest
 from progsem import encodings
 from progsem.config import load
 from progsem.encodings import CELLS, ENCODINGS, glyphs
-from progsem.karel.codes import ACTIONS, PAD, WALL
-from progsem.karel.sampling import Sampler, program_width
+from progsem.karel.codes import ACTIONS, PAD, WALL, program_width
+from progsem.karel.sampling import Sampler
 from progsem.karel.syntax import decode, unparse
 from progsem.tokens import save_tokenizer
 

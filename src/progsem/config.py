@@ -14,9 +14,9 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from progsem.errors import UserError
+from progsem.karel.codes import ACTIONS, program_width
 
-Action = Literal["pick_marker", "put_marker", "turn_left", "turn_right", "move"]
-ACTIONS: tuple[Action, ...] = ("pick_marker", "put_marker", "turn_left", "turn_right", "move")
+Action = Literal[ACTIONS]
 FEATURES = (
     "facing",
     "offset_from_start",
@@ -86,6 +86,15 @@ class Programs(Section):
             if high > 60:
                 raise ValueError(f"{key} goes up to {high}; at most 60 statements are supported")
         return self
+
+    @property
+    def longest(self) -> int:
+        """Most statements of a program in any split."""
+        return max(self.train_length[1], self.test_length[1])
+
+    def codes(self, extra_statements: int = 0) -> int:
+        """Most codes (`karel.codes`) of a program that has up to so many statements more than the longest."""
+        return program_width(self.longest + extra_statements, self.control_flow, self.max_depth)
 
 
 class Corpus(Section):
@@ -302,7 +311,7 @@ class Study(Section):
             wanted, there = getattr(self.traces, split), getattr(self.corpus, split)
             if wanted > there:
                 raise ValueError(f"traces.{split} is {wanted}, but corpus.{split} has only {there}; lower the first")
-        longest = max(self.programs.train_length[1], self.programs.test_length[1])
+        longest = self.programs.longest
         for offset in self.probes.offsets:
             if abs(offset) >= longest:
                 raise ValueError(
@@ -333,8 +342,7 @@ class Study(Section):
     def most_tokens(self) -> int:
         """Upper bound of a document's tokens, with the longest program that may be written."""
         of_cell, of_code = {"compact": (1, 1), "spaced": (2, 5)}[self.tokens.encoding]
-        longest = max(self.programs.train_length[1], self.programs.test_length[1]) + self.traces.extra_statements
-        codes = longest * (1 + 5 * self.programs.max_depth) if self.programs.control_flow > 0 else longest
+        codes = self.programs.codes(self.traces.extra_statements)
         cells = 2 * self.corpus.examples * self.worlds.height * self.worlds.width
         return 16 + of_cell * cells + of_code * (codes + 1)
 
@@ -345,17 +353,17 @@ def load(raw: dict) -> Study:
     Raises `UserError` with one line that names the key, what was given and what was expected.
     """
     try:
-        return Study.model_validate(_tuples(raw))
+        return Study.model_validate(tuples(raw))
     except ValidationError as error:
         raise UserError(_one_line(error)) from None
 
 
-def _tuples(value):
+def tuples(value):
     """YAML has lists where the types have tuples; strict validation wants the latter."""
     if isinstance(value, dict):
-        return {key: _tuples(item) for key, item in value.items()}
+        return {key: tuples(item) for key, item in value.items()}
     if isinstance(value, list):
-        return tuple(_tuples(item) for item in value)
+        return tuple(tuples(item) for item in value)
     return value
 
 

@@ -18,7 +18,7 @@ from progsem.errors import UserError
 from progsem.job import Job
 from progsem.karel.codes import ACTIONS, ORIGINAL
 from progsem.karel.kernels import execute
-from progsem.karel.sampling import Sampler, program_width
+from progsem.karel.sampling import Sampler
 
 SPLITS = ("train", "validation", "test")
 _MAX_ATTEMPTS = 1000
@@ -94,7 +94,6 @@ def sampler(job: Job, split: str) -> Sampler:
     """The sampler of a split, as the job's slice describes it."""
     worlds, programs, corpus = job.section("worlds"), job.section("programs"), job.section("corpus")
     length = programs.train_length if split == "train" else programs.test_length
-    longest = max(programs.train_length[1], programs.test_length[1])
     weights = programs.weights.model_dump()
     return Sampler(
         seed=corpus.seed,
@@ -109,7 +108,7 @@ def sampler(job: Job, split: str) -> Sampler:
         max_depth=programs.max_depth,
         worlds=corpus.examples + corpus.held_out,
         shown=corpus.examples,
-        codes=program_width(longest, programs.control_flow, programs.max_depth),
+        codes=programs.codes(),
     )
 
 

@@ -38,20 +38,19 @@ class TokenGrammar:
         paths = {(state, ()) for state in range(STATES)}
         paths |= {(state, tuple(ids[:k])) for (state, _), ids in spelled.items() for k in range(1, len(ids))}
         self.nodes = {path: index for index, path in enumerate(sorted(paths))}
+        self.roots = np.array([self.nodes[state, ()] for state in range(STATES)])
         shape = len(self.nodes), len(encoding.vocabulary)
         self.next_node = np.zeros(shape, np.int64)
         self.completes, self.decides = np.full((2, *shape), _NONE, np.uint8)
         self.legal = np.zeros((2, *shape), bool)  # [1]: a further block may be opened
         for (state, code), ids in spelled.items():
-            rivals = [other for (s, c), other in spelled.items() if s == state and c != code]
-            undecided = True
+            decided = encoding.decided(state, code)
             for k, token in enumerate(ids):
                 node = self.nodes[state, tuple(ids[:k])]
                 self.legal[1, node, token] = True
                 self.legal[0, node, token] |= code not in CONTROL
-                if undecided and all(other[: k + 1] != ids[: k + 1] for other in rivals):
+                if k == decided:
                     self.decides[node, token] = code
-                    undecided = False
                 if k + 1 < len(ids):
                     self.next_node[node, token] = self.nodes[state, tuple(ids[: k + 1])]
                 else:
@@ -93,8 +92,7 @@ class Followed:
         inner = np.flatnonzero(closing & ~self.done)
         self.depth[inner] -= 1
         afterwards = np.where(self.otherwise[inner, self.depth[inner]], OTHERWISE, NEXT)
-        roots = np.array([grammar.nodes[state, ()] for state in range(STATES)])
-        self.node[inner] = roots[afterwards]
+        self.node[inner] = grammar.roots[afterwards]
         opening = np.flatnonzero(np.isin(completed, (ELSE, *CONTROL)))
         self.otherwise[opening, self.depth[opening]] = completed[opening] == IFELSE
         self.depth[opening] += 1

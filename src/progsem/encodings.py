@@ -136,6 +136,13 @@ class Encoding(ABC):
             if NEXT_STATE[state, code] != ILLEGAL
         }
 
+    def decided(self, state: int, code: int) -> int:
+        """Which token of an expansion is the first that no other code's in this state begins with as well."""
+        spelled = self.expansions[state, code]
+        others = [other for (s, c), other in self.expansions.items() if s == state and c != code]
+        lengths = range(1, len(spelled) + 1)
+        return next((n - 1 for n in lengths if all(other[:n] != spelled[:n] for other in others)), 0)
+
     @cached_property
     def _tables(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         longest = max(map(len, self.expansions.values()))
@@ -145,10 +152,7 @@ class Encoding(ABC):
         for (state, code), spelled in self.expansions.items():
             ids[state, code, : len(spelled)] = spelled
             sizes[state, code] = len(spelled)
-            others = [other for (s, c), other in self.expansions.items() if s == state and c != code]
-            decided[state, code] = next(
-                (k for k in range(len(spelled)) if all(o[: k + 1] != spelled[: k + 1] for o in others)), 0
-            )
+            decided[state, code] = self.decided(state, code)
         return ids, sizes, decided
 
     def spell(self, programs: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

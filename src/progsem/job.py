@@ -45,7 +45,7 @@ class Job:
     def section(self, name: str):
         """A section of the slice as its config type, for example `job.section("lm").width`."""
         model = config.Study.model_fields[name].annotation
-        return model.model_validate(config._tuples(self.slice[name]))
+        return model.model_validate(config.tuples(self.slice[name]))
 
     def input(self, name: str) -> Path:
         """The single input of that name."""

@@ -25,7 +25,6 @@ from progsem.hardware import attention_dtype, choose_device, choose_precision
 from progsem.job import Job
 from progsem.karel.codes import ACTIONS, ORIGINAL, PAD
 from progsem.karel.kernels import execute
-from progsem.karel.sampling import program_width
 from progsem.progress import Progress
 from progsem.tokens import all_worlds
 
@@ -99,13 +98,12 @@ class Tracer:
 
     def __init__(self, model: lm.CodeGen, encoding: Encoding, job: Job):
         programs, config = job.section("programs"), job.section("traces")
-        longest = max(programs.train_length[1], programs.test_length[1]) + config.extra_statements
         self.model, self.encoding = model, encoding
         self.device = next(model.parameters()).device
         self.precision = choose_precision(job.section("lm").precision, self.device)
         self.each_layer = config.layers == "each"
         self.max_depth = programs.max_depth if programs.control_flow > 0 else 0
-        self.codes = program_width(longest, programs.control_flow, programs.max_depth)
+        self.codes = programs.codes(config.extra_statements)
         self.tokens = encoding.program_tokens(self.codes)
         self.grammar = TokenGrammar(encoding, programs.control_flow > 0)
 

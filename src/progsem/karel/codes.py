@@ -31,6 +31,11 @@ GLYPHS = "^>v<"
 ORIGINAL = (PICK, PUT, LEFT, RIGHT, MOVE)  # each statement means itself
 
 
+def program_width(longest: int, control_flow: float, max_depth: int) -> int:
+    """Codes that the longest possible program takes: `if (not c) {…}` costs five around one action."""
+    return longest * (1 + 5 * max_depth) if control_flow > 0 else longest
+
+
 def semantics(mapping: dict[str, str]) -> tuple[int, ...]:
     """The meaning of each action code under a mapping of names; unnamed ones keep theirs."""
     return tuple(ACTIONS.index(mapping.get(name, name)) for name in ACTIONS)

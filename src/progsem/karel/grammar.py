@@ -27,8 +27,8 @@ from progsem.karel.codes import (
     WHILE,
 )
 
-STATES = 8
-FIRST, NEXT, CONDITION, NEGATED, COUNT, BLOCK, OTHERWISE, DONE = range(STATES)
+STATES = 7
+FIRST, NEXT, CONDITION, NEGATED, COUNT, BLOCK, OTHERWISE = range(STATES)
 ILLEGAL = 255
 CONTROL = (IF, IFELSE, WHILE, REPEAT)  # codes that open a block
 

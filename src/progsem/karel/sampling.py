@@ -30,11 +30,6 @@ _HALF = np.uint64(32)
 _STACK = 8  # deeper than any allowed nesting
 
 
-def program_width(longest: int, control_flow: float, max_depth: int) -> int:
-    """Codes that the longest possible program takes: `if (not c) {…}` costs five around one action."""
-    return longest * (1 + 5 * max_depth) if control_flow > 0 else longest
-
-
 @njit(nogil=True, cache=True, inline="always")
 def _mix(value):
     value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
