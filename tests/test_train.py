@@ -27,6 +27,13 @@ SECTION = {
 }
 
 
+@pytest.fixture(autouse=True)
+def denormals():
+    """The stage flushes denormals in its whole process; other tests share this one."""
+    yield
+    torch.set_flush_denormal(False)
+
+
 def test_learning_rate_rises_then_falls_linearly():
     section = config.LM.model_validate({**SECTION, "learning_rate": 1.0 - 1e-9, "final_learning_rate": 0.0})
     rates = [train.learning_rate(section, step) for step in range(15)]

@@ -18,15 +18,13 @@ frequent training label is right; predicted_f (depths * seeds * heads) uint8, C 
 
 from __future__ import annotations
 
-import csv
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from progsem import features
-from progsem.artifacts import read_table, replacing, write_table
+from progsem.artifacts import read_table, write_csv, write_table
 from progsem.config import Probes
 from progsem.hardware import choose_device, choose_precision
 from progsem.job import Job
@@ -147,7 +145,7 @@ def run(job: Job) -> None:
             "seed": metadata["seed"],
         },
     )
-    write_accuracies(job.output("accuracy"), rows)
+    write_csv(job.output("accuracy"), ACCURACY_COLUMNS, rows)
     job.notes |= {
         "left_out": left_out,
         "device": device.type,
@@ -225,11 +223,3 @@ def empty_predictions(heads: list[features.Head], recipe: Probes) -> dict[str, n
         columns[f"majority_{feature}"] = np.empty(0, np.bool_)
         columns[f"predicted_{feature}"] = np.empty((0, len(recipe.depths) * recipe.seeds * count), np.uint8)
     return columns
-
-
-def write_accuracies(path: Path, rows: list[list]) -> None:
-    """Write accuracy.csv."""
-    with replacing(path) as temporary, temporary.open("w", newline="") as handle:
-        writer = csv.writer(handle, lineterminator="\n")
-        writer.writerow(ACCURACY_COLUMNS)
-        writer.writerows(rows)

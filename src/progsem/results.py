@@ -57,7 +57,6 @@ class Outcomes:
     labels: dict[str, np.ndarray]
     readings: dict[str, np.ndarray]
     depths: tuple[str, ...]
-    seeds: int
 
 
 @dataclass(frozen=True)
@@ -211,7 +210,6 @@ def read_outcomes(path: Path, settings: Settings, rows: np.ndarray) -> Outcomes:
         labels=labels,
         readings=readings,
         depths=settings.depths,
-        seeds=seeds,
     )
 
 

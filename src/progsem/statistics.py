@@ -37,7 +37,7 @@ from pathlib import Path
 import numpy as np
 
 from progsem import bootstrap, gallery
-from progsem.artifacts import read_json, replacing, write_json
+from progsem.artifacts import read_json, write_csv, write_json
 from progsem.features import corrected_accuracy
 from progsem.results import (
     MEAN,
@@ -474,7 +474,7 @@ def probe_extras(semantics: str, outcome: Outcomes, table: Path, settings: Setti
                     "n_train": int(here[0]["n_train"]),
                     "probe_seed_sd": np.std(accuracies, ddof=1) if len(accuracies) > 1 else None,
                 }
-            if len(per_seed) == len(settings.features) and outcome.seeds > 1:
+            if len(per_seed) == len(settings.features) and outcome.right.shape[-1] > 1:
                 extras[semantics, source, depth, MEAN] = {"probe_seed_sd": np.std(np.mean(per_seed, axis=0), ddof=1)}
     return extras
 
@@ -797,12 +797,7 @@ def summary(results: dict, settings: Settings, seconds: dict[str, float]) -> dic
 
 def write_rows(path: Path, names: list[str], rows: list[dict]) -> None:
     """Write rows as CSV: floats with six decimals, nothing where a value is missing or undefined."""
-    with replacing(path) as temporary, open(temporary, "w", newline="") as handle:
-        writer = csv.writer(handle, lineterminator="\n")
-        writer.writerow(names)
-        for row in rows:
-            values = (_plain(row.get(name)) for name in names)
-            writer.writerow(["" if value is None else value for value in values])
+    write_csv(path, names, ([_plain(row.get(name)) for name in names] for row in rows))
 
 
 def _plain(value):

@@ -9,7 +9,6 @@ of threads).
 
 from __future__ import annotations
 
-import csv
 import time
 from collections.abc import Iterator
 
@@ -20,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from progsem import model as lm
-from progsem.artifacts import read_tables, replacing
+from progsem.artifacts import read_tables, replacing, write_csv
 from progsem.config import LM
 from progsem.errors import UserError
 from progsem.hardware import choose_device, choose_precision
@@ -177,10 +176,7 @@ def run(job: Job) -> None:
     if last > 0:
         restore_optimizer(model, trainer.optimizer, load_file(job.input("state")), first)
         rows = trainer.run(seed, first, last)
-    with replacing(job.output("metrics")) as temporary, temporary.open("w", newline="") as handle:
-        writer = csv.DictWriter(handle, METRICS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    write_csv(job.output("metrics"), METRICS, [[row[name] for name in METRICS] for row in rows])
     with replacing(job.output("state")) as temporary:
         save_file(optimizer_tensors(model, trainer.optimizer), temporary)
     lm.save(model, job.output("weights"), job.output("config"))

@@ -7,7 +7,6 @@ carry no dates or versions, so that the same numbers give the same bytes.
 
 from __future__ import annotations
 
-import csv
 import textwrap
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -17,6 +16,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
+
+from progsem.artifacts import write_csv
 
 BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILION, PURPLE = (
     "#000000",
@@ -143,11 +144,8 @@ def save(figure: Figure, folder: Path, name: str, dpi: int, rows: list[dict]) ->
     figure.savefig(folder / f"{name}.png", dpi=dpi, metadata={"Software": None})
     figure.set_layout_engine("none")  # the places just found hold for the PDF too
     figure.savefig(folder / f"{name}.pdf", metadata={"CreationDate": None, "Producer": None, "Creator": None})
-    with open(folder / f"{name}.csv", "w", newline="") as handle:
-        columns = list(dict.fromkeys(key for row in rows for key in row))
-        writer = csv.writer(handle, lineterminator="\n")
-        writer.writerow(columns)
-        writer.writerows([["" if row.get(key) is None else row[key] for key in columns] for row in rows])
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    write_csv(folder / f"{name}.csv", columns, [[row.get(key) for key in columns] for row in rows])
 
 
 def column(rows: list[dict], key: str) -> np.ndarray:
