@@ -287,6 +287,9 @@ class Compute(Section):
     threads: int = Field(1, ge=1, le=64, description="of one training, tracing or probing job")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: a CUDA device where there is one")
     trace_batch: Positive = Field(256, description="specifications decoded at once")
+    recompute: bool = Field(
+        False, description="consent to compute anew what took more than an hour and was made by earlier code"
+    )
 
 
 class Study(Section):

@@ -95,6 +95,7 @@ EDITS = {
     "compute.threads": 3,
     "compute.device": "cpu",
     "compute.trace_batch": 101,
+    "compute.recompute": True,
 }
 _NEEDS = {"probes.layer": ("traces.layers", "each"), "lm.heads": ("lm.rotary", 16)}
 
