@@ -1,45 +1,76 @@
-"""Progress of long work: a bar where a person watches, sparse log lines where not."""
+"""What long work says on stderr: a bar where a person watches, sparse log lines where not.
+
+Work outlives its audience: the `tee` behind stderr or the terminal may be gone,
+by the same signal that asked the work to save what it has. Nothing said is ever
+a reason to fail.
+"""
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 
 
-class Progress:
-    """Counts `unit`s of work; `update` says how many more are done and what to show beside."""
+def say(line: str) -> None:
+    """Print a line on stderr, if somebody still reads it."""
+    try:
+        print(line, file=sys.stderr, flush=True)
+    except OSError:
+        _fall_silent()
 
-    def __init__(self, what: str, total: int, unit: str, every: float = 30.0):
+
+def _fall_silent() -> None:
+    """Send all further output nowhere: what is left in the buffers would fail again when Python ends."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stderr.fileno())
+    os.close(nowhere)
+
+
+class Progress:
+    """Counts `unit`s of work; `update` says how many more are done and what to show beside.
+
+    `done` of the `total` were done by an earlier process.
+    """
+
+    def __init__(self, what: str, total: int, unit: str, every: float = 30.0, done: int = 0):
         self._what, self._total, self._unit, self._every = what, total, unit, every
-        self._done = 0
+        self._done = self._before = done
         self._started = self._last = time.monotonic()
         self._bar = None
         if sys.stderr.isatty():
             from tqdm import tqdm
 
-            self._bar = tqdm(total=total, desc=what, unit=unit, unit_scale=True, dynamic_ncols=True)
+            try:
+                self._bar = tqdm(total=total, initial=done, desc=what, unit=unit, unit_scale=True, dynamic_ncols=True)
+            except OSError:
+                _fall_silent()
 
     def update(self, count: int, **shown: str) -> None:
         """`count` more units are done; `shown` is printed beside."""
         self._done += count
         if self._bar is not None:
-            self._bar.update(count)
-            self._bar.set_postfix(shown)
+            try:
+                self._bar.update(count)
+                self._bar.set_postfix(shown)
+            except OSError:
+                _fall_silent()
             return
         now = time.monotonic()
         if now - self._last >= self._every or self._done >= self._total:
             self._last = now
-            rate = self._done / max(now - self._started, 1e-9)
+            rate = (self._done - self._before) / max(now - self._started, 1e-9)
             left = (self._total - self._done) / rate
             beside = "".join(f", {key} {value}" for key, value in shown.items())
-            print(
+            say(
                 f"{self._what}: {self._done}/{self._total} {self._unit}, {rate:.4g} {self._unit}/s, "
-                f"{left:.0f} s left{beside}",
-                file=sys.stderr,
-                flush=True,
+                f"{left:.0f} s left{beside}"
             )
 
     def close(self) -> None:
         """Leave the bar as it stands."""
         if self._bar is not None:
-            self._bar.close()
+            try:
+                self._bar.close()
+            except OSError:
+                _fall_silent()
