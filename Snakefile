@@ -6,6 +6,11 @@
 #
 # corpus -> tokens -> lm (a chain of checkpoints) -> traces -> probes, interventions
 #        -> statistics -> figures
+#
+# A folder of results is named by the config and the code that it was made with, and
+# a file takes its name when it is whole. So a job runs where an output is missing, and
+# for no other reason: inputs are `ancient`, which tells Snakemake not to ask which
+# file is newer.
 
 import sys
 from pathlib import Path
@@ -16,7 +21,14 @@ min_version("9.0")
 sys.path.insert(0, str(Path(workflow.basedir) / "src"))
 
 from progsem import plan
-from progsem.workflow import prepare_environment, study_or_exit, use_every_core
+from progsem.inventory import figures_are_stale, say_what_is_made_anew
+from progsem.workflow import (
+    clear_stale_locks,
+    prepare_environment,
+    run_what_is_missing,
+    study_or_exit,
+    use_every_core,
+)
 
 # `config` holds what --configfile and --config said; config.yaml holds the rest.
 STUDY = study_or_exit(Path(workflow.basedir) / "config.yaml", config)
@@ -26,6 +38,10 @@ PLAN = plan.Plan(STUDY)
 if workflow.resource_settings.cores is None and workflow.resource_settings.nodes is None:
     use_every_core(workflow)
 
+if workflow.is_main_process:
+    clear_stale_locks()
+    run_what_is_missing(workflow, redraw=figures_are_stale(PLAN))
+
 shell.prefix(prepare_environment(Path(workflow.basedir) / "src"))
 
 
@@ -33,6 +49,10 @@ wildcard_constraints:
     seed=r"\d+",
     step=r"\d{6}",
     alternative=r"[^/]+",
+
+
+onstart:
+    say_what_is_made_anew(PLAN, [str(path) for job in workflow.dag.needrun_jobs() for path in job.output])
 
 
 localrules:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from progsem import job, reference
 from progsem.config import Study, load
-from progsem.plan import STAGES, Plan, code_closure, reruns
+from progsem.plan import STAGES, Plan, reruns
 
 ROOT = Path(__file__).resolve().parents[1]
 DOWNSTREAM = {
@@ -178,36 +178,6 @@ def test_equal_folders_are_made_from_equal_slices(first, second):
     for name in ("corpus", "tokens", "lm", "traces", "probes", "statistics"):
         a, b = getattr(one, name), getattr(two, name)
         assert (a.folder == b.folder) == (made_from(a) == made_from(b))
-
-
-@pytest.mark.parametrize("stage", job.STAGES)
-def test_closure_has_every_file_that_is_imported(stage):
-    """Import a stage in a process of its own: all of this package that it loads is in the closure."""
-    answer = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            f"import sys, progsem.{stage}\n"
-            "print(*[m.__file__ for n, m in sys.modules.items() if n.split('.')[0] == 'progsem'], sep='\\n')",
-        ],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=120,
-        env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
-    )
-    loaded = {os.path.relpath(path) for path in answer.stdout.split()}
-    closure = code_closure(stage)
-    assert loaded <= set(closure)
-    assert len(loaded) > 3
-    assert all(Path(path).is_file() for path in closure) and len(set(closure)) == len(closure)
-
-
-def test_closure_has_imports_inside_functions_and_not_the_other_stages():
-    corpus = {Path(path).name for path in code_closure("corpus")}
-    assert {"corpus.py", "job.py", "config.py", "codes.py"} <= corpus
-    assert not corpus & {"train.py", "model.py", "figures.py", "statistics.py"}
-    assert "execute.py" in {Path(path).name for path in code_closure("__main__")}  # imported inside `main`
 
 
 def test_planning_imports_nothing_heavy():

@@ -11,6 +11,7 @@ import csv
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -21,6 +22,7 @@ from progsem.errors import UserError
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
+    import torch
 
 
 def canonical_json(value) -> str:
@@ -33,24 +35,93 @@ def digest(value) -> str:
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()[:8]
 
 
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal."""
+    with open(path, "rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` that takes its name once the block has succeeded."""
+    """A temporary path beside `path` that takes its name once the block has succeeded.
+
+    A disk that is full or read-only is a `UserError`, with nothing left behind.
+    """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
-    os.close(handle)
-    temporary = Path(name)
+    with _writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=_prefix(path), suffix=path.suffix)
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            yield temporary
+            temporary.chmod(0o666 & ~_umask())
+            _to_disk(temporary)
+            temporary.replace(path)
+            _to_disk(path.parent)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def replacing_folder(folder: Path) -> Iterator[Path]:
+    """A temporary folder beside `folder` that takes its name, and the place of an older one, on success."""
+    folder = Path(folder)
+    with _writing(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=_prefix(folder)))
+        try:
+            new = temporary / "new"
+            new.mkdir()
+            yield new
+            for path in [*new.rglob("*"), new]:
+                _to_disk(path)
+            if folder.exists():
+                folder.rename(temporary / "old")
+            new.rename(folder)
+            _to_disk(folder.parent)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def clear_leftovers(path: Path) -> None:
+    """Delete temporaries that a killed process left beside `path` when it was to be written."""
+    for leftover in path.parent.glob(f"{_prefix(path)}*"):
+        if leftover.is_dir():
+            shutil.rmtree(leftover, ignore_errors=True)
+        else:
+            leftover.unlink(missing_ok=True)
+
+
+def _prefix(path: Path) -> str:
+    """How names of temporaries for `path` begin."""
+    return f".{path.name}."
+
+
+@contextlib.contextmanager
+def _writing(path: Path) -> Iterator[None]:
     try:
-        yield temporary
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
-        temporary.replace(path)
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error).splitlines()[0]
+        raise UserError(
+            f"{path}: cannot be written ({reason}); make room or give access, and run again: nothing was lost"
+        ) from None
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _to_disk(path: Path) -> None:
+    """Wait until a file, or the names in a folder, would survive a power cut."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
     finally:
-        temporary.unlink(missing_ok=True)
+        os.close(handle)
 
 
 def write_json(path: Path, value) -> None:
@@ -73,6 +144,30 @@ def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence]) -> N
         writer = csv.writer(handle, lineterminator="\n")
         writer.writerow(columns)
         writer.writerows(rows)
+
+
+def save_tensors(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str] | None = None) -> None:
+    """Write tensors by name as safetensors, with texts by name as metadata."""
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    with replacing(path) as temporary:
+        try:
+            save_file(tensors, temporary, metadata)
+        except SafetensorError as error:  # how it reports a full disk
+            raise OSError(str(error)) from None
+
+
+def load_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """Read tensors by name, on the CPU, and the metadata; a damaged file is a `UserError` that names it."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})
+    except (OSError, SafetensorError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{path}: not a readable safetensors file ({reason}); delete it and run again") from None
 
 
 def matrix(array: np.ndarray) -> pa.FixedSizeListArray:

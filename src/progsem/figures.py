@@ -1,22 +1,20 @@
 """Stage `figures`: draw what the statistics say.
 
 Reads only the files of the stage `statistics`. Every figure is written as PNG,
-PDF and CSV (the numbers in it), with `summary.json` beside them, into a folder
-that takes its name only when all of it is there.
+PDF and CSV (the numbers in it), with `summary.json` and `manifest.json` beside
+them, into a folder that takes its name only when all of it is there.
 """
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import shutil
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import matplotlib
 
-from progsem.artifacts import read_json
+from progsem import manifest
+from progsem.artifacts import read_json, replacing_folder
 from progsem.plots import alternatives, content, gallery, lengths, style, training
 
 TABLES = ("checkpoints", "probes", "alternatives", "regression", "offsets", "lengths", "training")
@@ -48,6 +46,7 @@ def run(job) -> None:
             figure, rows = draw(results)
             style.save(figure, temporary, name, wanted.dpi, rows)
         shutil.copyfile(job.input("summary"), temporary / "summary.json")
+        manifest.write(job, temporary, sorted(temporary.iterdir()))
 
 
 def read_rows(path: Path) -> list[dict]:
@@ -67,20 +66,3 @@ def _value(text: str):
         except ValueError:
             continue
     return text
-
-
-@contextlib.contextmanager
-def replacing_folder(folder: Path) -> Iterator[Path]:
-    """A temporary folder beside `folder` that takes its name, and the place of an older one, on success."""
-    folder = Path(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
-    try:
-        new = temporary / "new"
-        new.mkdir()
-        yield new
-        if folder.exists():
-            folder.rename(temporary / "old")
-        new.rename(folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)

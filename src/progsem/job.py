@@ -10,16 +10,15 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
-import platform
-import sys
+import shlex
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import progsem
-from progsem import config
-from progsem.artifacts import write_json
+from progsem import config, interruption, manifest
+from progsem.artifacts import clear_leftovers
 from progsem.errors import UserError
+from progsem.sources import code_digest
 
 STAGES = ("corpus", "tokens", "train", "traces", "probes", "statistics", "figures")
 
@@ -31,6 +30,8 @@ class Job:
     `slice` holds the sections of the config that its result depends on (JSON
     values, validated where they are read); `inputs` and `outputs` hold paths by
     name. `threads`, `device` and `batch` say how to compute, not what.
+    `checksums` holds the SHA-256 of every input by path, `notes` what the stage
+    wants to stand in its manifest.
     """
 
     stage: str
@@ -40,7 +41,10 @@ class Job:
     threads: int = 1
     device: str = "auto"
     batch: int = 256
+    command: str = ""
+    checksums: dict[str, str] = field(default_factory=dict)
     notes: dict = field(default_factory=dict)
+    started: float = field(default_factory=time.monotonic)
 
     def section(self, name: str):
         """A section of the slice as its config type, for example `job.section("lm").width`."""
@@ -58,33 +62,8 @@ class Job:
         return path
 
 
-def write_manifest(job: Job, seconds: float) -> None:
-    """Say beside the artifact what it was made from, with what, and how long it took.
-
-    `notes` are facts that the stage wants kept, such as counts and overlaps.
-    """
-    import importlib.metadata
-
-    versions = {"python": platform.python_version(), "progsem": progsem.__version__}
-    for package in ("numpy", "numba", "pyarrow", "torch"):
-        if package in sys.modules:
-            versions[package] = importlib.metadata.version(package)
-    write_json(
-        job.output("manifest"),
-        {
-            "stage": job.stage,
-            "slice": job.slice,
-            "inputs": {name: [str(path) for path in paths] for name, paths in job.inputs.items()},
-            "versions": versions,
-            "threads": job.threads,
-            "seconds": round(seconds, 3),
-            "notes": job.notes,
-        },
-    )
-
-
 def main(argv: list[str]) -> None:
-    """Parse a job's command line, run its stage, write its manifest."""
+    """Parse a job's command line, check its inputs, run its stage, write its manifest."""
     parser = argparse.ArgumentParser(prog="progsem", description="Run one stage of the workflow.")
     parser.add_argument("stage", choices=STAGES)
     parser.add_argument("--slice", required=True, help="the stage's part of the config, as JSON")
@@ -102,11 +81,33 @@ def main(argv: list[str]) -> None:
         threads=arguments.threads,
         device=arguments.device,
         batch=arguments.batch,
+        command=shlex.join(["python", "-m", "progsem", *argv]),
     )
+    interruption.stop_cleanly()
+    interruption.follow_workflow()
+    stage = importlib.import_module(f"progsem.{job.stage}")
+    refuse_other_code(job)
     for path in (path for paths in job.inputs.values() for path in paths):
         if not path.exists():
             raise UserError(f"{path}: input of {job.stage} is missing; run snakemake to make it")
-    started = time.monotonic()
-    importlib.import_module(f"progsem.{job.stage}").run(job)
+    job.checksums = manifest.verify_inputs(job)
+    for path in (path for paths in job.outputs.values() for path in paths):
+        clear_leftovers(path)
+    stage.run(job)
     if "manifest" in job.outputs:
-        write_manifest(job, time.monotonic() - started)
+        made = [path for name, paths in job.outputs.items() for path in paths if name != "manifest"]
+        manifest.write(job, job.output("manifest").parent, made)
+
+
+def refuse_other_code(job: Job) -> None:
+    """Raise `UserError` where the stage's sources, which have just been imported, are not those of the plan.
+
+    The folder that a job writes into is named by its code. Code that was changed
+    or pulled while the workflow runs would put another result under that name.
+    """
+    planned, now = job.slice.get("code"), code_digest(job.stage)
+    if planned != now:
+        raise UserError(
+            f"{job.stage}: this job was planned with code {planned}, and src/progsem is now {now}; "
+            "run snakemake again to plan with the code as it is"
+        )

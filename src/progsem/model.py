@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from progsem.artifacts import replacing, write_json
+from progsem.artifacts import load_tensors, save_tensors, write_json
 from progsem.config import MAX_POSITIONS
 from progsem.errors import UserError
 from progsem.hardware import attention_dtype
@@ -184,28 +184,23 @@ class CodeGen(nn.Module):
 
 def save(model: CodeGen, weights: Path, config: Path) -> None:
     """Write model.safetensors and config.json, which `AutoModelForCausalLM.from_pretrained` reads."""
-    from safetensors.torch import save_file
-
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    with replacing(weights) as temporary:
-        save_file(tensors, temporary, metadata={"format": "pt"})
+    save_tensors(weights, tensors, {"format": "pt"})
     write_json(config, model.shape.codegen_config())
 
 
 def load(weights: Path, config: Path, device: torch.device) -> CodeGen:
     """Read a model that `save` wrote; damaged files are a `UserError` that names them."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
     try:
         given = json.loads(config.read_text())
         shape = Shape(given["vocab_size"], given["n_layer"], given["n_embd"], given["n_head"], given["rotary_dim"])
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{config}: not a readable model config ({error}); delete it and run again") from None
-    model = CodeGen(shape)
+    tensors, _ = load_tensors(weights)
     try:
-        model.load_state_dict(load_file(weights))
-    except (OSError, SafetensorError, RuntimeError) as error:
+        model = CodeGen(shape)
+        model.load_state_dict(tensors)
+    except (RuntimeError, TypeError, ValueError, ZeroDivisionError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"{weights}: not readable weights of this model ({reason}); delete it and run again") from None
     return model.to(device)

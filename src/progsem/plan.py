@@ -1,9 +1,11 @@
 """From a study to its artifacts: folders, digests, files and frozen slices.
 
-An artifact's folder is named by a digest of what the artifact is made from: its
-own slice of the config and the digests of its inputs. Editing a key therefore
-names new folders beside the old ones, and editing it back finds the old ones
-again. What cannot change a result (`compute`, `figures`) is in no digest.
+An artifact's folder, `results/STAGE/NAME-CONFIG-CODE`, is named by two digests.
+CONFIG is that of its own slice of the config and of its inputs' CONFIG; CODE is
+that of the source files that its stage is made of and of its inputs' CODE.
+Editing a key or a module therefore names new folders beside the old ones, and
+going back finds the old ones again. What cannot change a result (`compute`,
+`figures`) is in no digest.
 
 Everything here is a function of the config and of the source files. Nothing
 heavy is imported: Snakemake plans each time it starts.
@@ -11,45 +13,59 @@ heavy is imported: Snakemake plans each time it starts.
 
 from __future__ import annotations
 
-import ast
-import os
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
+from functools import cached_property
 
-import progsem
 from progsem.artifacts import canonical_json, digest
 from progsem.config import Study
+from progsem.sources import code_digest
 
 RESULTS = "results"
 FIGURES = f"{RESULTS}/figures"
 CHECKPOINT = "seed-{seed}/step-{step}"  # folder of one checkpoint, below an artifact's
-STAGES = ("corpus", "tokens", "lm", "traces", "probes", "interventions", "statistics", "figures")
+# Stage -> the module that computes it, in order.
+MODULES = {
+    "corpus": "corpus",
+    "tokens": "tokens",
+    "lm": "train",
+    "traces": "traces",
+    "probes": "probes",
+    "interventions": "probes",
+    "statistics": "statistics",
+    "figures": "figures",
+}
+STAGES = tuple(MODULES)
 STATISTICS_TABLES = ("checkpoints", "probes", "alternatives", "regression", "offsets", "lengths", "training")
-_PACKAGE = Path(progsem.__file__).parent
 
 
 @dataclass(frozen=True)
 class Artifact:
-    """A folder of results: `results/STAGE/NAME-DIGEST`.
+    """A folder of results: `results/STAGE/NAME-CONFIG-CODE`.
 
-    `name` helps a person to tell folders apart and is not part of the digest.
+    `name` helps a person to tell folders apart and is part of no digest; `code` is
+    the digest of the stage's own sources.
     """
 
     stage: str
     name: str
     sections: dict
+    code: str
     inputs: tuple[Artifact, ...] = ()
 
-    @property
-    def digest(self) -> str:
-        """Eight hexadecimal digits for the slice and all that goes into it."""
-        return digest({"slice": self.sections, "inputs": [artifact.digest for artifact in self.inputs]})
+    @cached_property
+    def config_digest(self) -> str:
+        """Eight hexadecimal digits for the slice and the slices of all that goes into it."""
+        return digest({"slice": self.sections, "inputs": [artifact.config_digest for artifact in self.inputs]})
+
+    @cached_property
+    def code_digest(self) -> str:
+        """Eight hexadecimal digits for the sources and the sources of all that goes into it."""
+        return digest({"code": self.code, "inputs": [artifact.code_digest for artifact in self.inputs]})
 
     @property
     def key(self) -> str:
         """Name of the folder, without the stage's."""
-        return f"{self.name}-{self.digest}"
+        return f"{self.name}-{self.config_digest}-{self.code_digest}"
 
     @property
     def folder(self) -> str:
@@ -65,8 +81,8 @@ class Artifact:
         return self.file(f"{CHECKPOINT}/{name}")
 
     def slice(self, **more) -> str:
-        """The frozen slice of one job as canonical JSON; `more` is said beside the sections."""
-        return canonical_json({**self.sections, **more})
+        """The frozen slice of one job as canonical JSON; `more` is said beside the sections and the code."""
+        return canonical_json({**self.sections, "code": self.code, **more})
 
 
 class Plan:
@@ -82,15 +98,19 @@ class Plan:
         worlds, programs = config["worlds"], config["programs"]
         shape = f"{study.lm.layers}x{study.lm.width}"
         precision = {"lm": {"precision": study.lm.precision}}
+        code = {module: code_digest(module) for module in set(MODULES.values())}
 
-        self.corpus = Artifact(
+        def artifact(stage: str, name: str, sections: dict, *inputs: Artifact) -> Artifact:
+            return Artifact(stage, name, sections, code[MODULES[stage]], inputs)
+
+        self.corpus = artifact(
             "corpus",
             f"{study.worlds.height}x{study.worlds.width}-{study.corpus.examples}examples",
             {"worlds": worlds, "programs": programs, "corpus": config["corpus"]},
         )
-        self.tokens = Artifact("tokens", study.tokens.encoding, {"tokens": config["tokens"]}, (self.corpus,))
-        self.lm = Artifact("lm", shape, {"lm": _without(config["lm"], "seeds")}, (self.tokens,))
-        self.traces = Artifact(
+        self.tokens = artifact("tokens", study.tokens.encoding, {"tokens": config["tokens"]}, self.corpus)
+        self.lm = artifact("lm", shape, {"lm": _without(config["lm"], "seeds")}, self.tokens)
+        self.traces = artifact(
             "traces",
             shape,
             {
@@ -101,42 +121,53 @@ class Plan:
                 "tokens": config["tokens"],
                 **precision,
             },
-            (self.lm,),
+            self.lm,
         )
         execution = {"programs": {"step_limit": study.programs.step_limit}, **precision}
-        self.probes = Artifact(
+        self.probes = artifact(
             "probes",
             shape,
             {"probes": config["probes"], "semantics": "original", "mapping": {}, **execution},
-            (self.traces,),
+            self.traces,
         )
         # Alternatives are compared with the original at offset 0 only.
         at_zero = {**config["probes"], "offsets": [0]}
         alternatives = [
-            Artifact(
+            artifact(
                 "interventions",
                 name,
                 {"probes": at_zero, "semantics": name, "mapping": mapping, **execution},
-                (self.traces,),
+                self.traces,
             )
             for name, mapping in config["interventions"]["alternatives"].items()
         ]
-        self.interventions = {artifact.key: artifact for artifact in alternatives}
+        self.interventions = {alternative.key: alternative for alternative in alternatives}
         sections = ("study", "lm", "traces", "probes", "interventions", "statistics", "worlds", "programs", "corpus")
-        self.statistics = Artifact(
+        self.statistics = artifact(
             "statistics",
             study.study,
             {
                 **{section: config[section] for section in sections},
                 "figures": {"gallery": study.figures.gallery},
             },
-            (self.corpus, self.lm, self.traces, self.probes, *alternatives),
+            *(self.corpus, self.lm, self.traces, self.probes, *alternatives),
         )
-        self.figures_slice = canonical_json({"study": study.study, "figures": config["figures"]})
+        # Figures have one place, whatever they show; their slice says what that is.
+        self.figures_slice = canonical_json(
+            {
+                "study": study.study,
+                "figures": config["figures"],
+                "statistics": self.statistics.key,
+                "code": code["figures"],
+            }
+        )
 
-    def shards(self, artifact: Artifact, split: str) -> list[str]:
-        """Shard files of the corpus or its tokens, for `train`, `validation` or `test`."""
-        programs = getattr(self.study.corpus, split)
+    def shards(self, artifact: Artifact, split: str, programs: int | None = None) -> list[str]:
+        """Shard files of the corpus or its tokens that hold the first `programs` (default: all) of a split.
+
+        Splits are `train`, `validation` and `test`.
+        """
+        programs = programs or getattr(self.study.corpus, split)
         count = -(-programs // self.study.corpus.shard)
         return [artifact.file(f"{split}/{index:05d}.arrow") for index in range(count)]
 
@@ -194,7 +225,7 @@ class Plan:
                 for stage, artifacts in chains.items()
             },
             "statistics": {self.statistics.folder},
-            "figures": {f"{self.statistics.folder} {self.figures_slice}"},
+            "figures": {self.figures_slice},
         }
 
 
@@ -210,47 +241,3 @@ def _step(step: int) -> str:
 
 def _without(section: dict, key: str) -> dict:
     return {name: value for name, value in section.items() if name != key}
-
-
-def code_closure(module: str) -> list[str]:
-    """Source files that `progsem.MODULE` imports within the package, itself included.
-
-    Found by parsing, so that imports inside functions count. The dispatcher in
-    `progsem.job` names the other stages only at run time, so they do not count.
-    Paths are relative to the working directory.
-    """
-    found: set[Path] = set()
-    waiting = [f"progsem.{module}"]
-    if _source(waiting[0]) is None:
-        raise ValueError(f"there is no module {waiting[0]} in {_PACKAGE}")
-    while waiting:
-        path = _source(waiting.pop())
-        if path is not None and path not in found:
-            found.add(path)
-            waiting.extend(_imports(path))
-    return sorted(os.path.relpath(path) for path in found)
-
-
-def _source(name: str) -> Path | None:
-    """The file of a module of this package; None for a name that is not a module."""
-    stem = _PACKAGE.joinpath(*name.split(".")[1:])
-    return next((path for path in (stem.with_suffix(".py"), stem / "__init__.py") if path.is_file()), None)
-
-
-@cache
-def _imports(path: Path) -> list[str]:
-    """Names within the package that a file imports, and the packages they are in."""
-    names = set()
-    waiting: list[ast.AST] = [ast.parse(path.read_bytes(), filename=str(path))]
-    while waiting:
-        node = waiting.pop()
-        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
-            waiting.extend(node.orelse)
-            continue
-        if isinstance(node, ast.Import):
-            names.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
-            names.update([node.module, *(f"{node.module}.{alias.name}" for alias in node.names)])
-        waiting.extend(ast.iter_child_nodes(node))
-    inside = [name.split(".") for name in names if name.split(".")[0] == "progsem"]
-    return sorted({".".join(parts[:length]) for parts in inside for length in range(1, len(parts) + 1)})

@@ -48,7 +48,7 @@ def encode_shard(source: Path, target: Path, encoding: Encoding) -> None:
 def save_tokenizer(encoding: Encoding, path: Path, config_path: Path) -> None:
     """Write tokenizer.json and tokenizer_config.json, which `AutoTokenizer.from_pretrained` reads."""
     with replacing(path) as temporary:
-        tokenizer(encoding).save(str(temporary))
+        temporary.write_text(tokenizer(encoding).to_str(pretty=True))
     write_json(
         config_path,
         {

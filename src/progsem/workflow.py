@@ -1,10 +1,13 @@
-"""What the Snakefile needs beside the plan: the config, read with one-line errors, and the environment of jobs."""
+"""What the Snakefile needs beside the plan: the config, the environment of jobs, and how Snakemake decides."""
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
+import platform
 import re
+import shlex
 import sys
 from pathlib import Path
 
@@ -12,9 +15,12 @@ import yaml
 
 from progsem.config import Study, load
 from progsem.errors import UserError
+from progsem.plan import FIGURES
 
 # Mappings that are one value: what a study says takes the place of config.yaml's.
 REPLACED = (("interventions", "alternatives"), ("probes", "depths"))
+FIGURE_TARGETS = {"all", "figures", FIGURES}
+_LOCKS = Path(".snakemake/locks")  # Snakemake's own, which a process that is killed leaves behind
 # YAML 1.1 takes 1e-5 for text, because it has no point.
 _EXPONENT = re.compile(r"[-+]?\d+[eE][-+]?\d+")
 
@@ -105,12 +111,82 @@ def prepare_environment(source: Path) -> str:
         MALLOC_MMAP_THRESHOLD_=str(2**30),
         MALLOC_TRIM_THRESHOLD_=str(2**31 - 1),
         MPLBACKEND="agg",
+        PROGSEM_WORKFLOW=str(os.getpid()),  # jobs end when this process does
+        PYTHONSAFEPATH="1",  # a file in the working directory is not a module
     )
     # Setting a prefix takes the place of Snakemake's own, which is the first command here.
-    return f"set -euo pipefail; export PYTHONPATH='{source}'; "
+    return f"set -euo pipefail; export PYTHONPATH={shlex.quote(str(source))}; "
 
 
 def use_every_core(workflow) -> None:
     """Do as `snakemake --cores all` does, which a bare `snakemake` would ask for, once it has read the Snakefile."""
     workflow.resource_settings.cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
     workflow.global_resources["_cores"] = workflow.resource_settings.cores
+
+
+def run_what_is_missing(workflow, redraw: bool) -> None:
+    """Make Snakemake run jobs whose outputs are missing, and draw the figures if `redraw`; for no other reason.
+
+    Its own reasons (times of files, its records of earlier runs, marks of outputs
+    that were being made when it was killed) are about files that are replaced in
+    place. Results here never are; copied from elsewhere, they have no records.
+    The settings arrive only after the Snakefile has been read, so this waits for them.
+    """
+
+    class Workflow(type(workflow)):
+        @property
+        def dag_settings(self):
+            return self._dag_settings
+
+        @dag_settings.setter
+        def dag_settings(self, settings):
+            settings.rerun_triggers = frozenset()
+            if redraw and (
+                not settings.targets or FIGURE_TARGETS & {os.path.relpath(target) for target in settings.targets}
+            ):
+                settings.forcerun = frozenset({*settings.forcerun, "figures"})
+            self._dag_settings = settings
+
+        @property
+        def execution_settings(self):
+            return self._execution_settings
+
+        @execution_settings.setter
+        def execution_settings(self, settings):
+            settings.ignore_incomplete = True
+            self._execution_settings = settings
+
+    workflow._dag_settings = workflow.__dict__.pop("dag_settings", None)
+    workflow._execution_settings = workflow.__dict__.pop("execution_settings", None)
+    workflow.__class__ = Workflow
+
+
+def clear_stale_locks() -> None:
+    """Remove the locks of a Snakemake that was killed in this folder, if none is alive here.
+
+    Each holds a shared lock on a file of ours, which the system takes away when the
+    process ends, however it ends. Another host's may not be seen, so locks are only
+    removed where this host ran last; else `snakemake --unlock` does it.
+    """
+    host = platform.node()
+    try:
+        _LOCKS.parent.mkdir(exist_ok=True)
+        alive = open(_LOCKS.parent / "progsem.alive", "a+")  # noqa: SIM115 - held until the process ends
+        _held.append(alive)
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(alive, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            alive.seek(0)
+            here = alive.read() == host
+            for lock in _LOCKS.glob("*.lock"):
+                if here:
+                    lock.unlink(missing_ok=True)
+            if not any(_LOCKS.glob("*.lock")):
+                alive.truncate(0)
+                alive.write(host)
+                alive.flush()
+        fcntl.flock(alive, fcntl.LOCK_SH)
+    except OSError:
+        return  # read-only, or a file system without such locks: Snakemake says what is to be done
+
+
+_held: list = []

@@ -1,7 +1,5 @@
 # Sampled programs, executed on sampled worlds, as Arrow shards.
 rule corpus:
-    input:
-        code=plan.code_closure("corpus"),
     output:
         train=PLAN.shards(PLAN.corpus, "train"),
         validation=PLAN.shards(PLAN.corpus, "validation"),

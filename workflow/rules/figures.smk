@@ -6,8 +6,7 @@ localrules:
 
 rule figures:
     input:
-        **PLAN.statistics_files(),
-        code=plan.code_closure("figures"),
+        **{name: ancient(path) for name, path in PLAN.statistics_files().items()},
     output:
         figures=directory(plan.FIGURES),
     log:

@@ -1,10 +1,9 @@
 # The same probes on the same programs, executed under an alternative semantics.
 rule interventions:
     input:
-        code=plan.code_closure("probes"),
-        programs=PLAN.traces.checkpoint_file("programs.arrow"),
-        generated=PLAN.traces.checkpoint_file("generated.arrow"),
-        forced=PLAN.traces.checkpoint_file("forced.arrow"),
+        programs=ancient(PLAN.traces.checkpoint_file("programs.arrow")),
+        generated=ancient(PLAN.traces.checkpoint_file("generated.arrow")),
+        forced=ancient(PLAN.traces.checkpoint_file("forced.arrow")),
     output:
         predictions=f"results/interventions/{{alternative}}/{plan.CHECKPOINT}/predictions.arrow",
         accuracy=f"results/interventions/{{alternative}}/{plan.CHECKPOINT}/accuracy.csv",

@@ -2,11 +2,10 @@
 # job that is killed costs one interval, and the early ones are probed meanwhile.
 rule checkpoint:
     input:
-        code=plan.code_closure("train"),
-        train=PLAN.shards(PLAN.tokens, "train"),
-        model=lambda wildcards: PLAN.before(wildcards.seed, wildcards.step, "model.safetensors"),
-        config=lambda wildcards: PLAN.before(wildcards.seed, wildcards.step, "config.json"),
-        state=lambda wildcards: PLAN.before(wildcards.seed, wildcards.step, "state.safetensors"),
+        train=ancient(PLAN.shards(PLAN.tokens, "train")),
+        model=lambda wildcards: ancient(PLAN.before(wildcards.seed, wildcards.step, "model.safetensors")),
+        config=lambda wildcards: ancient(PLAN.before(wildcards.seed, wildcards.step, "config.json")),
+        state=lambda wildcards: ancient(PLAN.before(wildcards.seed, wildcards.step, "state.safetensors")),
     output:
         weights=PLAN.lm.checkpoint_file("model.safetensors"),
         config=PLAN.lm.checkpoint_file("config.json"),

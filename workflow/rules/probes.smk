@@ -1,10 +1,9 @@
 # Probes that read the states of the executed programs out of the hidden states.
 rule probes:
     input:
-        code=plan.code_closure("probes"),
-        programs=PLAN.traces.checkpoint_file("programs.arrow"),
-        generated=PLAN.traces.checkpoint_file("generated.arrow"),
-        forced=PLAN.traces.checkpoint_file("forced.arrow"),
+        programs=ancient(PLAN.traces.checkpoint_file("programs.arrow")),
+        generated=ancient(PLAN.traces.checkpoint_file("generated.arrow")),
+        forced=ancient(PLAN.traces.checkpoint_file("forced.arrow")),
     output:
         predictions=PLAN.probes.checkpoint_file("predictions.arrow"),
         accuracy=PLAN.probes.checkpoint_file("accuracy.csv"),

@@ -1,13 +1,12 @@
 # All checkpoints and semantics together: curves, intervals, tests.
 rule statistics:
     input:
-        code=plan.code_closure("statistics"),
-        programs=PLAN.everywhere([PLAN.traces], "programs.arrow"),
-        predictions=PLAN.everywhere(PLAN.probed(), "predictions.arrow"),
-        accuracy=PLAN.everywhere(PLAN.probed(), "accuracy.csv"),
-        metrics=PLAN.everywhere([PLAN.lm], "metrics.csv"),
-        manifests=PLAN.manifests(),
-        corpus=PLAN.shards(PLAN.corpus, "train"),
+        programs=ancient(PLAN.everywhere([PLAN.traces], "programs.arrow")),
+        predictions=ancient(PLAN.everywhere(PLAN.probed(), "predictions.arrow")),
+        accuracy=ancient(PLAN.everywhere(PLAN.probed(), "accuracy.csv")),
+        metrics=ancient(PLAN.everywhere([PLAN.lm], "metrics.csv")),
+        manifests=ancient(PLAN.manifests()),
+        corpus=ancient(PLAN.shards(PLAN.corpus, "train")),
     output:
         **PLAN.statistics_files(),
         manifest=PLAN.statistics.file("manifest.json"),

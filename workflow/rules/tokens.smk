@@ -1,10 +1,9 @@
 # The corpus as token ids, and the tokenizer that reads and writes its text.
 rule tokens:
     input:
-        code=plan.code_closure("tokens"),
-        train=PLAN.shards(PLAN.corpus, "train"),
-        validation=PLAN.shards(PLAN.corpus, "validation"),
-        test=PLAN.shards(PLAN.corpus, "test"),
+        train=ancient(PLAN.shards(PLAN.corpus, "train")),
+        validation=ancient(PLAN.shards(PLAN.corpus, "validation")),
+        test=ancient(PLAN.shards(PLAN.corpus, "test")),
     output:
         train=PLAN.shards(PLAN.tokens, "train"),
         validation=PLAN.shards(PLAN.tokens, "validation"),

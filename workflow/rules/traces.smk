@@ -1,12 +1,11 @@
 # What a checkpoint writes for each specification, and its hidden states meanwhile.
 rule traces:
     input:
-        code=plan.code_closure("traces"),
-        weights=PLAN.lm.checkpoint_file("model.safetensors"),
-        config=PLAN.lm.checkpoint_file("config.json"),
-        train=PLAN.shards(PLAN.corpus, "train"),
-        validation=PLAN.shards(PLAN.corpus, "validation"),
-        test=PLAN.shards(PLAN.corpus, "test"),
+        weights=ancient(PLAN.lm.checkpoint_file("model.safetensors")),
+        config=ancient(PLAN.lm.checkpoint_file("config.json")),
+        train=ancient(PLAN.shards(PLAN.corpus, "train", STUDY.traces.train)),
+        validation=ancient(PLAN.shards(PLAN.corpus, "validation", STUDY.traces.validation)),
+        test=ancient(PLAN.shards(PLAN.corpus, "test", STUDY.traces.test)),
     output:
         programs=PLAN.traces.checkpoint_file("programs.arrow"),
         generated=PLAN.traces.checkpoint_file("generated.arrow"),

@@ -1,0 +1,104 @@
+"""Manifests: what an artifact was made from, by what, and the checksums of its files.
+
+Each job writes `manifest.json` last, beside what it made. Before a job reads a
+file it compares it with the manifest that names it, so a file that was cut
+short, altered or put there by something else is refused, by name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import platform
+import sys
+import time
+from pathlib import Path
+
+import progsem
+from progsem.artifacts import canonical_json, file_digest, replacing
+from progsem.errors import UserError
+from progsem.sources import code_files
+
+NAME = "manifest.json"
+TEMPORARY = "state.safetensors"  # listed, and deleted once the next checkpoint is there
+_PACKAGES = ("numpy", "numba", "pyarrow", "torch", "matplotlib")
+
+
+def write(job, folder: Path, files: list[Path]) -> None:
+    """Write the manifest of the files that a job made in `folder`.
+
+    `inputs` maps names to {path: SHA-256}, `files` paths below the folder to
+    SHA-256, `code` source files; `notes` are facts that the stage wants kept,
+    such as counts and overlaps; `checksum` is the SHA-256 of all the rest.
+    """
+    versions = {"python": platform.python_version(), "progsem": progsem.__version__}
+    versions |= {package: importlib.metadata.version(package) for package in _PACKAGES if package in sys.modules}
+    body = {
+        "stage": job.stage,
+        "command": job.command,
+        "slice": job.slice,
+        "inputs": {
+            name: {str(path): job.checksums.get(str(path)) for path in paths} for name, paths in job.inputs.items()
+        },
+        "files": {path.relative_to(folder).as_posix(): file_digest(path) for path in files},
+        "code": code_files(job.stage),
+        "versions": versions,
+        "platform": platform.platform(),
+        "threads": job.threads,
+        "device": job.device,
+        "seconds": round(time.monotonic() - job.started, 3),
+        "notes": job.notes,
+    }
+    with replacing(folder / NAME) as temporary:
+        temporary.write_text(json.dumps({**body, "checksum": _checksum(body)}, indent=1, allow_nan=False) + "\n")
+
+
+def read(path: Path) -> dict:
+    """The manifest in a file; a damaged one is a `UserError` that names it."""
+    try:
+        given = json.loads(Path(path).read_bytes())
+        body = {key: value for key, value in given.items() if key != "checksum"}
+        problem = None if given.get("checksum") == _checksum(body) else "its checksum is another"
+    except FileNotFoundError:
+        problem = "there is none"
+    except (OSError, ValueError, AttributeError) as error:
+        problem = str(error).splitlines()[0]
+    if problem:
+        raise UserError(f"{path}: not a whole manifest ({problem}); {_remedy(Path(path).parent)}")
+    return given
+
+
+def verify_inputs(job) -> dict[str, str]:
+    """SHA-256 by path of every input file, each as the manifest beside it says; else a `UserError` that names it."""
+    manifests: dict[Path, dict] = {}
+    return {str(path): _verified(path, manifests) for paths in job.inputs.values() for path in paths}
+
+
+def _verified(path: Path, manifests: dict[Path, dict]) -> str:
+    """SHA-256 of one input; `manifests` holds those that have been read, by folder."""
+    if path.name == NAME:
+        manifests.setdefault(path.parent, read(path))
+        return file_digest(path)
+    # Shards and tokenizers are a folder below their manifest.
+    folder = next((folder for folder in list(path.parents)[:2] if (folder / NAME).exists()), path.parent)
+    if folder not in manifests:
+        manifests[folder] = read(folder / NAME)
+    expected = manifests[folder]["files"].get(path.relative_to(folder).as_posix())
+    if expected is None:
+        raise UserError(f"{path}: not one of the files that {folder / NAME} names; {_remedy(folder)}")
+    found = file_digest(path)
+    if found != expected:
+        raise UserError(
+            f"{path}: damaged (SHA-256 is {found[:12]}…, {folder / NAME} says {expected[:12]}…); "
+            "delete it and run snakemake again"
+        )
+    return found
+
+
+def _remedy(folder: Path) -> str:
+    return f"delete the folder {folder} and run snakemake again"
+
+
+def _checksum(body: dict) -> str:
+    return hashlib.sha256(canonical_json(body).encode()).hexdigest()

@@ -1,0 +1,74 @@
+"""The source files that a stage is made of: what it imports within the package, and a digest of them.
+
+Found by parsing, so that nothing heavy is imported and imports inside functions
+count. A digest of the files' bytes names the code in an artifact's folder, so a
+change of any of them leaves earlier results where they are.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+from functools import cache
+from pathlib import Path
+
+import progsem
+from progsem.artifacts import digest
+
+_PACKAGE = Path(progsem.__file__).parent
+
+
+def closure(module: str) -> list[Path]:
+    """Source files that `progsem.MODULE` imports within the package, itself included, sorted.
+
+    The dispatchers in `progsem.job` and `progsem.__main__` name other modules
+    only at run time, so those do not count. Raises ValueError for a module that
+    is not there.
+    """
+    found: set[Path] = set()
+    waiting = [f"progsem.{module}"]
+    if _source(waiting[0]) is None:
+        raise ValueError(f"there is no module {waiting[0]} in {_PACKAGE}")
+    while waiting:
+        path = _source(waiting.pop())
+        if path is not None and path not in found:
+            found.add(path)
+            waiting.extend(_imports(path))
+    return sorted(found)
+
+
+def code_files(module: str) -> dict[str, str]:
+    """SHA-256 of each file of the closure, by its path inside the package, as the files are now."""
+    return {
+        path.relative_to(_PACKAGE).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in closure(module)
+    }
+
+
+def code_digest(module: str) -> str:
+    """Eight hexadecimal digits for the bytes of all files of the closure, as they are now."""
+    return digest(code_files(module))
+
+
+def _source(name: str) -> Path | None:
+    """The file of a module of this package; None for a name that is not a module."""
+    stem = _PACKAGE.joinpath(*name.split(".")[1:])
+    return next((path for path in (stem.with_suffix(".py"), stem / "__init__.py") if path.is_file()), None)
+
+
+@cache
+def _imports(path: Path) -> list[str]:
+    """Names within the package that a file imports, and the packages they are in."""
+    names = set()
+    waiting: list[ast.AST] = [ast.parse(path.read_bytes(), filename=str(path))]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            waiting.extend(node.orelse)
+            continue
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
+            names.update([node.module, *(f"{node.module}.{alias.name}" for alias in node.names)])
+        waiting.extend(ast.iter_child_nodes(node))
+    inside = [name.split(".") for name in names if name.split(".")[0] == "progsem"]
+    return sorted({".".join(parts[:length]) for parts in inside for length in range(1, len(parts) + 1)})

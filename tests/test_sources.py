@@ -1,0 +1,74 @@
+"""The sources of a stage: all that it imports, nothing else, and a digest of their bytes."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from progsem import job
+from progsem.sources import closure, code_digest, code_files
+
+ROOT = Path(__file__).resolve().parents[1]
+SOURCE = ROOT / "src"
+
+
+def python(code: str, source: Path = SOURCE) -> str:
+    """What a new process prints that imports the package from `source`."""
+    answer = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+        env={**os.environ, "PYTHONPATH": str(source)},
+    )
+    return answer.stdout
+
+
+@pytest.mark.parametrize("stage", job.STAGES)
+def test_closure_has_every_file_that_is_imported(stage):
+    """Import a stage in a process of its own: all of this package that it loads is in the closure."""
+    loaded = python(
+        f"import sys, progsem.{stage}\n"
+        "print(*[m.__file__ for n, m in sys.modules.items() if n.split('.')[0] == 'progsem'], sep='\\n')"
+    )
+    files = {Path(path) for path in loaded.split()}
+    assert files <= set(closure(stage))
+    assert len(files) > 3
+    assert all(path.is_file() for path in closure(stage)) and len(set(closure(stage))) == len(closure(stage))
+
+
+def test_closure_has_imports_inside_functions_and_not_the_other_stages():
+    corpus = set(code_files("corpus"))
+    assert {"corpus.py", "job.py", "config.py", "karel/codes.py", "manifest.py"} <= corpus
+    assert not corpus & {"train.py", "model.py", "figures.py", "statistics.py", "plan.py", "workflow.py"}
+    assert "execute.py" in code_files("__main__")  # imported inside `main`
+
+
+def test_there_is_no_such_module():
+    with pytest.raises(ValueError, match="no module progsem.nonsense"):
+        closure("nonsense")
+
+
+def test_a_changed_module_changes_the_stages_that_import_it_and_no_others(tmp_path):
+    """Every module in turn: the digest of a stage changes exactly if the module is in its closure."""
+    shutil.copytree(SOURCE / "progsem", tmp_path / "progsem", ignore=shutil.ignore_patterns("__pycache__"))
+    code = f"from progsem.sources import code_digest\nprint(*[code_digest(stage) for stage in {job.STAGES!r}])"
+    before = dict(zip(job.STAGES, python(code, tmp_path).split(), strict=True))
+    assert before == {stage: code_digest(stage) for stage in job.STAGES}  # not of the place they stand in
+    everywhere = {stage: set(code_files(stage)) for stage in job.STAGES}
+    several = ("karel/kernels.py", "bootstrap.py", "model.py", "plots/style.py", "errors.py")
+    for module in several:
+        path = tmp_path / "progsem" / module
+        text = path.read_text()
+        path.write_text(text + "\n# changed\n")
+        after = dict(zip(job.STAGES, python(code, tmp_path).split(), strict=True))
+        changed = {stage for stage in job.STAGES if after[stage] != before[stage]}
+        assert changed == {stage for stage, files in everywhere.items() if module in files}, module
+        assert changed
+        path.write_text(text)
+        path.touch()
+    assert dict(zip(job.STAGES, python(code, tmp_path).split(), strict=True)) == before
