@@ -1,0 +1,197 @@
+"""Stopping: signals that are obeyed, noted or ignored, workflows that end, and readers that are gone."""
+
+import os
+import pty
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from progsem import interruption
+from progsem.errors import UserError
+
+STOPPING = [signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP]
+
+
+@pytest.fixture(autouse=True)
+def handlers():
+    """As Python sets them, and back: other tests share this process, and somebody may run them under `nohup`."""
+    usual = {number: signal.SIG_DFL for number in STOPPING} | {signal.SIGINT: signal.default_int_handler}
+    before = {number: signal.signal(number, handler) for number, handler in usual.items()}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def ask(number: int) -> None:
+    os.kill(os.getpid(), number)
+
+
+def in_a_thread(function) -> list:
+    """What `function` returns or raises when it runs outside the main thread."""
+    outcome = []
+
+    def call():
+        try:
+            outcome.append(function())
+        except BaseException as error:
+            outcome.append(error)
+
+    thread = threading.Thread(target=call)
+    thread.start()
+    thread.join()
+    return outcome
+
+
+@pytest.mark.parametrize("number", STOPPING)
+def test_stopping_runs_what_tidies_up(number):
+    interruption.stop_cleanly()
+    tidied = False
+    with pytest.raises(SystemExit) as raised:
+        try:
+            ask(number)
+        finally:
+            tidied = True
+    assert raised.value.code == 128 + number
+    assert tidied
+
+
+def test_outside_the_main_thread_nothing_is_handled():
+    before = signal.getsignal(signal.SIGTERM)
+    assert in_a_thread(interruption.stop_cleanly) == [None]
+    assert signal.getsignal(signal.SIGTERM) is before
+
+    def loop():
+        with interruption.deferred() as asked:
+            return asked(), signal.getsignal(signal.SIGTERM)
+
+    assert in_a_thread(loop) == [(None, before)]
+
+
+@pytest.mark.parametrize("number", [*STOPPING, signal.SIGINT])
+def test_a_deferred_signal_is_only_noted(number):
+    interruption.stop_cleanly()
+    before = signal.getsignal(number)
+    with interruption.deferred() as asked:
+        assert asked() is None
+        ask(number)
+        assert asked() == number
+        ask(signal.SIGTERM)
+        assert asked() == number  # the first one
+    assert signal.getsignal(number) is before
+
+
+def test_a_second_interrupt_is_obeyed_at_once():
+    with pytest.raises(KeyboardInterrupt), interruption.deferred():
+        ask(signal.SIGINT)
+        ask(signal.SIGINT)
+        pytest.fail("the second SIGINT was only noted")
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_an_ignored_signal_stays_ignored():
+    """As under `nohup`."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    interruption.stop_cleanly()
+    ask(signal.SIGHUP)
+    with interruption.deferred() as asked:
+        ask(signal.SIGHUP)
+        assert asked() is None
+
+
+@pytest.fixture(params=[True, False], ids=["told by the system", "looking"])
+def told(request, monkeypatch):
+    """Both ways of learning that a process has ended."""
+    monkeypatch.setattr(interruption, "_LOOK_EVERY", 0.01)
+    if not request.param:
+        monkeypatch.delattr(os, "pidfd_open", raising=False)
+    elif not hasattr(os, "pidfd_open"):
+        pytest.skip("this system does not tell")
+    return request.param
+
+
+def test_a_job_ends_with_its_workflow(told, monkeypatch, capfd):
+    workflow = subprocess.Popen(["sleep", "1000"])
+    monkeypatch.setenv(interruption.WORKFLOW, str(workflow.pid))
+    with interruption.deferred() as asked:
+        interruption.follow_workflow()
+        time.sleep(0.05)
+        assert asked() is None
+        workflow.kill()
+        if not told:  # looking does not see the difference between alive and not waited for
+            workflow.wait()
+        wait_for(asked)
+        assert asked() == signal.SIGTERM
+    workflow.wait()
+    assert f"the workflow (process {workflow.pid}) is gone" in capfd.readouterr().err
+
+
+def test_a_workflow_that_ended_before_is_gone(told, monkeypatch):
+    workflow = subprocess.Popen(["true"])
+    workflow.wait()
+    monkeypatch.setenv(interruption.WORKFLOW, str(workflow.pid))
+    with interruption.deferred() as asked:
+        interruption.follow_workflow()
+        wait_for(asked)
+        assert asked() == signal.SIGTERM
+
+
+def wait_for(asked) -> None:
+    """Until a signal has come; if none comes, the assertion after this says so."""
+    for _ in range(1000):
+        if asked() is not None:
+            return
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("error, exists", [(PermissionError, True), (ProcessLookupError, False)])
+def test_the_process_of_somebody_else_exists(monkeypatch, error, exists):
+    def kill(process, number):
+        assert number == 0
+        raise error
+
+    monkeypatch.setattr(os, "kill", kill)
+    assert interruption._exists(4711) is exists
+
+
+def test_without_a_workflow_nothing_is_followed(monkeypatch):
+    monkeypatch.delenv(interruption.WORKFLOW, raising=False)
+    threads = threading.active_count()
+    interruption.follow_workflow()
+    assert threading.active_count() == threads
+
+
+@pytest.mark.parametrize("given", ["snakemake", "0", "-1"])
+def test_what_is_not_a_process_is_said(monkeypatch, given):
+    monkeypatch.setenv(interruption.WORKFLOW, given)
+    with pytest.raises(UserError, match=f"PROGSEM_WORKFLOW is '{given}'; expected a process id"):
+        interruption.follow_workflow()
+
+
+@pytest.mark.parametrize("terminal", [False, True], ids=["pipe", "terminal"])
+def test_nobody_has_to_read_what_is_said(terminal):
+    """`tee` is gone, or the terminal: no error where something is said, and none when Python flushes at its end."""
+    code = """
+import sys
+from progsem.progress import Progress, say
+progress = Progress("work", 3, "steps", every=0)
+print("ready", flush=True)
+sys.stdin.readline()
+for _ in range(3):
+    progress.update(1)
+    say("done")
+progress.close()
+print("went on")
+"""
+    reader, writer = pty.openpty() if terminal else os.pipe()
+    child = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=writer, text=True
+    )
+    os.close(writer)
+    assert child.stdout.readline() == "ready\n"
+    os.close(reader)
+    assert child.communicate("\n")[0] == "went on\n"
+    assert child.returncode == 0
