@@ -1,7 +1,6 @@
 """The plan: which folders an edit renames, which files a study has, which sources a stage is made of."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path

@@ -51,7 +51,7 @@ def write(job, folder: Path, files: list[Path]) -> None:
         "notes": job.notes,
     }
     with replacing(folder / NAME) as temporary:
-        temporary.write_text(json.dumps({**body, "checksum": _checksum(body)}, indent=1, allow_nan=False) + "\n")
+        temporary.write_text(json.dumps({**body, "checksum": checksum(body)}, indent=1, allow_nan=False) + "\n")
 
 
 def read(path: Path) -> dict:
@@ -59,7 +59,7 @@ def read(path: Path) -> dict:
     try:
         given = json.loads(Path(path).read_bytes())
         body = {key: value for key, value in given.items() if key != "checksum"}
-        problem = None if given.get("checksum") == _checksum(body) else "its checksum is another"
+        problem = None if given.get("checksum") == checksum(body) else "its checksum is another"
     except FileNotFoundError:
         problem = "there is none"
     except (OSError, ValueError, AttributeError) as error:
@@ -100,5 +100,6 @@ def _remedy(folder: Path) -> str:
     return f"delete the folder {folder} and run snakemake again"
 
 
-def _checksum(body: dict) -> str:
+def checksum(body: dict) -> str:
+    """SHA-256 of a manifest without its checksum, as canonical JSON."""
     return hashlib.sha256(canonical_json(body).encode()).hexdigest()

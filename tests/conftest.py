@@ -1,0 +1,12 @@
+"""What several test modules share."""
+
+import pytest
+from tree import TINY, Tree
+
+
+@pytest.fixture(scope="session")
+def tree(tmp_path_factory) -> Tree:
+    """A copy of the repository after one run of the tiny study. Whoever uses it leaves that study finished."""
+    tree = Tree.copied(tmp_path_factory.mktemp("workflow") / "progsem")
+    tree.snakemake("--cores", "2", *TINY)
+    return tree

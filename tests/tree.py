@@ -1,0 +1,88 @@
+"""A copy of the repository in which Snakemake is run, for tests of the whole workflow."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from snakemake.utils import update_config
+
+from progsem import workflow
+from progsem.config import Study, load
+
+ROOT = Path(__file__).resolve().parents[1]
+TINY = ("--configfile", "studies/tiny.yaml")
+RULES = {"lm": "checkpoint"}  # stage -> rule, where their names differ
+
+
+class Tree:
+    """A folder with the Snakefile, the sources and the studies, and the results that come about in it."""
+
+    def __init__(self, root: Path):
+        self.root = root
+
+    @classmethod
+    def copied(cls, target: Path) -> "Tree":
+        """A copy of this repository, without results, in a folder that is not there yet."""
+        # __pycache__ comes along: it holds the compiled kernels, and saves compiling them anew.
+        unwanted = (".venv", "results", ".git", ".snakemake", ".pytest_cache", ".hypothesis", ".ruff_cache", "shared")
+        shutil.copytree(ROOT, target, ignore=shutil.ignore_patterns(*unwanted))
+        return cls(target)
+
+    def command(self, *arguments: str) -> list[str]:
+        """The command line of Snakemake."""
+        return [sys.executable, "-m", "snakemake", *arguments]
+
+    def environment(self) -> dict[str, str]:
+        """That of a user: without what the tests were started with."""
+        return {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+
+    def ask(self, *arguments: str, timeout: int = 400) -> subprocess.CompletedProcess:
+        """Run Snakemake; its output and errors come together, as text."""
+        return subprocess.run(
+            self.command(*arguments),
+            cwd=self.root,
+            env=self.environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=timeout,
+        )
+
+    def snakemake(self, *arguments: str) -> str:
+        """Run Snakemake, which must succeed; returns all that it printed."""
+        answer = self.ask(*arguments)
+        assert answer.returncode == 0, answer.stdout[-6000:]
+        return answer.stdout
+
+    def planned(self, *arguments: str) -> dict[str, int]:
+        """How many jobs of each rule would run, from a dry run."""
+        text = self.snakemake("-n", "--quiet", "rules", *arguments)
+        if "Nothing to be done" in text:
+            return {}
+        table = text.split("Job stats:\n")[1].split("\n\n")[0].splitlines()[2:]
+        counts = {line.split()[0]: int(line.split()[1]) for line in table}
+        return {rule: count for rule, count in counts.items() if rule not in ("total", "all")}
+
+    def files(self) -> dict[str, int]:
+        """Every artifact by path, with the time it was written; figures, which have one place, left out."""
+        results = self.root / "results"
+        return {
+            str(path.relative_to(results)): path.stat().st_mtime_ns
+            for path in results.rglob("*")
+            if path.is_file() and path.relative_to(results).parts[0] not in ("figures", "logs")
+        }
+
+
+def tiny(changes: dict | None = None) -> Study:
+    """The tiny study with changes on top of it, put together as Snakemake does with --config and --configfile."""
+    own = workflow.read_config(ROOT / "studies" / "tiny.yaml")
+    update_config(own, changes or {})
+    return load(workflow.merge(workflow.read_config(ROOT / "config.yaml"), own))
+
+
+def say(changes: dict) -> list[str]:
+    """Changes as command-line arguments."""
+    return ["--config", *(f"{section}={json.dumps(keys)}" for section, keys in changes.items())]
