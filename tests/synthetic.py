@@ -146,10 +146,10 @@ def _metrics(path: Path, study: Study, step: int) -> Path:
     every = max(study.lm.checkpoint_every // 4, 1)
     with path.open("w", newline="") as handle:
         writer = csv.writer(handle)
-        writer.writerow("step tokens programs loss learning_rate gradient_norm tokens_per_second".split())
+        writer.writerow("step tokens programs loss learning_rate gradient_norm".split())
         for at in range(step - study.lm.checkpoint_every + every, step + 1, every) if step else ():
             loss = 0.5 + 1.5 * math.exp(-4 * at / study.lm.steps)
-            writer.writerow([at, 70 * 32 * every, 32 * every, round(loss, 6), 1e-3, 0.7, 20000.0])
+            writer.writerow([at, 70 * 32 * every, 32 * every, round(loss, 6), 1e-3, 0.7])
     return path
 
 

@@ -113,19 +113,26 @@ def told(request, monkeypatch):
     return request.param
 
 
-def test_a_job_ends_with_its_workflow(told, monkeypatch, capfd):
-    workflow = subprocess.Popen(["sleep", "1000"])
+@pytest.fixture
+def workflow():
+    """A process that stands for the workflow."""
+    process = subprocess.Popen(["sleep", "1000"])
+    yield process
+    process.kill()
+    process.wait()
+
+
+def test_a_job_ends_with_its_workflow(told, workflow, monkeypatch, capfd):
     monkeypatch.setenv(interruption.WORKFLOW, str(workflow.pid))
     with interruption.deferred() as asked:
         interruption.follow_workflow()
         time.sleep(0.05)
         assert asked() is None
         workflow.kill()
-        if not told:  # looking does not see the difference between alive and not waited for
+        if not told:  # by looking, one that nobody has waited for seems alive
             workflow.wait()
         wait_for(asked)
         assert asked() == signal.SIGTERM
-    workflow.wait()
     assert f"the workflow (process {workflow.pid}) is gone" in capfd.readouterr().err
 
 

@@ -1,5 +1,10 @@
 """Training: the schedule, the order of documents, and intervals that change nothing."""
 
+import json
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from progsem import config, train
+from progsem import config, resume, train
 from progsem import model as lm
 from progsem.artifacts import write_table
 from progsem.errors import UserError
@@ -64,27 +69,31 @@ def documents(folder: Path) -> Path:
     return path
 
 
+def interval(data: Path, before: Path | None, target: Path, first: int, last: int, **changes) -> Job:
+    """The job that trains from step `first`, in the folder `before`, to `last`, in the folder `target`."""
+    inputs = {"train": [data]}
+    if before is not None:
+        inputs |= {name: [before / name] for name in ("model", "config", "state")}
+    return Job(
+        "train",
+        {"lm": {**SECTION, **changes}, "seed": 3, "from": first, "to": last},
+        inputs,
+        {
+            "weights": [target / "model"],
+            "config": [target / "config"],
+            "metrics": [target / "metrics.csv"],
+            "state": [target / "state"],
+        },
+    )
+
+
 def trained(folder: Path, cuts: list[int], **changes) -> dict[str, torch.Tensor]:
     """Weights after the intervals between `cuts`; the first cut is 0."""
     data = documents(folder)
     before = None
     for first, last in zip([0, *cuts], cuts, strict=False):
         target = folder / f"{'-'.join(map(str, cuts))}" / str(last)
-        inputs = {"train": [data]}
-        if before is not None:
-            inputs |= {name: [before / f"{name}"] for name in ("model", "config", "state")}
-        job = Job(
-            "train",
-            {"lm": {**SECTION, **changes}, "seed": 3, "from": first, "to": last},
-            inputs,
-            {
-                "weights": [target / "model"],
-                "config": [target / "config"],
-                "metrics": [target / "metrics.csv"],
-                "state": [target / "state"],
-            },
-        )
-        train.run(job)
+        train.run(interval(data, before, target, first, last, **changes))
         before = target
     return load_file(before / "model")
 
@@ -105,7 +114,6 @@ def test_training_lowers_the_loss_and_logs_it(tmp_path):
     assert [row["step"] for row in rows] == [50, 100, 150, 200]
     assert rows[-1]["loss"] < 0.8 * rows[0]["loss"]
     assert rows[0]["programs"] == 50 * 8
-    assert all(row["tokens_per_second"] > 0 for row in rows)
 
 
 def test_padding_is_not_learned_from(tmp_path):
@@ -155,3 +163,235 @@ def test_divergence_is_said(tmp_path):
     trainer = train.Trainer(section, model, np.ones((10, 6), np.uint8), np.full(10, 6, np.uint16), 0)
     with pytest.raises(UserError, match="lower lm.learning_rate"):
         trainer.run(0, 0, 4)
+
+
+# ----------------------------------------------------------- interrupted intervals
+# An interval from step 4 on, so that there are moments to restore at its start.
+
+LONG = {"steps": 404, "checkpoint_every": 404, "decay_steps": 404}
+STOPPING = [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT, signal.SIGHUP]
+
+
+class Interval:
+    """An interval of training, what it gives when nothing interrupts it, and a folder to interrupt it in."""
+
+    def __init__(self, folder: Path, last: int):
+        self.folder, self.last = folder, last
+        self.data, self.start = documents(folder), folder / "start"
+        train.run(interval(self.data, None, folder / "untrained", 0, 0, **LONG))
+        train.run(interval(self.data, folder / "untrained", self.start, 0, 4, **LONG))
+        train.run(self.job("undisturbed"))
+
+    def job(self, name: str = "interrupted", **changes) -> Job:
+        return interval(self.data, self.start, self.folder / name, 4, self.last, **LONG | changes)
+
+    @property
+    def rolling(self) -> Path:
+        return self.folder / "interrupted" / "resume.safetensors"
+
+    def assert_same_bytes(self) -> None:
+        files = {path.name: path.read_bytes() for path in (self.folder / "undisturbed").iterdir()}
+        assert sorted(files) == ["config", "metrics.csv", "model", "state"]
+        found = {path.name: path.read_bytes() for path in (self.folder / "interrupted").iterdir()}
+        assert sorted(found) == sorted(files)  # the rolling state is gone
+        assert [name for name in files if found[name] != files[name]] == []
+
+
+@pytest.fixture
+def short(tmp_path) -> Interval:
+    """64 steps: a row of metrics.csv, and a part of one."""
+    return Interval(tmp_path, 68)
+
+
+@pytest.fixture
+def signalled(monkeypatch):
+    """Call with {step: signal}: the process gets that signal within that step."""
+    original = train.Trainer.step
+
+    def at(signals: dict[int, int]):
+        def step(self, number, rows):
+            if number in signals:
+                os.kill(os.getpid(), signals[number])
+            return original(self, number, rows)
+
+        monkeypatch.setattr(train.Trainer, "step", step)
+
+    return at
+
+
+def test_an_interrupted_interval_gives_the_same_bytes(short, signalled, capsys):
+    """Stopped in its first step, within a row, at its end, right after it, and in the last step."""
+    handlers = [signal.getsignal(number) for number in STOPPING]
+    at = dict(zip([4, 20, 53, 54, 67], [*STOPPING, signal.SIGTERM], strict=True))
+    signalled(at)
+    for step, number in at.items():
+        with pytest.raises(SystemExit) as raised:
+            train.run(short.job())
+        assert raised.value.code == 128 + number
+        said = capsys.readouterr().err.splitlines()[-1]
+        assert said.startswith(f"progsem: {signal.Signals(number).name}: training saved at step {step + 1}, in ")
+        assert str(short.rolling) in said and "run again to go on from there" in said
+        assert [path.name for path in short.rolling.parent.iterdir()] == ["resume.safetensors"]
+    job = short.job()
+    train.run(job)
+    assert f"training goes on at step 68 of 4-68, from {short.rolling}" in capsys.readouterr().err
+    assert "tokens_per_second" not in job.notes  # of no steps
+    short.assert_same_bytes()
+    assert [signal.getsignal(number) for number in STOPPING] == handlers
+
+
+def test_saving_at_each_step_changes_no_byte(short, monkeypatch):
+    monkeypatch.setattr(resume, "SAVE_EVERY", 0)
+    saved = []
+    original = resume.RollingState.save
+    monkeypatch.setattr(resume.RollingState, "save", lambda *given: (saved.append(given[1]), original(*given)))
+    job = short.job()
+    train.run(job)
+    assert saved == list(range(5, 69))
+    assert job.notes["tokens_per_second"] > 0
+    short.assert_same_bytes()
+
+
+def test_a_signal_while_outputs_are_written_finds_the_interval_done(short, monkeypatch):
+    def save(*given):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return original(*given)
+
+    original = lm.save
+    monkeypatch.setattr(lm, "save", save)
+    train.run(short.job())
+    short.assert_same_bytes()
+
+
+def test_only_the_rolling_state_of_this_interval_is_used(short, signalled):
+    signalled({20: signal.SIGTERM})
+    with pytest.raises(SystemExit):
+        train.run(short.job())
+    whole = short.rolling.read_bytes()
+    other_data = short.job()
+    other_data.checksums = {str(short.data): "1f" * 32}
+    for job in (short.job(clip=0.5), other_data):
+        with pytest.raises(UserError, match="saved with another config, code or data .* to start the .* step 4 again$"):
+            train.run(job)
+    damaged = bytearray(whole)
+    damaged[-1] ^= 1
+    for content, problem in ((bytes(damaged), "damaged"), (whole[:-1], "not readable")):
+        short.rolling.write_bytes(content)
+        with pytest.raises(UserError, match=f"{short.rolling}: {problem} .* to start the interval at step 4 again$"):
+            train.run(short.job())
+        assert short.rolling.read_bytes() == content
+    short.rolling.write_bytes(whole)
+    train.run(short.job())
+    short.assert_same_bytes()
+
+
+def test_a_diverged_state_is_not_saved(short, monkeypatch):
+    original = train.Trainer.step
+
+    def diverging(self, number, rows):
+        loss, norm = original(self, number, rows)
+        return loss, norm * (float("inf") if number == 7 else 1)
+
+    monkeypatch.setattr(resume, "SAVE_EVERY", 0)
+    monkeypatch.setattr(train.Trainer, "step", diverging)
+    with pytest.raises(UserError, match="gradient's norm is inf at step 8; lower lm.learning_rate or lm.clip"):
+        train.run(short.job())
+    assert resume.RollingState(short.job(), 4).load()[0] == 7
+
+
+def test_a_damaged_optimizer_state_is_said(short):
+    state = short.start / "state"
+    state.write_bytes(state.read_bytes()[:-1])
+    with pytest.raises(UserError, match=f"^{state}: [^\\n]*$"):
+        train.run(short.job())
+
+
+# The same in real processes, where a signal comes at any moment of a step.
+
+PROCESS = """
+import json, signal, sys
+from progsem import interruption, resume, train
+from progsem.job import Job
+from pathlib import Path
+
+given = json.loads(sys.argv[1])
+files = ({name: [Path(path)] for name, path in given[way].items()} for way in ("inputs", "outputs"))
+job = Job("train", given["slice"], *files)
+resume.SAVE_EVERY = given["save_every"]
+step = train.Trainer.step
+
+def said(self, number, rows):
+    print(number, flush=True)
+    return step(self, number, rows)
+
+train.Trainer.step = said
+signal.signal(signal.SIGINT, signal.default_int_handler)
+interruption.stop_cleanly()
+interruption.follow_workflow()
+train.run(job)
+"""
+
+
+def started(job: Job, save_every: float = 600.0, **environment: str) -> subprocess.Popen:
+    """A process that trains, and prints the number of each step when it begins."""
+    given = {
+        "slice": job.slice,
+        "inputs": {name: str(path) for name, (path,) in job.inputs.items()},
+        "outputs": {name: str(path) for name, (path,) in job.outputs.items()},
+        "save_every": save_every,
+    }
+    return subprocess.Popen(
+        [sys.executable, "-c", PROCESS, json.dumps(given)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **environment},
+    )
+
+
+def steps_until(process: subprocess.Popen, count: int) -> list[int]:
+    """The first steps that the process begins, that many."""
+    return [int(process.stdout.readline()) for _ in range(count)]
+
+
+@pytest.fixture
+def long(tmp_path) -> Interval:
+    """400 steps: time to send signals in."""
+    return Interval(tmp_path, 404)
+
+
+def test_signals_at_any_moment_cost_at_most_a_step(long):
+    with started(long.job(), save_every=0) as process:
+        killed_in = steps_until(process, 23)[-1]
+        process.kill()
+    at_least = killed_in
+    for number, steps in ((signal.SIGTERM, 40), (signal.SIGUSR1, 17), (signal.SIGINT, 60)):
+        with started(long.job()) as process:
+            begun = steps_until(process, steps)
+            assert begun[0] >= at_least
+            process.send_signal(number)
+            begun += [int(line) for line in process.stdout]
+            last = process.stderr.read().splitlines()[-1]
+        assert process.returncode == 128 + number
+        assert f"training saved at step {begun[-1] + 1}, in {long.rolling}" in last
+        at_least = begun[-1] + 1
+    train.run(long.job())
+    long.assert_same_bytes()
+
+
+def test_a_job_whose_workflow_was_killed_saves_though_nobody_reads_what_it_says(long):
+    """As when Snakemake and `tee` are killed: the workflow's process is gone, and so is the end of the pipe."""
+    workflow = subprocess.Popen(["sleep", "1000"])
+    try:
+        with started(long.job(), PROGSEM_WORKFLOW=str(workflow.pid)) as process:
+            begun = steps_until(process, 20)
+            process.stderr.close()
+            workflow.kill()
+            begun += [int(line) for line in process.stdout]
+    finally:
+        workflow.kill()
+        workflow.wait()
+    assert process.returncode == 128 + signal.SIGTERM
+    assert resume.RollingState(long.job(), 4).load()[0] == begun[-1] + 1
+    train.run(long.job())
+    long.assert_same_bytes()

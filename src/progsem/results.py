@@ -22,7 +22,7 @@ TEST = 2  # code of the test split in programs.arrow
 DEPTHS = ("linear", "mlp1", "mlp2")  # shallowest first
 ORIGINAL = "original"
 MEAN = "mean"  # the row that is the mean over features
-METRICS = ("step", "tokens", "programs", "loss", "learning_rate", "gradient_norm", "tokens_per_second")
+METRICS = ("step", "tokens", "programs", "loss", "learning_rate", "gradient_norm")
 POOLED = "pooled"  # value of lm_seed in rows that are means over LM seeds
 
 

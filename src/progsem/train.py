@@ -4,30 +4,34 @@ Plain next-token prediction on whole documents (paper, section on the model):
 AdamW, linear warm-up, linear decay, clipped gradients. Which documents a step
 sees follows from the seed and the step alone, so cutting the training into other
 intervals leaves the weights unchanged to the bit (on CPU, with the same number
-of threads).
+of threads). So does interrupting an interval: it goes on from its rolling state.
 """
 
 from __future__ import annotations
 
+import contextlib
+import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional as F
 
 from progsem import model as lm
-from progsem.artifacts import read_tables, replacing, write_csv
+from progsem.artifacts import load_tensors, read_tables, save_tensors, write_csv
 from progsem.config import LM
 from progsem.errors import UserError
 from progsem.hardware import choose_device, choose_precision
+from progsem.interruption import deferred
 from progsem.job import Job
-from progsem.progress import Progress
+from progsem.progress import Progress, say
+from progsem.resume import RollingState
 
 _LOG_EVERY = 50  # steps averaged in a row of metrics.csv
-METRICS = ("step", "tokens", "programs", "loss", "learning_rate", "gradient_norm", "tokens_per_second")
+METRICS = ("step", "tokens", "programs", "loss", "learning_rate", "gradient_norm")
 
 
 def learning_rate(config: LM, step: int) -> float:
@@ -95,8 +99,48 @@ def next_token_loss(model: lm.CodeGen, tokens: Tensor, pad: int) -> Tensor:
     return F.cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten(), ignore_index=pad)
 
 
+@dataclass
+class Log:
+    """The rows of metrics.csv, and what the next one is the mean or the sum of."""
+
+    rows: list[dict] = field(default_factory=list)
+    losses: list[Tensor] = field(default_factory=list)  # scalars, on the device
+    norms: list[Tensor] = field(default_factory=list)
+    tokens: int = 0
+
+    def add(self, loss: Tensor, norm: Tensor, tokens: int) -> None:
+        """Note one step."""
+        self.losses.append(loss)
+        self.norms.append(norm)
+        self.tokens += tokens
+
+    def means(self, steps: int) -> tuple[float, float]:
+        """Mean loss and gradient norm since the last row; raises `UserError` if either is not finite."""
+        loss, norm = float(torch.stack(self.losses).mean()), float(torch.stack(self.norms).mean())
+        if not (np.isfinite(loss) and np.isfinite(norm)):
+            what = f"gradient's norm is {norm}" if np.isfinite(loss) else f"loss is {loss}"
+            raise UserError(f"training: the {what} at step {steps}; lower lm.learning_rate or lm.clip")
+        return loss, norm
+
+    def finish_row(self, steps: int, config: LM) -> float:
+        """Write the row that ends after that many steps; returns its loss."""
+        loss, norm = self.means(steps)
+        self.rows.append(
+            {
+                "step": steps,
+                "tokens": self.tokens,
+                "programs": len(self.losses) * config.batch,
+                "loss": round(loss, 6),
+                "learning_rate": learning_rate(config, steps - 1),
+                "gradient_norm": round(norm, 6),
+            }
+        )
+        self.losses, self.norms, self.tokens = [], [], 0
+        return loss
+
+
 class Trainer:
-    """A model, its optimizer and the documents, all on one device."""
+    """A model, its optimizer, the documents and the log, all on one device."""
 
     def __init__(self, config: LM, model: lm.CodeGen, documents: np.ndarray, lengths: np.ndarray, pad: int):
         self.config, self.model, self.pad = config, model, pad
@@ -105,6 +149,7 @@ class Trainer:
         self.documents = torch.from_numpy(np.array(documents)).to(self.device)  # a copy: files are mapped read-only
         self.lengths = lengths
         self.optimizer = make_optimizer(model, config)
+        self.log = Log()
 
     def step(self, number: int, rows: np.ndarray) -> tuple[Tensor, Tensor]:
         """One update from these documents; returns the loss and the gradient's norm, still on the device."""
@@ -121,64 +166,108 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         return loss.detach(), norm
 
-    def run(self, seed: int, first: int, last: int) -> list[dict]:
-        """Steps first … last - 1; returns the rows of metrics.csv."""
-        rows, losses, norms = [], [], []
-        tokens_before = 0
-        started = time.monotonic()
-        progress = Progress(f"training, steps {first}-{last}", last - first, "steps")
-        for number, chosen in enumerate(batches(len(self.lengths), self.config.batch, seed, first, last), start=first):
-            loss, norm = self.step(number, chosen)
-            losses.append(loss)
-            norms.append(norm)
-            tokens_before += int(self.lengths[chosen].sum())
-            if len(losses) == _LOG_EVERY or number + 1 == last:
-                mean = float(torch.stack(losses).mean())
-                if not np.isfinite(mean):
-                    raise UserError(
-                        f"training: the loss is {mean} at step {number + 1}; lower lm.learning_rate or lm.clip"
-                    )
-                seconds = time.monotonic() - started
-                rows.append(
-                    {
-                        "step": number + 1,
-                        "tokens": tokens_before,
-                        "programs": len(losses) * self.config.batch,
-                        "loss": round(mean, 6),
-                        "learning_rate": learning_rate(self.config, number),
-                        "gradient_norm": round(float(torch.stack(norms).mean()), 6),
-                        "tokens_per_second": round(tokens_before / seconds, 1),
-                    }
-                )
-                progress.update(len(losses), loss=f"{mean:.3f}", tokens=f"{tokens_before / seconds:.0f}/s")
-                losses, norms, tokens_before = [], [], 0
-                started = time.monotonic()
-        progress.close()
-        return rows
+    def run(
+        self, seed: int, first: int, last: int, done: int = 0, after: Callable[[int], None] = lambda steps: None
+    ) -> float:
+        """Steps first … last - 1, of which `done` are done already; fills the log.
+
+        `after` is called after each step, with the number of steps since the
+        training began. Returns tokens per second.
+        """
+        seen, shown, started = 0, first + done, time.monotonic()
+        progress = Progress(f"training, steps {first}-{last}", last - first, "steps", done=done)
+        with contextlib.closing(progress):
+            order = batches(len(self.lengths), self.config.batch, seed, first + done, last)
+            for steps, rows in enumerate(order, start=first + done + 1):
+                loss, norm = self.step(steps - 1, rows)
+                tokens = int(self.lengths[rows].sum())
+                self.log.add(loss, norm, tokens)
+                seen += tokens
+                if len(self.log.losses) == _LOG_EVERY or steps == last:
+                    mean = self.log.finish_row(steps, self.config)
+                    speed = seen / (time.monotonic() - started)
+                    progress.update(steps - shown, loss=f"{mean:.3f}", tokens=f"{speed:.0f}/s")
+                    shown = steps
+                after(steps)
+        return seen / (time.monotonic() - started)
+
+    def state(self, steps: int) -> tuple[dict[str, Tensor], dict]:
+        """What `restore` goes on from after that many steps: tensors by name, and JSON values.
+
+        Raises `UserError` if the training has diverged.
+        """
+        log = self.log
+        if log.losses:
+            log.means(steps)
+        tensors = {f"weights.{name}": tensor for name, tensor in self.model.state_dict().items()}
+        tensors |= optimizer_tensors(self.model, self.optimizer)
+        tensors |= {"losses": _column(log.losses), "norms": _column(log.norms)}
+        return tensors, {"rows": log.rows, "tokens": log.tokens}
+
+    def restore(self, steps: int, tensors: dict[str, Tensor], log: dict) -> None:
+        """Put back what `state` gave."""
+        self.model.load_state_dict({name: tensors[f"weights.{name}"] for name in self.model.state_dict()})
+        restore_optimizer(self.model, self.optimizer, tensors, steps)
+        losses, norms = (list(tensors[name].to(self.device)) for name in ("losses", "norms"))
+        self.log = Log(log["rows"], losses, norms, log["tokens"])
+
+
+def _column(scalars: list[Tensor]) -> Tensor:
+    return torch.stack(scalars) if scalars else torch.empty(0)
+
+
+def train_interval(job: Job, trainer: Trainer, rolling: RollingState, asked: Callable[[], int | None]) -> None:
+    """Train to the end of the interval, or up to a signal: then save the rolling state and exit with 128 + its number.
+
+    `asked` returns the number of the signal that came, or None.
+    """
+    first, last = job.slice["from"], job.slice["to"]
+    start = first
+    saved = rolling.load()
+    if saved is None:
+        restore_optimizer(trainer.model, trainer.optimizer, load_tensors(job.input("state"))[0], first)
+    else:
+        start = saved[0]
+        trainer.restore(*saved)
+        say(f"progsem: training goes on at step {start} of {first}-{last}, from {rolling.path}")
+
+    def save_if_asked(steps: int) -> None:
+        number = asked()
+        if number is None and not rolling.is_due():
+            return
+        rolling.save(steps, *trainer.state(steps))
+        if number is not None:
+            name = signal.Signals(number).name
+            say(f"progsem: {name}: training saved at step {steps}, in {rolling.path}; run again to go on from there")
+            raise SystemExit(128 + number)
+
+    speed = trainer.run(job.slice["seed"], first, last, start - first, save_if_asked)
+    if start < last:
+        job.notes["tokens_per_second"] = round(speed, 1)
 
 
 def run(job: Job) -> None:
     """Train from step `slice["from"]` to `slice["to"]`; equal ones write the untrained checkpoint."""
-    config, seed = job.section("lm"), job.slice["seed"]
-    first, last = job.slice["from"], job.slice["to"]
+    config, last = job.section("lm"), job.slice["to"]
     torch.set_num_threads(job.threads)
     torch.set_flush_denormal(True)
     device = choose_device(job.device)
     columns, metadata = read_tables(job.inputs["train"])
     if last == 0:
         model = lm.CodeGen(lm.Shape(metadata["vocabulary"], config.layers, config.width, config.heads, config.rotary))
-        model.initialise(seed, config.initial_std)
+        model.initialise(job.slice["seed"], config.initial_std)
         model.to(device)
     else:
         model = lm.load(job.input("model"), job.input("config"), device)
     trainer = Trainer(config, model, columns["tokens"], columns["length"], metadata["pad"])
-    rows = []
-    if last > 0:
-        restore_optimizer(model, trainer.optimizer, load_file(job.input("state")), first)
-        rows = trainer.run(seed, first, last)
-    write_csv(job.output("metrics"), METRICS, [[row[name] for name in METRICS] for row in rows])
-    with replacing(job.output("state")) as temporary:
-        save_file(optimizer_tensors(model, trainer.optimizer), temporary)
-    lm.save(model, job.output("weights"), job.output("config"))
+    rolling = RollingState(job, job.slice["from"])
+    with deferred() as asked:
+        if last > 0:
+            train_interval(job, trainer, rolling, asked)
+        # A signal that comes from here on finds the interval done.
+        write_csv(job.output("metrics"), METRICS, [[row[name] for name in METRICS] for row in trainer.log.rows])
+        save_tensors(job.output("state"), optimizer_tensors(model, trainer.optimizer))
+        lm.save(model, job.output("weights"), job.output("config"))
+        rolling.remove()
     job.notes["parameters"] = sum(parameter.numel() for parameter in model.parameters())
     job.notes["precision"] = str(trainer.precision).removeprefix("torch.")
