@@ -9,6 +9,7 @@ every time it starts.
 from __future__ import annotations
 
 import difflib
+import math
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -26,10 +27,24 @@ FEATURES = (
     "neighbour_walls",
 )
 MAX_POSITIONS = 2048  # tokens that the language model can read
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,39}$")]
+MOST_STEPS = 999_999  # folders of checkpoints have six digits
+# One command names all files that the statistics read, another all shards; the system takes 2 MB at most.
+MOST_FILES = 10_000
+MOST_SHARDS = 8_000
+MOST_GIGABYTES = 16  # of one array, wherever a job holds all of it: what is more is rather a slip than a study
+FEWEST_STATES = {"train": 50, "validation": 20, "test": 20}  # of each split, for probes to be fitted and reported
+NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,39}$"
+LAYER = r"^(mean|layer_(0|[1-9][0-9]?))$"
+ONE_LINE = r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]*$"
+Name = Annotated[str, Field(pattern=NAME)]
 Probability = Annotated[float, Field(ge=0, le=1)]
+Decay = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[int, Field(ge=1)]
-Lengths = Annotated[tuple[Positive, Positive], Field(description="shortest and longest, inclusive")]
+Width = Annotated[int, Field(ge=1, le=16_384)]
+Seed = Annotated[int, Field(ge=0, le=2**63 - 1)]  # more than this, torch does not take
+Length = Annotated[int, Field(ge=1, le=60)]
+Lengths = Annotated[tuple[Length, Length], Field(description="shortest and longest, inclusive")]
+Offset = Annotated[int, Field(ge=-100, le=100)]
 
 
 class Section(BaseModel):
@@ -50,16 +65,16 @@ class Worlds(Section):
 class Weights(Section):
     """Relative frequency of each statement in sampled programs."""
 
-    pick_marker: float = Field(2, ge=0, description="relative frequency of pick_marker()")
-    put_marker: float = Field(2, ge=0, description="relative frequency of put_marker()")
-    turn_left: float = Field(3, ge=0, description="relative frequency of turn_left()")
-    turn_right: float = Field(3, ge=0, description="relative frequency of turn_right()")
-    move: float = Field(5, ge=0, description="relative frequency of move()")
+    pick_marker: float = Field(2, ge=0, le=1_000_000, description="relative frequency of pick_marker()")
+    put_marker: float = Field(2, ge=0, le=1_000_000, description="relative frequency of put_marker()")
+    turn_left: float = Field(3, ge=0, le=1_000_000, description="relative frequency of turn_left()")
+    turn_right: float = Field(3, ge=0, le=1_000_000, description="relative frequency of turn_right()")
+    move: float = Field(5, ge=0, le=1_000_000, description="relative frequency of move()")
 
     @model_validator(mode="after")
     def _some_weight(self):
         if sum(self.model_dump().values()) <= 0:
-            raise ValueError("all weights are 0; give at least one statement a positive weight")
+            raise ValueError("programs.weights: all are 0; give at least one statement a positive weight")
         return self
 
 
@@ -82,9 +97,7 @@ class Programs(Section):
         for key in ("train_length", "test_length"):
             low, high = getattr(self, key)
             if low > high:
-                raise ValueError(f"{key} is [{low}, {high}]; give the shorter length first")
-            if high > 60:
-                raise ValueError(f"{key} goes up to {high}; at most 60 statements are supported")
+                raise ValueError(f"programs.{key} is [{low}, {high}]; give the shorter length first")
         return self
 
     @property
@@ -100,13 +113,23 @@ class Programs(Section):
 class Corpus(Section):
     """How many programs, each with how many worlds."""
 
-    train: Positive = Field(400_000, description="training programs")
-    validation: Positive = Field(2_000, description="validation specifications")
-    test: Positive = Field(6_000, description="test specifications")
+    train: int = Field(400_000, ge=1, le=100_000_000, description="training programs")
+    validation: int = Field(2_000, ge=1, le=1_000_000, description="validation specifications")
+    test: int = Field(6_000, ge=1, le=1_000_000, description="test specifications")
     examples: int = Field(2, ge=1, le=20, description="input/output worlds shown in the text")
     held_out: int = Field(3, ge=0, le=20, description="further worlds, never shown, for strict correctness")
-    shard: int = Field(50_000, ge=100, description="programs in one Arrow shard")
-    seed: int = Field(0, ge=0, description="of all random numbers of the corpus")
+    shard: int = Field(50_000, ge=100, le=1_000_000, description="programs in one Arrow shard")
+    seed: Seed = Field(0, description="of all random numbers of the corpus")
+
+    @property
+    def held_apart(self) -> int:
+        """Specifications that no training program may have."""
+        return self.validation + self.test
+
+    @property
+    def shards(self) -> int:
+        """Arrow shards of all splits."""
+        return sum(-(-programs // self.shard) for programs in (self.train, self.validation, self.test))
 
 
 class Tokens(Section):
@@ -117,6 +140,15 @@ class Tokens(Section):
     )
 
 
+def _decay_that_shrinks(section: str, recipe: LM | Probes) -> None:
+    """Refuse AdamW's decay where a step would take away more than the whole of a weight."""
+    if recipe.weight_decay * recipe.learning_rate >= 1:
+        raise ValueError(
+            f"{section}.weight_decay {recipe.weight_decay:g} times {section}.learning_rate {recipe.learning_rate:g} is "
+            "taken from each weight at each step; give values whose product is below 1"
+        )
+
+
 class LM(Section):
     """The CodeGen language model and its training."""
 
@@ -124,17 +156,19 @@ class LM(Section):
     width: int = Field(128, ge=8, le=8192, description="of the residual stream")
     heads: int = Field(4, ge=4, le=128, description="attention heads; CodeGen wants a multiple of 4")
     rotary: int = Field(32, ge=2, description="dimensions of each head that are rotated by position")
-    batch: int = Field(32, ge=1, description="documents per step")
-    steps: Positive = Field(6000, description="optimizer steps")
-    checkpoint_every: Positive = Field(1200, description="steps between checkpoints; step 0 is always one")
+    batch: int = Field(32, ge=1, le=65_536, description="documents per step")
+    steps: int = Field(6000, ge=1, le=MOST_STEPS, description="optimizer steps")
+    checkpoint_every: int = Field(
+        1200, ge=1, le=MOST_STEPS, description="steps between checkpoints; step 0 is always one"
+    )
     extra_checkpoints: tuple[Positive, ...] = Field(
         (300, 600, 900, 1500, 1800, 2100), description="further ones, where much happens; from `steps` on they are none"
     )
-    decay_steps: Positive = Field(6000, description="step at which the linear decay ends")
+    decay_steps: int = Field(6000, ge=1, le=10**9, description="step at which the linear decay ends")
     learning_rate: float = Field(2e-3, gt=0, lt=1, description="after warm-up")
     final_learning_rate: float = Field(4e-5, ge=0, lt=1, description="at decay_steps")
-    warmup_steps: int = Field(200, ge=0, description="steps over which the learning rate rises from 0")
-    betas: tuple[Probability, Probability] = Field((0.9, 0.98), description="AdamW's")
+    warmup_steps: int = Field(200, ge=0, le=10**9, description="steps over which the learning rate rises from 0")
+    betas: tuple[Decay, Decay] = Field((0.9, 0.98), description="AdamW's")
     weight_decay: float = Field(0.01, ge=0, description="AdamW's, on matrices")
     clip: float = Field(1.0, gt=0, description="largest norm of the gradient")
     initial_std: float = Field(0.08, gt=0, lt=1, description="of the normal that weights are drawn from")
@@ -142,28 +176,42 @@ class LM(Section):
         "auto",
         description="of matrix products, here and in tracing and probing; auto: bf16 where the hardware multiplies it",
     )
-    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(
-        (0,), min_length=1, max_length=20, description="one language model each"
-    )
+    seeds: tuple[Seed, ...] = Field((0,), min_length=1, max_length=20, description="one language model each")
 
     @model_validator(mode="after")
     def _shape(self):
         if self.heads % 4:
-            raise ValueError(f"heads is {self.heads}; CodeGen's layout wants a multiple of 4")
+            raise ValueError(f"lm.heads is {self.heads}; CodeGen's layout wants a multiple of 4")
         if self.width % self.heads:
-            raise ValueError(f"width {self.width} is not a multiple of heads {self.heads}")
-        if self.rotary % 2 or self.rotary > self.width // self.heads:
+            raise ValueError(f"lm.width {self.width} is not a multiple of lm.heads {self.heads}")
+        size = self.width // self.heads
+        if size < 2:
             raise ValueError(
-                f"rotary is {self.rotary}; give an even number up to the head size {self.width // self.heads}"
+                f"lm.width {self.width} over lm.heads {self.heads} leaves 1 dimension a head; give at least 2, as "
+                "positions rotate pairs of them"
             )
+        if self.rotary % 2 or self.rotary > size:
+            raise ValueError(f"lm.rotary is {self.rotary}; give an even number up to the head size {size}")
+        return self
+
+    @model_validator(mode="after")
+    def _schedule(self):
         if self.steps % self.checkpoint_every:
-            raise ValueError(f"steps {self.steps} is not a multiple of checkpoint_every {self.checkpoint_every}")
+            raise ValueError(f"lm.steps {self.steps} is not a multiple of lm.checkpoint_every {self.checkpoint_every}")
         if self.decay_steps < self.steps:
-            raise ValueError(f"decay_steps {self.decay_steps} is before the last step {self.steps}")
+            raise ValueError(
+                f"lm.decay_steps {self.decay_steps} is before the last step; give at least lm.steps, {self.steps}"
+            )
         if self.warmup_steps >= self.decay_steps:
-            raise ValueError(f"warmup_steps {self.warmup_steps} is not before decay_steps {self.decay_steps}")
+            raise ValueError(f"lm.warmup_steps {self.warmup_steps} is not before lm.decay_steps {self.decay_steps}")
+        if self.final_learning_rate > self.learning_rate:
+            raise ValueError(
+                f"lm.final_learning_rate {self.final_learning_rate:g} is above lm.learning_rate "
+                f"{self.learning_rate:g}, from which it decays; lower the first"
+            )
+        _decay_that_shrinks("lm", self)
         if len(set(self.seeds)) < len(self.seeds):
-            raise ValueError(f"seeds {list(self.seeds)} repeat; give different ones")
+            raise ValueError(f"lm.seeds {list(self.seeds)} repeat; give different ones")
         return self
 
     def checkpoints(self) -> list[int]:
@@ -179,14 +227,14 @@ class LM(Section):
 class Traces(Section):
     """What is decoded and read at each checkpoint."""
 
-    train: Positive = Field(8_000, description="training specifications whose states train the probes")
-    validation: Positive = Field(2_000, description="validation specifications that choose the probes")
-    test: Positive = Field(6_000, description="test specifications that are reported")
+    train: int = Field(8_000, ge=1, le=1_000_000, description="training specifications whose states train the probes")
+    validation: int = Field(2_000, ge=1, le=1_000_000, description="validation specifications that choose the probes")
+    test: int = Field(6_000, ge=1, le=1_000_000, description="test specifications that are reported")
     layers: Literal["mean", "each"] = Field(
         "mean", description="hidden states kept: their mean over embedding and layers, or each one as well"
     )
     extra_statements: int = Field(
-        2, ge=0, description="statements a generated program may have beyond the longest one in the corpus"
+        2, ge=0, le=1000, description="statements a generated program may have beyond the longest one in the corpus"
     )
 
 
@@ -196,7 +244,7 @@ class Probes(Section):
     features: tuple[Literal[FEATURES], ...] = Field(
         ("facing", "offset_from_start", "wall_ahead"), min_length=1, description="what is read out of a hidden state"
     )
-    depths: dict[Literal["linear", "mlp1", "mlp2"], tuple[Positive, ...]] = Field(
+    depths: dict[Literal["linear", "mlp1", "mlp2"], tuple[Width, ...]] = Field(
         {"linear": (), "mlp1": (64,), "mlp2": (64, 256)}, description="hidden widths of each probe"
     )
     sources: tuple[Literal["generated", "forced"], ...] = Field(
@@ -204,14 +252,16 @@ class Probes(Section):
         min_length=1,
         description="states of the LM's own programs, of fixed reference programs fed to it",
     )
-    offsets: tuple[int, ...] = Field((-2, -1, 0, 1, 2), description="statements between state and world; 0 is needed")
-    seeds: Positive = Field(2, description="probes of each kind, from different initialisations")
-    steps: Positive = Field(600, description="optimizer steps of a fit")
-    batch: Positive = Field(512, description="states per step")
+    offsets: tuple[Offset, ...] = Field(
+        (-2, -1, 0, 1, 2), description="statements between state and world; 0 is needed"
+    )
+    seeds: int = Field(2, ge=1, le=100, description="probes of each kind, from different initialisations")
+    steps: int = Field(600, ge=1, le=1_000_000, description="optimizer steps of a fit")
+    batch: int = Field(512, ge=1, le=65_536, description="states per step")
     learning_rate: float = Field(1e-2, gt=0, lt=1, description="largest of a fit")
     weight_decay: float = Field(0.1, ge=0, description="AdamW's")
     evaluations: Positive = Field(5, description="times during a fit that validation accuracy is taken")
-    layer: str = Field("mean", pattern=r"^(mean|layer_\d+)$", description="which hidden state is read")
+    layer: str = Field("mean", pattern=LAYER, description="which hidden state is read")
     drop_final: bool = Field(False, description="leave out the state of each program's last statement")
 
     @model_validator(mode="after")
@@ -219,17 +269,22 @@ class Probes(Section):
         for key in ("features", "sources", "offsets"):
             values = getattr(self, key)
             if len(set(values)) < len(values):
-                raise ValueError(f"{key} {list(values)} repeat; give each once")
+                raise ValueError(f"probes.{key} {list(values)} repeat; give each once")
         if 0 not in self.offsets:
-            raise ValueError(f"offsets {list(self.offsets)} lack 0, which the curves and alternatives are drawn from")
+            raise ValueError(
+                f"probes.offsets {list(self.offsets)} lack 0, which the curves and alternatives are drawn from; add it"
+            )
         expected = {"linear": 0, "mlp1": 1, "mlp2": 2}
         if not self.depths:
-            raise ValueError("depths is empty; name at least one of linear, mlp1, mlp2")
+            raise ValueError("probes.depths is empty; name at least one of linear, mlp1, mlp2")
         for name, widths in self.depths.items():
             if len(widths) != expected[name]:
-                raise ValueError(f"depths.{name} is {list(widths)}; give {expected[name]} hidden widths")
+                raise ValueError(f"probes.depths.{name} is {list(widths)}; give {expected[name]} hidden widths")
         if self.evaluations > self.steps:
-            raise ValueError(f"evaluations {self.evaluations} are more than steps {self.steps}")
+            raise ValueError(
+                f"probes.evaluations {self.evaluations} are more than probes.steps {self.steps}; lower the first"
+            )
+        _decay_that_shrinks("probes", self)
         return self
 
 
@@ -253,14 +308,25 @@ class Interventions(Section):
 
     @model_validator(mode="after")
     def _real(self):
+        known: dict[str, str] = {}  # by name as a disk may see it that does not tell A from a
+        meanings: dict[tuple, str] = {}
         for name, mapping in self.alternatives.items():
-            if name == "original":
-                raise ValueError("an alternative may not be called 'original'; choose another name")
+            key = f"interventions.alternatives.{name}"
+            if name.lower() == "original":
+                raise ValueError(f"{key}: an alternative may not be called 'original'; choose another name")
+            if name.lower() in known:
+                raise ValueError(f"{key} differs from {known[name.lower()]} by case only; choose another name")
             if all(token == meaning for token, meaning in mapping.items()):
-                raise ValueError(f"alternatives.{name} changes no meaning; map at least one statement to another")
+                raise ValueError(f"{key} changes no meaning; map at least one statement to another")
+            meaning = tuple(mapping.get(action, action) for action in ACTIONS)
+            if meaning in meanings:
+                raise ValueError(f"{key} means the same as {meanings[meaning]}; leave one of them out")
+            known[name.lower()] = meanings[meaning] = name
         if self.alternatives and self.difficulty_matched not in self.alternatives:
+            names = list(self.alternatives)
             raise ValueError(
-                f"difficulty_matched is {self.difficulty_matched!r}; expected one of {', '.join(self.alternatives)}"
+                f"interventions.difficulty_matched is {_shown(self.difficulty_matched)}; expected one of "
+                f"{', '.join(names[:12])}{', …' if len(names) > 12 else ''}"
             )
         return self
 
@@ -270,13 +336,15 @@ class Statistics(Section):
 
     resamples: int = Field(2000, ge=100, le=1_000_000, description="bootstrap resamples")
     confidence: float = Field(0.95, gt=0.5, lt=1, description="of the intervals")
-    seed: int = Field(0, ge=0, description="of the resampling")
+    seed: Seed = Field(0, description="of the resampling")
 
 
 class Figures(Section):
     """How results are drawn; nothing here changes a number."""
 
-    title: str = Field("", max_length=200, description="printed above every figure; empty: the study's name")
+    title: str = Field(
+        "", max_length=200, pattern=ONE_LINE, description="printed above every figure; empty: the study's name"
+    )
     gallery: int = Field(4, ge=1, le=20, description="specifications in the gallery")
     dpi: int = Field(150, ge=50, le=600, description="dots per inch of PNG files")
 
@@ -286,7 +354,7 @@ class Compute(Section):
 
     threads: int = Field(1, ge=1, le=64, description="of one training, tracing or probing job")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: a CUDA device where there is one")
-    trace_batch: Positive = Field(256, description="specifications decoded at once")
+    trace_batch: int = Field(256, ge=1, le=65_536, description="specifications decoded at once")
     recompute: bool = Field(
         False, description="consent to compute anew what took more than an hour and was made by earlier code"
     )
@@ -309,18 +377,8 @@ class Study(Section):
     compute: Compute = Compute()
 
     @model_validator(mode="after")
-    def _fits_together(self):
-        for split in ("train", "validation", "test"):
-            wanted, there = getattr(self.traces, split), getattr(self.corpus, split)
-            if wanted > there:
-                raise ValueError(f"traces.{split} is {wanted}, but corpus.{split} has only {there}; lower the first")
+    def _lengths_fit(self):
         longest = self.programs.longest
-        for offset in self.probes.offsets:
-            if abs(offset) >= longest:
-                raise ValueError(
-                    f"probes.offsets has {offset}, but programs have at most {longest} statements; "
-                    f"give offsets between {1 - longest} and {longest - 1}"
-                )
         if self.programs.step_limit <= longest:
             raise ValueError(
                 f"programs.step_limit is {self.programs.step_limit}, but programs have up to {longest} statements; "
@@ -332,6 +390,64 @@ class Study(Section):
                 f"a document takes up to {tokens} tokens, but the language model reads at most {MAX_POSITIONS}; "
                 "lower worlds.height, worlds.width, corpus.examples or programs"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _enough_specifications(self):
+        apart = self.corpus.held_apart
+        test, train = self.programs.test_length, self.programs.train_length
+        there = self.specifications(*test)
+        if 2 * apart > there:
+            raise ValueError(
+                f"corpus.validation and corpus.test are {apart} together, but these worlds and programs make at most "
+                f"{there} different specifications, half of which are left for training; lower them, or raise worlds, "
+                "programs.test_length or corpus.examples"
+            )
+        if test[0] <= train[0] and train[1] <= test[1]:
+            there = self.specifications(*train)
+            taken = round(apart * (train[1] - train[0] + 1) / (test[1] - test[0] + 1))
+            if 2 * taken > there:
+                raise ValueError(
+                    f"corpus.validation and corpus.test take about {taken} specifications as short as training's, of "
+                    f"which there are at most {there}; lower them, or raise worlds, programs.train_length or "
+                    "corpus.examples"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _traces_fit(self):
+        for split in ("train", "validation", "test"):
+            wanted, there = getattr(self.traces, split), getattr(self.corpus, split)
+            if wanted > there:
+                raise ValueError(f"traces.{split} is {wanted}, but corpus.{split} has only {there}; lower the first")
+            states = wanted * self.most_states(split)
+            if states < FEWEST_STATES[split]:
+                raise ValueError(
+                    f"traces.{split} is {wanted}, which gives at most {states} states, but probes need "
+                    f"{FEWEST_STATES[split]}; raise it"
+                )
+        if self.figures.gallery > self.traces.test:
+            raise ValueError(
+                f"figures.gallery is {self.figures.gallery}, but traces.test has only {self.traces.test}; "
+                "lower the first"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _probes_fit(self):
+        # Without its last state, a program has one state less to look back from.
+        furthest_back = self.programs.longest - 1 - self.probes.drop_final
+        furthest_ahead = self.programs.longest - 1
+        if furthest_back < 0:
+            raise ValueError(
+                "probes.drop_final is true, but programs have one statement and no other state; set it to false"
+            )
+        for offset in self.probes.offsets:
+            if not -furthest_back <= offset <= furthest_ahead:
+                raise ValueError(
+                    f"probes.offsets has {offset}, but programs have at most {self.programs.longest} statements; "
+                    f"give offsets between {-furthest_back} and {furthest_ahead}"
+                )
         if self.probes.layer != "mean":
             layer = int(self.probes.layer.removeprefix("layer_"))
             if self.traces.layers != "each":
@@ -341,6 +457,58 @@ class Study(Section):
                     f"probes.layer is {self.probes.layer}; expected layer_0 (embedding) to layer_{self.lm.layers}"
                 )
         return self
+
+    @model_validator(mode="after")
+    def _commands_fit(self):
+        if self.corpus.shards > MOST_SHARDS:
+            raise ValueError(
+                f"corpus.shard is {self.corpus.shard}, which cuts the corpus into {self.corpus.shards} files; give a "
+                f"larger one, for at most {MOST_SHARDS}"
+            )
+        checkpoints = len(self.lm.seeds) * len(self.lm.checkpoints())
+        # Traces and metrics with a manifest each; predictions, accuracies and a manifest for each semantics.
+        files = checkpoints * (4 + 3 * (1 + len(self.interventions.alternatives)))
+        if files > MOST_FILES:
+            raise ValueError(
+                f"lm.checkpoint_every, lm.extra_checkpoints and lm.seeds make {checkpoints} checkpoints, whose "
+                f"statistics are of {files} files; make fewer, for at most {MOST_FILES}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _memory_fits(self):
+        states = self.lm.layers + 2 if self.traces.layers == "each" else 1
+        codes = self.programs.codes(self.traces.extra_statements)
+        programs = self.traces.train + self.traces.validation + self.traces.test
+        sizes = {
+            "corpus.train: the training documents": self.corpus.train * self.most_tokens(),
+            "traces: the hidden states of a checkpoint": 2 * programs * codes * states * self.lm.width,
+            "statistics.resamples: the draws of all test programs": 12 * self.statistics.resamples * self.traces.test,
+        }
+        for what, size in sizes.items():
+            if size > MOST_GIGABYTES * 10**9:
+                raise ValueError(f"{what} take {size / 10**9:.0f} GB of memory; ask for at most {MOST_GIGABYTES}")
+        return self
+
+    def specifications(self, shortest: int, longest: int) -> int:
+        """Upper bound of how many different specifications there are with programs of so many statements."""
+        worlds, programs = self.worlds, self.programs
+        cells = worlds.height * worlds.width
+        free = worlds.wall_probability < 1
+        kinds = (worlds.wall_probability > 0) + (free and worlds.marker_probability > 0)
+        kinds += free and worlds.marker_probability < 1
+        # The robot stands on one cell, with one of four headings.
+        shown = (4 * cells * kinds ** (cells - 1)) ** self.corpus.examples
+        actions = sum(weight > 0 for weight in programs.weights.model_dump().values())
+        # 23 kinds of blocks may open before an action, or close behind it.
+        blocks = 50**programs.max_depth if programs.control_flow > 0 else 1
+        return shown * sum((actions * blocks) ** length for length in range(shortest, longest + 1))
+
+    def most_states(self, split: str) -> int:
+        """Most states that a program of a split gives to the probes of one offset."""
+        lengths = self.programs.train_length if split == "train" else self.programs.test_length
+        written = self.programs.longest + self.traces.extra_statements
+        return max(written if "generated" in self.probes.sources else 0, lengths[1]) - self.probes.drop_final
 
     def most_tokens(self) -> int:
         """Upper bound of a document's tokens, with the longest program that may be written."""
@@ -383,17 +551,70 @@ def _known_keys(location: tuple) -> list[str]:
 def _one_line(error: ValidationError) -> str:
     """The first problem, as: config: KEY: given, expected, what to do."""
     problem = error.errors()[0]
-    location = [str(part) for part in problem["loc"] if part != "[key]"]
-    where = ".".join(location) or "config"
-    if problem["type"] == "extra_forbidden":
+    kind, location = problem["type"], [part for part in problem["loc"] if part != "[key]"]
+    if kind == "value_error":  # says its keys itself
+        return f"config: {problem['ctx']['error']}"
+    if kind == "missing":  # an item of a list: the list is too short
+        location = location[:-1]
+    where = "".join(f"[{part}]" if isinstance(part, int) else f".{_key(part)}" for part in location).lstrip(".")
+    if kind == "extra_forbidden":
         known = _known_keys(tuple(location[:-1]))
         near = difflib.get_close_matches(location[-1], known, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"known keys here: {', '.join(known)}"
         return f"config: {where}: unknown key; {hint}"
-    if problem["type"] == "value_error":
-        prefix = "" if where == "config" else f"{where}: "
-        return f"config: {prefix}{problem['ctx']['error']}"
-    given = problem["input"]
-    given = f"{given!r}" if not isinstance(given, dict | Section) else "a mapping"
-    message = problem["msg"].removeprefix("Input should be ")
-    return f"config: {where}: given {given}, expected {message}"
+    return f"config: {where or 'the whole'}: given {_shown(problem['input'])}, expected {_expected(problem)}"
+
+
+def _expected(problem: dict) -> str:
+    """What pydantic expected, in words of YAML."""
+    context = problem.get("ctx", {})
+    match problem["type"]:
+        case "string_pattern_mismatch":
+            return {
+                NAME: "1 to 40 of the characters A-Z a-z 0-9 _ -, the first a letter or a digit",
+                LAYER: "mean, or layer_0, layer_1, … up to layer_99",
+                ONE_LINE: "one line of text, without control characters",
+            }[context["pattern"]]
+        case "string_type":
+            return "text; put it in quotes"
+        case "string_too_long":
+            return f"at most {context['max_length']} characters"
+        case "string_unicode":
+            return "text of whole Unicode characters"
+        case "bool_type":
+            return "true or false"
+        case "int_type":
+            return "an integer, written without a point or exponent"
+        case "float_type":
+            return "a number"
+        case "tuple_type":
+            return "a list"
+        case "dict_type" | "model_type":
+            return "a mapping of keys to values"
+        case "missing":
+            return f"a list of {problem['loc'][-1] + 1} or more"
+        case "too_short":
+            return "a list of at least 1" if context["min_length"] == 1 else f"a list of {context['min_length']}"
+        case "too_long":
+            return f"a list of at most {context['max_length']}"
+        case "invalid_key":
+            return "a key that is text"
+    return problem["msg"].removeprefix("Input should be ")
+
+
+def _key(part: str) -> str:
+    """A key as it is, or in quotes where it could be mistaken for something else."""
+    return part if part.isidentifier() or part.replace("-", "_").isidentifier() else _shown(part)
+
+
+def _shown(value) -> str:
+    """A value from the config on one line, cut short where it is long."""
+    if isinstance(value, dict | Section):
+        return "a mapping"
+    if isinstance(value, tuple):
+        return f"[{', '.join(_shown(item) for item in value[:8])}{', …' if len(value) > 8 else ''}]"
+    if isinstance(value, int) and value.bit_length() > 128:
+        return f"an integer of about {round(value.bit_length() * math.log10(2))} digits"
+    if isinstance(value, str) and len(value) > 60:
+        return f"{value[:60]!r}… ({len(value)} characters)"
+    return ascii(value) if isinstance(value, str) and not value.isprintable() else repr(value)
