@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(workflow.basedir) / "src"))
 from progsem import plan
 from progsem.inventory import figures_are_stale, say_what_is_made_anew
 from progsem.workflow import (
-    clear_stale_locks,
+    clear_leavings,
     prepare_environment,
     run_what_is_missing,
     study_or_exit,
@@ -39,7 +39,7 @@ if workflow.resource_settings.cores is None and workflow.resource_settings.nodes
     use_every_core(workflow)
 
 if workflow.is_main_process:
-    clear_stale_locks()
+    clear_leavings()
     run_what_is_missing(workflow, redraw=figures_are_stale(PLAN))
 
 shell.prefix(prepare_environment(Path(workflow.basedir) / "src"))

@@ -1,5 +1,6 @@
 """The workflow itself: the tiny study through Snakemake, in a copy of the tree, from nothing to figures."""
 
+import fcntl
 import json
 import os
 import shutil
@@ -203,10 +204,33 @@ def test_code_that_changes_during_a_run_makes_no_job_go_wrong(tree, tmp_path):
 
 def test_a_killed_workflow_leaves_no_lock(tree):
     """Locks of a dead process go; those of a live one stay."""
-    locks = tree.root / ".snakemake" / "locks"
-    (locks / "0.output.lock").write_text("results/figures\n")
+    lock = tree.root / ".snakemake" / "locks" / "0.output.lock"
+    lock.parent.mkdir(exist_ok=True)
+    lock.write_text("results/figures\n")
+    title = say({"figures": {"title": "after a kill"}})
+    with open(tree.root / ".snakemake" / "progsem.alive") as alive:
+        fcntl.flock(alive, fcntl.LOCK_SH)  # as another Snakemake does while it is alive
+        answer = tree.ask("--cores", "2", *TINY, *title)
+    assert answer.returncode == 1 and "cannot be locked" in answer.stdout
+    assert "rule figures" in tree.snakemake("--cores", "2", *TINY, *title).lower()
+    assert not lock.exists()
     tree.snakemake("--cores", "2", *TINY)
-    assert list(locks.iterdir()) == []
+
+
+def test_figures_that_cannot_be_drawn_leave_the_earlier_ones(tree):
+    """No figure from bad data, and none lost by it."""
+    table = tree.root / Plan(tiny()).statistics.file("offsets.csv")
+    kept = table.read_bytes()
+    shown = {path.name: path.read_bytes() for path in (tree.root / "results" / "figures").iterdir()}
+    table.write_bytes(kept.replace(b"0.", b"1.", 1))
+    try:
+        answer = tree.ask("--cores", "2", *TINY, *say({"figures": {"title": "from bad data"}}))
+    finally:
+        table.write_bytes(kept)
+    assert answer.returncode == 1 and "offsets.csv: damaged" in answer.stdout and "Traceback" not in answer.stdout
+    after = {path.name: path.read_bytes() for path in (tree.root / "results" / "figures").iterdir()}
+    assert {name: after.get(name) for name in shown} == shown
+    assert tree.planned(*TINY) == {}
 
 
 def test_corpus_and_tokens_do_not_depend_on_cores(tree, tmp_path):

@@ -18,10 +18,14 @@ RULES = {"lm": "checkpoint"}  # stage -> rule, where their names differ
 
 
 class Tree:
-    """A folder with the Snakefile, the sources and the studies, and the results that come about in it."""
+    """A folder with the Snakefile, the sources and the studies, and the results that come about in it.
+
+    `undisturbed` holds the digests of its artifacts after its first run, where somebody took them.
+    """
 
     def __init__(self, root: Path):
         self.root = root
+        self.undisturbed: dict[str, str] = {}
 
     @classmethod
     def copied(cls, target: Path) -> "Tree":

@@ -8,6 +8,7 @@ import os
 import platform
 import re
 import shlex
+import shutil
 import sys
 from pathlib import Path
 
@@ -20,7 +21,9 @@ from progsem.plan import FIGURES
 # Mappings that are one value: what a study says takes the place of config.yaml's.
 REPLACED = (("interventions", "alternatives"), ("probes", "depths"))
 FIGURE_TARGETS = {"all", "figures", FIGURES}
-_LOCKS = Path(".snakemake/locks")  # Snakemake's own, which a process that is killed leaves behind
+# What a Snakemake that is killed leaves behind: its locks, and its copy of figures that were being replaced.
+_LOCKS = Path(".snakemake/locks")
+_BACKUPS = Path(".snakemake/backups")
 # YAML 1.1 takes 1e-5 for text, because it has no point.
 _EXPONENT = re.compile(r"[-+]?\d+[eE][-+]?\d+")
 
@@ -161,8 +164,8 @@ def run_what_is_missing(workflow, redraw: bool) -> None:
     workflow.__class__ = Workflow
 
 
-def clear_stale_locks() -> None:
-    """Remove the locks of a Snakemake that was killed in this folder, if none is alive here.
+def clear_leavings() -> None:
+    """Remove what a Snakemake that was killed in this folder has left of its own, if none is alive here.
 
     Each holds a shared lock on a file of ours, which the system takes away when the
     process ends, however it ends. Another host's may not be seen, so locks are only
@@ -177,9 +180,9 @@ def clear_stale_locks() -> None:
             fcntl.flock(alive, fcntl.LOCK_EX | fcntl.LOCK_NB)
             alive.seek(0)
             here = alive.read() == host
-            for lock in _LOCKS.glob("*.lock"):
-                if here:
-                    lock.unlink(missing_ok=True)
+            if here:
+                shutil.rmtree(_LOCKS, ignore_errors=True)
+                shutil.rmtree(_BACKUPS, ignore_errors=True)
             if not any(_LOCKS.glob("*.lock")):
                 alive.truncate(0)
                 alive.write(host)

@@ -1,5 +1,6 @@
 # Figures, tables and summary.json: the one folder without a digest, made anew for
-# whatever study was asked for last.
+# whatever study was asked for last. `update` keeps the earlier figures until the new
+# ones take their place.
 localrules:
     figures,
 
@@ -8,7 +9,7 @@ rule figures:
     input:
         **{name: ancient(path) for name, path in PLAN.statistics_files().items()},
     output:
-        figures=directory(plan.FIGURES),
+        figures=directory(update(plan.FIGURES)),
     log:
         "results/logs/figures.log",
     conda:
