@@ -29,7 +29,7 @@ FEATURES = (
 MAX_POSITIONS = 2048  # tokens that the language model can read
 MOST_STEPS = 999_999  # folders of checkpoints have six digits
 # One command names all files that the statistics read, another all shards; the system takes 2 MB at most.
-MOST_FILES = 10_000
+MOST_FILES = 9_000
 MOST_SHARDS = 8_000
 MOST_GIGABYTES = 16  # of one array, wherever a job holds all of it: what is more is rather a slip than a study
 FEWEST_STATES = {"train": 50, "validation": 20, "test": 20}  # of each split, for probes to be fitted and reported
@@ -39,7 +39,6 @@ ONE_LINE = r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]*$"
 Name = Annotated[str, Field(pattern=NAME)]
 Probability = Annotated[float, Field(ge=0, le=1)]
 Decay = Annotated[float, Field(ge=0, lt=1)]
-Positive = Annotated[int, Field(ge=1)]
 Width = Annotated[int, Field(ge=1, le=16_384)]
 Seed = Annotated[int, Field(ge=0, le=2**63 - 1)]  # more than this, torch does not take
 Length = Annotated[int, Field(ge=1, le=60)]
@@ -161,8 +160,10 @@ class LM(Section):
     checkpoint_every: int = Field(
         1200, ge=1, le=MOST_STEPS, description="steps between checkpoints; step 0 is always one"
     )
-    extra_checkpoints: tuple[Positive, ...] = Field(
-        (300, 600, 900, 1500, 1800, 2100), description="further ones, where much happens; from `steps` on they are none"
+    extra_checkpoints: tuple[Annotated[int, Field(ge=1, le=10**9)], ...] = Field(
+        (300, 600, 900, 1500, 1800, 2100),
+        max_length=1000,
+        description="further ones, where much happens; from `steps` on they are none",
     )
     decay_steps: int = Field(6000, ge=1, le=10**9, description="step at which the linear decay ends")
     learning_rate: float = Field(2e-3, gt=0, lt=1, description="after warm-up")
@@ -260,7 +261,7 @@ class Probes(Section):
     batch: int = Field(512, ge=1, le=65_536, description="states per step")
     learning_rate: float = Field(1e-2, gt=0, lt=1, description="largest of a fit")
     weight_decay: float = Field(0.1, ge=0, description="AdamW's")
-    evaluations: Positive = Field(5, description="times during a fit that validation accuracy is taken")
+    evaluations: int = Field(5, ge=1, description="times during a fit that validation accuracy is taken")
     layer: str = Field("mean", pattern=LAYER, description="which hidden state is read")
     drop_final: bool = Field(False, description="leave out the state of each program's last statement")
 
@@ -302,7 +303,9 @@ class Interventions(Section):
     """Alternative meanings of the statements, under which the same programs are executed again."""
 
     alternatives: dict[Name, dict[Action, Action]] = Field(
-        AUTHORS_ALTERNATIVES, description="by name: statement -> what it now means; unnamed statements keep theirs"
+        AUTHORS_ALTERNATIVES,
+        max_length=100,
+        description="by name: statement -> what it now means; unnamed statements keep theirs",
     )
     difficulty_matched: str = Field("alt-0", description="the alternative whose labels are as hard as the original's")
 
@@ -596,7 +599,7 @@ def _expected(problem: dict) -> str:
         case "too_short":
             return "a list of at least 1" if context["min_length"] == 1 else f"a list of {context['min_length']}"
         case "too_long":
-            return f"a list of at most {context['max_length']}"
+            return f"at most {context['max_length']} of them"
         case "invalid_key":
             return "a key that is text"
     return problem["msg"].removeprefix("Input should be ")
