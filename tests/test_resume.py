@@ -40,6 +40,12 @@ def test_what_was_saved_comes_back(tmp_path, saved):
     rolling(tmp_path).remove()
 
 
+def test_half_a_save_is_cleared_away(tmp_path, saved):
+    (tmp_path / f".{saved.name}.killed.safetensors").write_bytes(b"half")
+    assert rolling(tmp_path).load()[0] == 6
+    assert list(tmp_path.iterdir()) == [saved]
+
+
 @pytest.mark.parametrize(
     "other",
     [

@@ -16,7 +16,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from progsem.artifacts import canonical_json, save_tensors
+from progsem.artifacts import canonical_json, clear_leftovers, save_tensors
 from progsem.errors import UserError
 from progsem.job import Job
 
@@ -51,9 +51,11 @@ class RollingState:
     def load(self) -> tuple[int, dict[str, Tensor], dict] | None:
         """What was saved last, tensors on the CPU; None if nothing was.
 
+        What a process that was killed while it saved has left behind is deleted.
         Raises `UserError` for a file that is damaged, or that was saved with
         another config, code or data, or within another interval.
         """
+        clear_leftovers(self.path)
         if not self.path.exists():
             return None
         try:
