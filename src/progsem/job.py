@@ -31,7 +31,8 @@ class Job:
     values, validated where they are read); `inputs` and `outputs` hold paths by
     name. `threads`, `device` and `batch` say how to compute, not what.
     `checksums` holds the SHA-256 of every input by path, `notes` what the stage
-    wants to stand in its manifest.
+    wants to stand in its manifest, `obsolete` files that nobody needs once that is
+    written.
     """
 
     stage: str
@@ -44,6 +45,7 @@ class Job:
     command: str = ""
     checksums: dict[str, str] = field(default_factory=dict)
     notes: dict = field(default_factory=dict)
+    obsolete: list[Path] = field(default_factory=list)
     started: float = field(default_factory=time.monotonic)
 
     def section(self, name: str):
@@ -94,9 +96,12 @@ def main(argv: list[str]) -> None:
     for path in (path for paths in job.outputs.values() for path in paths):
         clear_leftovers(path)
     stage.run(job)
-    if "manifest" in job.outputs:
-        made = [path for name, paths in job.outputs.items() for path in paths if name != "manifest"]
-        manifest.write(job, job.output("manifest").parent, made)
+    with interruption.deferred():  # it is done: a signal that comes now does not make it fail
+        if "manifest" in job.outputs:
+            made = [path for name, paths in job.outputs.items() for path in paths if name != "manifest"]
+            manifest.write(job, job.output("manifest").parent, made)
+        for path in job.obsolete:
+            path.unlink(missing_ok=True)
 
 
 def refuse_other_code(job: Job) -> None:

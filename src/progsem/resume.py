@@ -2,7 +2,7 @@
 
 It lies beside the checkpoint that is being trained, is replaced every ten
 minutes and when a signal asks the job to stop, and is gone once the checkpoint
-is written. It is either exactly what was saved, for exactly this interval, or it
+and its manifest are written. It is either exactly what was saved, for exactly this interval, or it
 is refused: nothing is trained from a state that is not known to be the right one.
 """
 
@@ -74,10 +74,6 @@ class RollingState:
                 f"saved with another config, code or data (it is {found[:12]}, expected {self._identity[:12]})"
             )
         return int(metadata["step"]), tensors, json.loads(metadata["log"])
-
-    def remove(self) -> None:
-        """Delete the file, if there is one: the checkpoint has been written."""
-        self.path.unlink(missing_ok=True)
 
     def _refusal(self, problem: str) -> UserError:
         return UserError(f"{self.path}: {problem}; delete it to start the interval at step {self._first} again")

@@ -268,6 +268,6 @@ def run(job: Job) -> None:
         write_csv(job.output("metrics"), METRICS, [[row[name] for name in METRICS] for row in trainer.log.rows])
         save_tensors(job.output("state"), optimizer_tensors(model, trainer.optimizer))
         lm.save(model, job.output("weights"), job.output("config"))
-        rolling.remove()
+        job.obsolete.append(rolling.path)
     job.notes["parameters"] = sum(parameter.numel() for parameter in model.parameters())
     job.notes["precision"] = str(trainer.precision).removeprefix("torch.")

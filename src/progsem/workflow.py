@@ -23,6 +23,7 @@ REPLACED = (("interventions", "alternatives"), ("probes", "depths"))
 FIGURE_TARGETS = {"all", "figures", FIGURES}
 # What a Snakemake that is killed leaves behind: its locks, and its copy of figures that were being replaced.
 _LOCKS = Path(".snakemake/locks")
+_LOG = "log() { trap '' INT TERM HUP USR1; exec tee \"$1\" >&2; };"
 _BACKUPS = Path(".snakemake/backups")
 # YAML 1.1 takes 1e-5 for text, because it has no point.
 _EXPONENT = re.compile(r"[-+]?\d+[eE][-+]?\d+")
@@ -117,8 +118,9 @@ def prepare_environment(source: Path) -> str:
         PROGSEM_WORKFLOW=str(os.getpid()),  # jobs end when this process does
         PYTHONSAFEPATH="1",  # a file in the working directory is not a module
     )
-    # Setting a prefix takes the place of Snakemake's own, which is the first command here.
-    return f"set -euo pipefail; export PYTHONPATH={shlex.quote(str(source))}; "
+    # Setting a prefix takes the place of Snakemake's own, which is the first command here. What a job
+    # says goes to its log and to the terminal, also what it says after a signal that everybody gets.
+    return f"set -euo pipefail; export PYTHONPATH={shlex.quote(str(source))}; {_LOG} "
 
 
 def use_every_core(workflow) -> None:

@@ -18,4 +18,4 @@ rule corpus:
         "python -m progsem corpus --slice {params.slice:q} --threads {threads}"
         " --output train {output.train} --output validation {output.validation}"
         " --output test {output.test} --output manifest {output.manifest}"
-        " 2>&1 | tee {log} >&2"
+        " 2>&1 | log {log}"

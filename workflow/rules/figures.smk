@@ -25,4 +25,4 @@ rule figures:
         " --input alternatives {input.alternatives} --input regression {input.regression}"
         " --input offsets {input.offsets} --input lengths {input.lengths} --input training {input.training}"
         " --output figures {output.figures}"
-        " 2>&1 | tee {log} >&2"
+        " 2>&1 | log {log}"

@@ -1,5 +1,6 @@
-# One checkpoint of a language model. Each starts from the one before it, so a
-# job that is killed costs one interval, and the early ones are probed meanwhile.
+# One checkpoint of a language model. Each starts from the one before it, and the
+# early ones are probed meanwhile. Within a long interval the job saves its state beside
+# the outputs, every ten minutes and when it is asked to stop, and goes on from there.
 rule checkpoint:
     input:
         train=ancient(PLAN.shards(PLAN.tokens, "train")),
@@ -30,4 +31,4 @@ rule checkpoint:
         " --input state {input.state}"
         " --output weights {output.weights} --output config {output.config} --output metrics {output.metrics}"
         " --output manifest {output.manifest} --output state {output.state}"
-        " 2>&1 | tee {log} >&2"
+        " 2>&1 | log {log}"

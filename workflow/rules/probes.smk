@@ -25,4 +25,4 @@ rule probes:
         " --input programs {input.programs} --input generated {input.generated} --input forced {input.forced}"
         " --output predictions {output.predictions} --output accuracy {output.accuracy}"
         " --output manifest {output.manifest}"
-        " 2>&1 | tee {log} >&2"
+        " 2>&1 | log {log}"

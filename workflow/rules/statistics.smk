@@ -29,4 +29,4 @@ rule statistics:
         " --output alternatives {output.alternatives} --output regression {output.regression}"
         " --output offsets {output.offsets} --output lengths {output.lengths}"
         " --output training {output.training} --output manifest {output.manifest}"
-        " 2>&1 | tee {log} >&2"
+        " 2>&1 | log {log}"

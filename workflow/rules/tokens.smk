@@ -26,4 +26,4 @@ rule tokens:
         " --output train {output.train} --output validation {output.validation}"
         " --output test {output.test} --output tokenizer {output.tokenizer}"
         " --output tokenizer_config {output.tokenizer_config} --output manifest {output.manifest}"
-        " 2>&1 | tee {log} >&2"
+        " 2>&1 | log {log}"

@@ -33,4 +33,4 @@ rule traces:
         " --input train {input.train} --input validation {input.validation} --input test {input.test}"
         " --output programs {output.programs} --output generated {output.generated}"
         " --output forced {output.forced} --output manifest {output.manifest}"
-        " 2>&1 | tee {log} >&2"
+        " 2>&1 | log {log}"
