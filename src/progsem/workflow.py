@@ -120,13 +120,8 @@ def prepare_environment(source: Path) -> str:
     )
     # Setting a prefix takes the place of Snakemake's own, which is the first command here. What a job
     # says goes to its log and to the terminal, also what it says after a signal that everybody gets.
-    return f"set -euo pipefail; export PYTHONPATH={shlex.quote(str(source))}; {_LOG} "
-
-
-def use_every_core(workflow) -> None:
-    """Do as `snakemake --cores all` does, which a bare `snakemake` would ask for, once it has read the Snakefile."""
-    workflow.resource_settings.cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
-    workflow.global_resources["_cores"] = workflow.resource_settings.cores
+    commands = f"set -euo pipefail; export PYTHONPATH={shlex.quote(str(source))}; {_LOG} "
+    return commands.replace("{", "{{").replace("}", "}}")  # Snakemake takes what stands in single ones for its own
 
 
 def run_what_is_missing(workflow, redraw: bool) -> None:
