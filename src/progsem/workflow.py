@@ -124,6 +124,12 @@ def prepare_environment(source: Path) -> str:
     return commands.replace("{", "{{").replace("}", "}}")  # Snakemake takes what stands in single ones for its own
 
 
+def use_every_core(workflow) -> None:
+    """Do as `snakemake --cores all` does, which a bare `snakemake` would ask for, once it has read the Snakefile."""
+    workflow.resource_settings.cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
+    workflow.global_resources["_cores"] = workflow.resource_settings.cores
+
+
 def run_what_is_missing(workflow, redraw: bool) -> None:
     """Make Snakemake run jobs whose outputs are missing, and draw the figures if `redraw`; for no other reason.
 
