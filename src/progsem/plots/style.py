@@ -133,9 +133,7 @@ def new_figure(results: Results, width: float, height: float, heading: str, note
     head = textwrap.wrap(f"{results.title}: {heading}", int(width * 8.2))
     below = 0.14 + 0.23 * len(head)
     # The title is the user's: a dollar sign is one, not the beginning of a formula.
-    figure.text(
-        0.1 / width, 1 - 0.1 / height, "\n".join(head), va="top", fontsize=13, weight="bold", parse_math=False
-    )
+    figure.text(0.1 / width, 1 - 0.1 / height, "\n".join(head), va="top", fontsize=13, weight="bold", parse_math=False)
     figure.text(0.1 / width, 1 - below / height, "\n".join(lines), va="top", fontsize=8.5, color=GREY, linespacing=1.35)
     top = 1 - (below + 0.1 + 0.17 * len(lines)) / height
     figure.get_layout_engine().set(rect=(0, 0, 1, top), hspace=0.06, wspace=0.04)
