@@ -25,13 +25,16 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONPATH :=
 
 .DEFAULT_GOAL := help
-.PHONY: help figures test lint format schema envs env
+.PHONY: help figures plan test lint format schema envs env
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 20
 
 figures: env  ## run the study in config.yaml up to results/figures (CORES=4 limits the cores)
 	@$(BIN)/snakemake --cores $(CORES) --workflow-profile workflow/profiles/default results/figures
+
+plan: env  ## what `make figures` would run, how long that took last time, and why
+	@$(BIN)/progsem plan
 
 test: lint  ## lint, then every test (TESTS=tests/test_plan.py picks some)
 	@$(BIN)/python -m pytest -q $(TESTS)

@@ -1,25 +1,69 @@
-"""`progsem` and `python -m progsem`: the stages of the workflow, and `execute`."""
+"""`progsem` and `python -m progsem`: commands for people, and the stages of the workflow."""
 
+import argparse
+import difflib
+import importlib
+import os
 import sys
 
 from progsem.errors import UserError
 
+# Command -> the module whose `main` is given the rest of the command line, and its line of help.
+COMMANDS = {
+    "execute": ("progsem.execute", "run Karel programs on worlds"),
+    "plan": ("progsem.housekeeping.plan", "what snakemake would run, how long that took last time, and why"),
+    "keep": ("progsem.housekeeping.keep", "use results of earlier code for the plan as it is now"),
+    "verify": ("progsem.housekeeping.verify", "check every file in results/ against its checksum"),
+    "artifacts": ("progsem.housekeeping.artifacts", "list what is in results/, its size and which studies use it"),
+    "prune": ("progsem.housekeeping.prune", "list the results that no study needs, and delete them if told to"),
+}
+
 
 def main() -> None:
-    """Dispatch to a command; bad input ends in one line on stderr and status 2."""
-    arguments = sys.argv[1:]
+    """Run a command; bad input ends in one line on stderr and status 2, an interrupt in status 130."""
     try:
-        if arguments[:1] == ["execute"]:
-            from progsem.execute import main as command
-
-            command(arguments[1:])
-        else:
-            from progsem.job import main as command
-
-            command(arguments)
+        status = _command(sys.argv[1:])
+        sys.stdout.flush()
     except UserError as error:
         print(f"progsem: {error}", file=sys.stderr)
-        sys.exit(2)
+        status = 2
+    except KeyboardInterrupt:
+        status = 130
+    except BrokenPipeError:
+        # The reader has seen enough. Python would complain once more when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 141
+    sys.exit(status)
+
+
+def _command(arguments: list[str]) -> int | None:
+    """Run what the first argument names, with the rest; returns the exit status, None for 0."""
+    name, rest = (arguments or [""])[0], arguments[1:]
+    if name in ("-h", "--help"):
+        _parser().print_help()
+        return None
+    if name in COMMANDS:
+        return importlib.import_module(COMMANDS[name][0]).main(rest)
+    from progsem import job
+
+    if name in job.STAGES:
+        return job.main(arguments)
+    near = difflib.get_close_matches(name, COMMANDS, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else "see progsem --help"
+    raise UserError(f"given {name or 'no command'}, expected one of {', '.join(COMMANDS)}; {hint}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="progsem",
+        usage="progsem [-h] COMMAND ...",
+        description="Look after the workflow and its results, in the folder that has results/.",
+        epilog="Snakemake runs the stages by itself, as `progsem corpus --slice …`.",
+    )
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND ...")
+    for name, (_, line) in COMMANDS.items():
+        commands.add_parser(name, help=line)
+    return parser
 
 
 if __name__ == "__main__":

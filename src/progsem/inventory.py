@@ -7,15 +7,142 @@ checkpoint.
 from __future__ import annotations
 
 import json
+import re
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 from progsem import manifest
 from progsem.errors import UserError
-from progsem.plan import FIGURES, MODULES, Plan
+from progsem.plan import FIGURES, MODULES, RESULTS, STAGES, Plan
 from progsem.sources import code_files
 
 CONSENT_SECONDS = 3600  # what took longer is computed anew only with consent
+LOGS = "logs"
+CHECKPOINTED = ("lm", "traces", "probes", "interventions")  # stages with one job a checkpoint
+_KEY = re.compile(r".+-[0-9a-f]{8}-[0-9a-f]{8}")
+_LEVELS = (_KEY, re.compile(r"seed-\d+"), re.compile(r"step-\d{6}"))  # folders down to a unit
+_TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}(\.\w+)?")  # as `artifacts.replacing` names them
+
+
+@dataclass(frozen=True, order=True)
+class Unit:
+    """What one job makes: the folder `RESULTS/STAGE/NAME-CONFIG-CODE`, or one checkpoint's below it.
+
+    `key` is NAME-CONFIG-CODE, `checkpoint` is `seed-S/step-N` or empty, `results`
+    the folder of all results.
+    """
+
+    stage: str
+    key: str
+    checkpoint: str
+    results: Path = Path(RESULTS)
+
+    @property
+    def folder(self) -> Path:
+        """The artifact's folder."""
+        return self.results / self.stage / self.key
+
+    @property
+    def path(self) -> Path:
+        """The unit's own folder."""
+        return self.folder / self.checkpoint
+
+    @property
+    def config(self) -> str:
+        """Digest of the config that went into it."""
+        return self.key.split("-")[-2]
+
+    @property
+    def code(self) -> str:
+        """Digest of the source files in its name."""
+        return self.key.split("-")[-1]
+
+    @property
+    def result(self) -> tuple[str, str, str]:
+        """Stage, config digest and checkpoint: the same for the same result made by other code."""
+        return self.stage, self.config, self.checkpoint
+
+    @property
+    def log(self) -> Path:
+        """What the job that makes it has said."""
+        name = Path(self.results, LOGS, self.stage, self.key, self.checkpoint)
+        return name.with_name(f"{name.name}.log")
+
+    def manifest(self) -> dict | None:
+        """Its manifest; None while it is unfinished, and for a damaged one."""
+        try:
+            return manifest.read(self.path / manifest.NAME)
+        except UserError:
+            return None
+
+    def earlier(self) -> list[Unit]:
+        """The same result made by other code, newest first, unfinished ones left out."""
+        found = [unit_of(path, self.results) for path in earlier_units(self.path)]
+        return [unit for unit in found if unit is not None and unit.result == self.result]
+
+
+def unit_of(path: Path, results: Path = Path(RESULTS)) -> Unit | None:
+    """The unit that a file or folder belongs to; None for one that is not below a unit of these results."""
+    try:
+        stage, *parts = path.relative_to(results).parts
+    except ValueError:
+        return None
+    levels = _LEVELS[: 3 if stage in CHECKPOINTED else 1]
+    named = stage in STAGES and len(parts) >= len(levels)
+    if not named or not all(level.fullmatch(part) for level, part in zip(levels, parts, strict=False)):
+        return None
+    return Unit(stage, parts[0], "/".join(parts[1 : len(levels)]), results)
+
+
+def planned_units(plan: Plan) -> list[Unit]:
+    """Every unit of a study, figures left out, in the order of the stages and of training."""
+    paths = (Path(name) for stage, names in plan.jobs().items() if stage != "figures" for name in sorted(names))
+    return [unit for unit in map(unit_of, paths) if unit is not None]
+
+
+def survey(results: Path, follow_links: bool = True) -> tuple[list[Unit], list[Path]]:
+    """All units that stand below a folder of results, finished or not, and the paths there that are not progsem's.
+
+    `figures` and `logs` are neither. Without `follow_links`, symbolic
+    links are not progsem's.
+    """
+    units: list[Unit] = []
+    foreign: list[Path] = []
+
+    def look(folder: Path, levels: tuple[re.Pattern, ...]) -> None:
+        for path in sorted(folder.iterdir()):
+            is_folder = path.is_dir() and (follow_links or not path.is_symlink())
+            if not is_folder or not levels[0].fullmatch(path.name):
+                foreign.append(path)
+            elif unit := unit_of(path, results):
+                units.append(unit)
+            else:
+                look(path, levels[1:])
+
+    for path in sorted(results.iterdir()):
+        if path.name in (LOGS, Path(FIGURES).name) or is_figures_leftover(path):
+            continue
+        if path.name in STAGES and path.is_dir() and (follow_links or not path.is_symlink()):
+            look(path, _LEVELS)
+        else:
+            foreign.append(path)
+    return units, foreign
+
+
+def is_temporary(path: Path) -> bool:
+    """Whether a name is one that a file or folder has only while it is written."""
+    return _TEMPORARY.fullmatch(path.name) is not None
+
+
+def is_figures_leftover(path: Path) -> bool:
+    """Whether a path is the folder that a process which was killed was drawing figures into."""
+    return is_temporary(path) and path.name.startswith(f".{Path(FIGURES).name}.")
+
+
+def was_kept(unit: Unit, made: dict) -> bool:
+    """Whether a unit's manifest says that it was made under another name, by earlier code."""
+    return unit.key not in made["command"]
 
 
 def figures_are_stale(plan: Plan) -> bool:

@@ -1,0 +1,86 @@
+"""`progsem artifacts`: a table of the folders in results/, what they cost, and which studies use them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import groupby
+from pathlib import Path
+
+from progsem import manifest
+from progsem.housekeeping import common
+from progsem.inventory import Unit, duration, planned_units, survey, was_kept
+from progsem.plan import STAGES, Plan
+
+_TITLES = ("stage", "folder", "jobs", "size", "age", "took", "studies", "code")
+
+
+def main(argv: list[str]) -> None:
+    """Print the table; raises `UserError` for a bad config."""
+    parser = common.parser(
+        "artifacts",
+        "List the folders in results/: jobs done, size, age of the newest result, the time it took to make them, which "
+        "studies use them (-: none), and whether the code that made them is the present one, an earlier one, or an "
+        "earlier one whose results were kept.",
+    )
+    parser.add_argument("studies", nargs="*", type=Path, help="files (default: config.yaml and studies/*.yaml)")
+    given = common.studies(parser.parse_args(argv).studies)
+    units, foreign = survey(common.results_folder())
+    folders = [list(group) for _, group in groupby(sorted(units, key=_order), key=lambda unit: unit.folder)]
+    sizes = [common.bytes_below(group[0].folder) for group in folders]
+    rows = [row(group, size, given) for group, size in zip(folders, sizes, strict=True)]
+    if rows:
+        print(common.table([_TITLES, *rows], right=("jobs", "size", "age", "took")))
+    print(f"{common.times(len(rows), 'folder')}, {common.human(sum(sizes))}")
+    for path in foreign:
+        print(f"not progsem's: {path}")
+
+
+def row(units: Sequence[Unit], size: int, given: Sequence[common.Given]) -> tuple[str, ...]:
+    """What the table says about one folder: its units, bytes and the studies that there are."""
+    made = {unit: found for unit in units if (found := unit.manifest())}
+    planned = {study.name: planned_units(study.plan) for study in given}
+    results = {unit.result for unit in units}
+    wanted = {
+        unit.result for of_study in planned.values() for unit in of_study if unit.result[:2] == units[0].result[:2]
+    }
+    users = [
+        name for name, of_study in planned.items() if any(unit.result[:2] == units[0].result[:2] for unit in of_study)
+    ]
+    newest = max(((unit.path / manifest.NAME).stat().st_mtime for unit in made), default=None)
+    jobs = len(results | wanted)
+    return (
+        units[0].stage,
+        units[0].key,
+        str(jobs) if len(made) == jobs else f"{len(made)} of {jobs}",
+        common.human(size),
+        "-" if newest is None else duration(max(time.time() - newest, 0)),
+        duration(sum(found["seconds"] for found in made.values())) if made else "-",
+        ", ".join(users) or "-",
+        _code(units[0], made, given[0].plan),
+    )
+
+
+def _code(unit: Unit, made: dict[Unit, dict], plan: Plan) -> str:
+    """Whether a folder's name has the present code, and its results were made by that."""
+    if unit.code != _present_code(unit.stage, next(iter(made.values()), None), plan):
+        return "earlier"
+    return "kept" if any(was_kept(one, found) for one, found in made.items()) else "present"
+
+
+def _present_code(stage: str, made: dict | None, plan: Plan) -> str:
+    """Digest of the code that a stage has now, which is the same whatever the config, but for one thing."""
+    if stage == "interventions":
+        stage = "probes"  # the same module and the same inputs
+    artifact = getattr(plan, stage)
+    if stage == "statistics" and made:
+        # The digests of all alternatives' code go into it.
+        count = len(made["slice"]["interventions"]["alternatives"])
+        fixed = tuple(one for one in artifact.inputs if one.stage != "interventions")
+        artifact = replace(artifact, inputs=(*fixed, *[plan.probes] * count))
+    return artifact.code_digest
+
+
+def _order(unit: Unit) -> tuple:
+    return STAGES.index(unit.stage), unit

@@ -1,0 +1,156 @@
+"""What the commands share: their parser, the studies they are given, the lock, sizes and tables."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import fcntl
+import platform
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import progsem
+from progsem.config import load
+from progsem.errors import UserError
+from progsem.plan import RESULTS, Plan
+from progsem.workflow import merge, read_config
+
+_ALIVE = Path(".snakemake/progsem.alive")  # names the host; every Snakemake that runs here holds a shared lock on it
+_LOCKS = Path(".snakemake/locks")  # Snakemake's own
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose complaints are `UserError`s: one line, status 2."""
+
+    def error(self, message: str):
+        raise UserError(f"{message}; see {self.prog} --help")
+
+
+def parser(command: str, description: str) -> Parser:
+    """The parser of `progsem COMMAND`."""
+    return Parser(prog=f"progsem {command}", description=description, allow_abbrev=False)
+
+
+@dataclass(frozen=True)
+class Given:
+    """A study as it was given: `name` for tables, its plan, and what Snakemake takes as --configfile."""
+
+    name: str
+    plan: Plan
+    configfiles: tuple[Path, ...]
+
+
+def repository() -> Path:
+    """The folder with the Snakefile and config.yaml: this one, or else the one that this package lies in."""
+    package = Path(progsem.__file__).resolve().parent
+    here = Path.cwd()
+    if (here / "Snakefile").is_file() and (here / "src" / "progsem").is_dir():
+        if (here / "src" / "progsem").resolve() != package:
+            raise UserError(
+                f"given the progsem in {package}, expected the one in {here / 'src'}, which Snakemake uses here; "
+                "run .venv/bin/progsem"
+            )
+        return here
+    root = package.parents[1]
+    if not (root / "Snakefile").is_file():
+        raise UserError(f"there is no Snakefile in {here}; run this in the folder of the workflow")
+    return root
+
+
+def study(path: Path | None) -> Given:
+    """The study in a file, or without one that of config.yaml, here or else in the repository."""
+    if path is None and (here := Path("config.yaml")).is_file() and not here.samefile(repository() / here):
+        path = here
+    if path is None:
+        return Given("config", _plan(None), ())
+    return Given(path.stem, _plan(path), (path,))
+
+
+def studies(paths: Sequence[Path]) -> list[Given]:
+    """The studies in these files; without any, config.yaml and every study in studies/, here and in the repository."""
+    if paths:
+        return [study(path) for path in paths]
+    folders = {Path("studies").resolve(): Path("studies"), repository() / "studies": repository() / "studies"}
+    found = [path for folder in dict.fromkeys(folders.values()) for path in sorted(folder.glob("*.yaml"))]
+    unique = {path.resolve(): path for path in reversed(found)}
+    return [study(None), *(study(path) for path in reversed(unique.values()))]
+
+
+def _plan(path: Path | None) -> Plan:
+    """The plan of config.yaml with the changes in a file, put together as Snakemake does."""
+    base = read_config(repository() / "config.yaml")
+    if path is None:
+        return Plan(load(merge(base, {})))
+    try:
+        return Plan(load(merge(base, read_config(path))))
+    except UserError as error:
+        text = str(error).removeprefix("config: ").removeprefix(f"{path} ").removeprefix(f"{path}: ")
+        raise UserError(f"{path}: {text}") from None
+
+
+@contextlib.contextmanager
+def nobody_else() -> Iterator[None]:
+    """Keep Snakemake from starting in this folder; raises `UserError` while one is running here."""
+    with contextlib.ExitStack() as stack:
+        try:
+            _ALIVE.parent.mkdir(exist_ok=True)
+            alive = stack.enter_context(_ALIVE.open("a+"))
+            fcntl.flock(alive, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            alive.seek(0)
+            host = alive.read()
+        except BlockingIOError:
+            raise UserError("a snakemake is running in this folder; wait until it is done, or stop it") from None
+        except OSError as error:
+            raise UserError(
+                f"{_ALIVE}: cannot be locked ({error.strerror}); run this where it can be written"
+            ) from None
+        # The lock of a process on another host may not be seen.
+        if host != platform.node() and any(_LOCKS.glob("*.lock")):
+            raise UserError(
+                f"a snakemake may be running in this folder on {host or 'another host'}; "
+                "if it is not, say `snakemake --unlock`, and run this again"
+            )
+        yield
+
+
+def results_folder(path: str = RESULTS) -> Path:
+    """A folder of results that is there, else a `UserError`."""
+    if not Path(path).is_dir():
+        raise UserError(f"{path}: there is no such folder; run this where the results are")
+    return Path(path)
+
+
+def bytes_below(path: Path) -> int:
+    """Bytes in a file, or in all files below a folder; what links point to does not count."""
+    if path.is_symlink() or not path.is_dir():
+        return path.lstat().st_size
+    return sum(file.lstat().st_size for file in path.rglob("*") if file.is_symlink() or not file.is_dir())
+
+
+def human(count: float) -> str:
+    """A number of bytes in decimal units: `1.3 GB`, `87 kB`, `12 B`."""
+    units = ["B", "kB", "MB", "GB", "TB"]
+    while round(count) >= 1000 and len(units) > 1:
+        count /= 1000
+        del units[0]
+    return f"{count:.1f} {units[0]}" if count < 9.95 and units[0] != "B" else f"{count:.0f} {units[0]}"
+
+
+def times(count: int, what: str) -> str:
+    """`1 job`, `2 jobs`."""
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
+def table(rows: Sequence[Sequence[str]], right: Sequence[str] = ()) -> str:
+    """Rows in columns, two spaces apart; the columns whose titles, in the first row, are in `right` end there."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    at_right = [title in right for title in rows[0]]
+    lines = []
+    for row in rows:
+        cells = [
+            cell.rjust(width) if end else cell.ljust(width)
+            for cell, width, end in zip(row, widths, at_right, strict=True)
+        ]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)

@@ -1,0 +1,179 @@
+"""`progsem plan`: what Snakemake would run, and how long that took last time."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from progsem import manifest
+from progsem.errors import UserError
+from progsem.housekeeping import common
+from progsem.inventory import (
+    CONSENT_SECONDS,
+    Unit,
+    changed_files,
+    duration,
+    planned_units,
+    survey,
+    unit_of,
+)
+from progsem.plan import FIGURES, RESULTS, STAGES
+
+_SHOWN_FILES = 4  # names of changed source files in a remark
+
+
+@dataclass
+class Row:
+    """A stage: its jobs, those whose results are there, those to run, and what is known about them.
+
+    Results that are missing and that nothing needs are not to be made.
+    `seconds` is None where nothing is known, `anew` is what results that exist
+    already, made by earlier code, took.
+    """
+
+    stage: str
+    jobs: int
+    cached: int
+    to_run: int
+    seconds: float | None = 0.0
+    estimated: bool = False
+    anew: float = 0.0
+    remark: str = ""
+
+
+def main(argv: list[str]) -> None:
+    """Print the table; raises `UserError` for a bad config."""
+    parser = common.parser(
+        "plan",
+        "Say what snakemake would run for a study: by stage, how many jobs, how long they took last time "
+        "(~: estimated from other jobs of the stage) and why they run. Runs nothing.",
+    )
+    parser.add_argument("study", nargs="?", type=Path, help="a study's file (default: config.yaml alone)")
+    given = common.study(parser.parse_args(argv).study)
+    outputs = outputs_to_make(given)
+    stages = rows(given, outputs)
+    print(_table(stages))
+    anew = sum(row.anew for row in stages)
+    if not any(row.to_run for row in stages):
+        print("nothing to be done")
+    elif anew > CONSENT_SECONDS and not given.plan.study.compute.recompute:
+        print(
+            f"snakemake will ask for consent: the code has changed since results were made that took {duration(anew)}. "
+            "`progsem keep` uses those, --config 'compute={recompute: true}' computes them anew beside them"
+        )
+
+
+def outputs_to_make(given: common.Given) -> list[Path]:
+    """Outputs of all jobs that `snakemake` would run here, by a dry run of its own."""
+    from snakemake.api import SnakemakeApi
+    from snakemake.settings.enums import Quietness
+    from snakemake.settings.types import (
+        ConfigSettings,
+        ExecutionSettings,
+        OutputSettings,
+        ResourceSettings,
+    )
+
+    # These two kinds of quietness end a dry run once the plan is made. Errors come as exceptions.
+    quiet = {Quietness.RULES, Quietness.PROGRESS}
+    silent = OutputSettings(dryrun=True, quiet=quiet, log_level_override=logging.CRITICAL + 1)
+    outputs: list[str] = []
+    try:
+        with SnakemakeApi(silent) as api:
+            workflow = api.workflow(
+                resource_settings=ResourceSettings(),
+                config_settings=ConfigSettings(configfiles=given.configfiles),
+                snakefile=common.repository() / "Snakefile",
+            )
+            workflow.dag().execute_workflow(
+                executor="dryrun", execution_settings=ExecutionSettings(lock=False), updated_files=outputs
+            )
+    except Exception as error:  # whatever is wrong with the rules
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise UserError(f"snakemake cannot plan ({reason[0]}); `snakemake -n` says more") from None
+    return [Path(output) for output in outputs]
+
+
+def rows(given: common.Given, outputs: list[Path]) -> list[Row]:
+    """A row a stage, in order, where these outputs are to be made."""
+    to_run = {unit for unit in map(unit_of, outputs) if unit is not None}
+    planned = planned_units(given.plan)
+    found = [_row(stage, [unit for unit in planned if unit.stage == stage], sorted(to_run)) for stage in STAGES[:-1]]
+    return [*found, _figures_row(Path(FIGURES) in outputs)]
+
+
+def _row(stage: str, planned: list[Unit], to_run: list[Unit]) -> Row:
+    units = [unit for unit in to_run if unit.stage == stage]
+    there = {unit for unit in planned if (unit.path / manifest.NAME).exists()}
+    row = Row(stage, len(planned), len(there - set(units)), len(units))
+    changed: set[str] = set()
+    reasons: Counter[str] = Counter()
+    for unit in units:
+        made, earlier = unit.manifest(), next((other.manifest() for other in unit.earlier()), None)
+        if earlier:
+            row.anew += earlier["seconds"]
+        if made:
+            whole = all((unit.path / name).exists() for name in made["files"])
+            reasons["what it is made from is made again" if whole else "files are missing"] += 1
+        elif earlier:
+            reasons["changed"] += 1
+            changed |= changed_files(earlier["code"], stage)
+        else:
+            reasons["new"] += 1
+        row.seconds += (made or earlier or {"seconds": 0})["seconds"]
+    if reasons["new"]:
+        mean = _mean_seconds(stage)
+        row.estimated = True
+        row.seconds = None if mean is None else row.seconds + reasons["new"] * mean
+    remarks = [
+        (_changes(changed) if reason == "changed" else reason, count) for reason, count in reasons.items() if count
+    ]
+    row.remark = "; ".join(f"{reason} ({count})" if count < len(units) else reason for reason, count in remarks)
+    return row
+
+
+def _changes(changed: set[str]) -> str:
+    """Which source files have changed since results were made; none where those of other stages have."""
+    if not changed:
+        return "what it is made from has changed"
+    names = sorted(changed)
+    more = f" and {len(names) - _SHOWN_FILES} more" if len(names) > _SHOWN_FILES else ""
+    return f"changed: {', '.join(names[:_SHOWN_FILES])}{more}"
+
+
+def _mean_seconds(stage: str) -> float | None:
+    """Of all results of a stage, whatever they were made from."""
+    if not Path(RESULTS).is_dir():
+        return None
+    units, _ = survey(Path(RESULTS))
+    seconds = [made["seconds"] for unit in units if unit.stage == stage and (made := unit.manifest())]
+    return sum(seconds) / len(seconds) if seconds else None
+
+
+def _figures_row(to_draw: bool) -> Row:
+    if not to_draw:
+        return Row("figures", 1, 1, 0)
+    try:
+        seconds = manifest.read(Path(FIGURES, manifest.NAME))["seconds"]
+    except UserError:
+        return Row("figures", 1, 0, 1, None, remark="new")
+    return Row("figures", 1, 0, 1, seconds, remark="drawn anew")
+
+
+def _table(stages: list[Row]) -> str:
+    known = [row.seconds for row in stages if row.seconds is not None]
+    jobs, cached, to_run = (sum(getattr(row, name) for row in stages) for name in ("jobs", "cached", "to_run"))
+    total = Row("total", jobs, cached, to_run, sum(known))
+    total.estimated = any(row.estimated for row in stages)
+    unknown = len(known) < len(stages)
+    lines = [["stage", "jobs", "cached", "to run", "took", "why"]]
+    for row in (*stages, total):
+        took = "—" if row.seconds is None else f"{'~' * row.estimated}{duration(row.seconds)}"
+        if row is total and unknown:
+            took = "—" if not sum(known) else f"more than {took}"
+        lines.append([row.stage, str(row.jobs), str(row.cached), str(row.to_run), took, row.remark])
+        if not row.to_run:
+            lines[-1][4] = ""
+    return common.table(lines, right=("jobs", "cached", "to run", "took"))

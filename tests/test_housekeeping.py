@@ -1,0 +1,635 @@
+"""The commands that look after results/, on trees of small files with real manifests: nothing is trained."""
+
+import contextlib
+import fcntl
+import json
+import os
+import platform
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from tree import ROOT
+
+from progsem import manifest
+from progsem import plan as planning
+from progsem.artifacts import digest
+from progsem.config import load
+from progsem.errors import UserError
+from progsem.housekeeping import artifacts, common, keep, prune, verify
+from progsem.housekeeping import plan as planning_table
+from progsem.inventory import Unit, planned_units, survey, unit_of
+from progsem.job import Job
+from progsem.plan import FIGURES, MODULES, Plan
+from progsem.sources import code_files
+from progsem.workflow import merge, read_config
+
+# Differences to config.yaml: one checkpoint and one alternative keep the trees small.
+SMALL = {
+    "corpus": {"train": 150, "validation": 20, "test": 20, "shard": 100},
+    "traces": {"train": 20, "validation": 20, "test": 20},
+    "lm": {"steps": 20, "checkpoint_every": 10, "decay_steps": 300, "extra_checkpoints": []},
+    "interventions": {"alternatives": {"mirror": {"turn_left": "turn_right"}}, "difficulty_matched": "mirror"},
+}
+STUDIES = {
+    "one": {},
+    "seeds": {"lm": {"seeds": [0, 1]}},
+    "probes": {"probes": {"steps": 7}},
+    "spaced": {"tokens": {"encoding": "spaced"}},
+    "shorter": {"lm": {"steps": 10}},
+    "sample": {"corpus": {"seed": 1}},
+}
+FILES = {  # what the job of one checkpoint makes
+    "lm": ("model.safetensors", "config.json", "metrics.csv", "state.safetensors"),
+    "traces": ("programs.arrow", "generated.arrow", "forced.arrow"),
+    "probes": ("predictions.arrow", "accuracy.csv"),
+    "interventions": ("predictions.arrow", "accuracy.csv"),
+}
+ENVIRONMENT = {**{name: value for name, value in os.environ.items() if name != "PYTHONPATH"}, "PYTHONSAFEPATH": "1"}
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch) -> Path:
+    """An empty folder to work in, with the studies as files."""
+    monkeypatch.chdir(tmp_path)
+    Path("studies").mkdir()
+    for name, changes in STUDIES.items():
+        own = {**SMALL, "study": name, **{key: {**SMALL.get(key, {}), **value} for key, value in changes.items()}}
+        Path("studies", f"{name}.yaml").write_text(yaml.safe_dump(own))
+    return tmp_path
+
+
+def path_of(name: str) -> Path:
+    return Path("studies", f"{name}.yaml")
+
+
+def plan_of(name: str) -> Plan:
+    return Plan(load(merge(read_config(ROOT / "config.yaml"), read_config(path_of(name)))))
+
+
+def make(name: str, seconds: float = 60.0) -> Plan:
+    """All results of a study, as its jobs would leave them, where they are missing; a plan of it."""
+    plan = plan_of(name)
+    for unit in planned_units(plan):
+        if not (unit.path / manifest.NAME).exists():
+            make_unit(plan, unit, seconds)
+    shutil.rmtree(FIGURES, ignore_errors=True)
+    Path(FIGURES).mkdir(parents=True)
+    inputs = {name: [Path(path)] for name, path in plan.statistics_files().items()}
+    write(Path(FIGURES), "figures", plan.figures_slice, inputs, ["training.png", "summary.json"], seconds)
+    return plan
+
+
+def make_unit(plan: Plan, unit: Unit, seconds: float = 60.0) -> None:
+    """One job's files and manifest."""
+    by_stage = {"probes": plan.probes, "interventions": plan.interventions.get(unit.key)}
+    artifact = by_stage.get(unit.stage) or getattr(plan, unit.stage)
+    files, sliced, inputs = list(FILES.get(unit.stage, ())), artifact.slice(), {}
+    shards = [path for split in ("train", "validation", "test") for path in plan.shards(artifact, split)]
+    corpus = [Path(path) for path in plan.shards(plan.corpus, "train")]
+    before = [plan.lm.file(unit.checkpoint), plan.traces.file(unit.checkpoint)]
+    if unit.stage in ("corpus", "tokens"):
+        files = [os.path.relpath(path, unit.path) for path in shards]
+    if unit.stage == "tokens":
+        files += ["tokenizer/tokenizer.json", "tokenizer/tokenizer_config.json"]
+        inputs = {"train": corpus}
+    elif unit.stage == "lm":
+        seed, step = (part.split("-")[1] for part in unit.checkpoint.split("/"))
+        sliced = plan.training_slice(seed, step)
+        inputs = {"train": [Path(path) for path in plan.shards(plan.tokens, "train")]}
+        for file in ("model.safetensors", "state.safetensors"):
+            inputs[file] = [Path(path) for path in plan.before(seed, step, file)]
+    elif unit.stage == "traces":
+        inputs = {"weights": [Path(before[0], "model.safetensors")], "train": corpus}
+    elif unit.stage in ("probes", "interventions"):
+        inputs = {"programs": [Path(before[1], "programs.arrow")]}
+    elif unit.stage == "statistics":
+        files = [Path(path).name for path in plan.statistics_files().values()]
+        inputs = {
+            "manifests": [Path(path) for path in plan.manifests()],
+            "metrics": [Path(path) for path in plan.everywhere([plan.lm], "metrics.csv")],
+        }
+    write(unit.path, MODULES[unit.stage], sliced, inputs, files, seconds)
+    unit.log.parent.mkdir(parents=True, exist_ok=True)
+    unit.log.write_text(f"{unit.key}\n")
+
+
+def write(folder: Path, stage: str, sliced: str, inputs: dict, files: list[str], seconds: float) -> None:
+    """Small files that follow from the slice and the inputs alone, and their manifest."""
+    job = Job(stage, json.loads(sliced), inputs, {}, command=f"--output manifest {folder}/manifest.json")
+    job.checksums = manifest.verify_inputs(job)
+    job.started = time.monotonic() - seconds
+    for name in files:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(f"{name} {sliced} {sorted(job.checksums.values())}")
+    manifest.write(job, folder, [folder / name for name in files])
+
+
+@contextlib.contextmanager
+def earlier_code(*modules: str):
+    """Within it, these modules (default: all) have other code than they have now."""
+
+    def of_module(name):
+        return {**code_files(name), **({f"{name}.py": "0" * 64} if name in modules or not modules else {})}
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(planning, "code_digest", lambda name: digest(of_module(name)))
+        patch.setattr(manifest, "code_files", of_module)
+        yield
+
+
+def files() -> dict[str, bytes]:
+    """All that is in results/, by path."""
+    return {str(path): path.read_bytes() for path in Path("results").rglob("*") if path.is_file()}
+
+
+def units_of(*names: str) -> set[Path]:
+    return {unit.path for name in names for unit in planned_units(plan_of(name))}
+
+
+def standing() -> set[Path]:
+    """Units of which anything is there."""
+    return {unit.path for unit in survey(Path("results"))[0]}
+
+
+def run_progsem(*arguments: str, status: int = 0) -> subprocess.CompletedProcess:
+    """The command in a process of its own."""
+    answer = subprocess.run(
+        [sys.executable, "-m", "progsem", *arguments], capture_output=True, text=True, env=ENVIRONMENT, timeout=120
+    )
+    assert answer.returncode == status, answer.stdout + answer.stderr
+    return answer
+
+
+def would_run(study: str) -> dict[str, int]:
+    """Jobs by rule that `snakemake -n` says it would run."""
+    answer = subprocess.run(
+        [*(sys.executable, "-m", "snakemake", "-n", "--quiet", "rules"), "-s", str(ROOT / "Snakefile")]
+        + ["--configfile", f"studies/{study}.yaml"],
+        capture_output=True,
+        text=True,
+        env=ENVIRONMENT,
+        timeout=120,
+    )
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    said = answer.stdout + answer.stderr
+    if "Nothing to be done" in said:
+        return {}
+    lines = said.split("Job stats:\n")[1].split("\n\n")[0].splitlines()[2:]
+    return {line.split()[0]: int(line.split()[1]) for line in lines if line.split()[0] not in ("all", "total")}
+
+
+def would_run_says_plan(study: str) -> dict[str, int]:
+    """The same by `progsem plan`."""
+    lines = run_progsem("plan", f"studies/{study}.yaml").stdout.splitlines()[1:]
+    counts = {line.split()[0]: int(line.split()[3]) for line in lines if line.split()[0] in MODULES}
+    return {stage.replace("lm", "checkpoint"): count for stage, count in counts.items() if count}
+
+
+# plan
+
+
+def test_plan_says_what_snakemake_says(place):
+    plan = make("one")
+    assert would_run_says_plan("one") == {}
+    shutil.rmtree(plan.traces.file("seed-0/step-000010"))
+    shutil.rmtree(plan.statistics.folder)
+    shutil.rmtree(FIGURES)
+    Path(plan.probes.file("seed-0/step-000020/accuracy.csv")).unlink()
+    expected = would_run("one")
+    assert expected == {"traces": 1, "probes": 2, "interventions": 1, "statistics": 1, "figures": 1}
+    assert would_run_says_plan("one") == expected
+
+
+def test_plan_says_how_long_it_took_and_why(place, capsys):
+    with earlier_code("train"):
+        make("one", seconds=1800.0)
+    given = common.study(path_of("one"))
+    outputs = [
+        unit.path / manifest.NAME for unit in planned_units(given.plan) if unit.stage not in ("corpus", "tokens")
+    ]
+    rows = {row.stage: row for row in planning_table.rows(given, [*outputs, Path(FIGURES)])}
+    assert (rows["corpus"].jobs, rows["corpus"].to_run, rows["corpus"].remark) == (1, 0, "")
+    assert (rows["lm"].to_run, rows["lm"].remark, rows["lm"].estimated) == (3, "changed: train.py", False)
+    assert rows["lm"].seconds == pytest.approx(3 * 1800, abs=60)
+    assert rows["traces"].remark == "what it is made from has changed"
+    assert rows["figures"].remark == "drawn anew"
+    other = common.study(path_of("seeds"))
+    new = [unit.path / manifest.NAME for unit in planned_units(other.plan) if unit.checkpoint.startswith("seed-1")]
+    (row,) = [row for row in planning_table.rows(other, new) if row.stage == "lm"]
+    assert (row.to_run, row.remark, row.estimated, row.anew) == (3, "new", True, 0)
+    assert row.seconds == pytest.approx(3 * 1800, abs=60)
+    Path(other.plan.corpus.file("train/00000.arrow")).unlink()
+    whole = [unit.path / manifest.NAME for unit in planned_units(given.plan) if unit.stage in ("corpus", "tokens")]
+    rows = {row.stage: row for row in planning_table.rows(given, whole)}
+    assert rows["corpus"].remark == "files are missing"
+    assert rows["tokens"].remark == "what it is made from is made again"
+    answer = run_progsem("plan", "studies/one.yaml")
+    assert "snakemake will ask for consent" in answer.stdout and answer.stderr == ""
+    assert [line.split()[3] for line in answer.stdout.splitlines() if line.startswith("total")] == ["16"]
+
+
+def test_bad_studies_are_one_line(place):
+    path_of("one").write_text("lm: {layres: 3}")
+    for command in ("plan", "keep", "artifacts", "prune"):
+        Path("results").mkdir(exist_ok=True)
+        answer = run_progsem(command, "studies/one.yaml", status=2)
+        assert answer.stderr.count("\n") == 1 and "studies/one.yaml: lm.layres: unknown key" in answer.stderr
+    assert "cannot be read" in run_progsem("keep", "studies/none.yaml", status=2).stderr
+    assert "studies/one.yaml" in run_progsem("prune", status=2).stderr  # one of those that are found here
+
+
+# keep
+
+
+def test_keep_gives_earlier_results_their_present_names(place, capsys):
+    with earlier_code():
+        old = make("one")
+        before = {path: content for path, content in files().items() if "/figures" not in path}
+    plan = plan_of("one")
+    keep.main(["studies/one.yaml"])
+    assert f"{old.lm.folder} -> {plan.lm.folder}: 3 results; differs: train.py" in capsys.readouterr().out
+    names = {old_name: new_name for old_name, new_name in zip(_keys(old), _keys(plan), strict=True)}
+
+    def renamed(path):
+        return next((path.replace(old, new) for old, new in names.items() if old in path), path)
+
+    after = {path: content for path, content in files().items() if "/figures" not in path}
+    assert after == {renamed(path): content for path, content in before.items()}
+    assert set(would_run("one")) <= {"figures"}  # which are drawn by other code
+    assert verify.main([]) == 0
+    # With the earlier code again, its names come back.
+    with earlier_code():
+        keep.main(["studies/one.yaml"])
+    assert {path: content for path, content in files().items() if "/figures" not in path} == before
+
+
+def test_keep_takes_whole_results_only_and_replaces_none(place, capsys):
+    with earlier_code("train"):
+        old = make("one")
+    plan = plan_of("one")
+    steps = ["seed-0/step-000000", "seed-0/step-000010", "seed-0/step-000020"]
+    make_unit(plan, unit_of(Path(plan.lm.file(steps[0]))))
+    Path(old.lm.file(steps[1]), "config.json").unlink()
+    untouched = Path(plan.lm.file(steps[0]), manifest.NAME).read_bytes()
+    keep.main(["studies/one.yaml"])
+    said = capsys.readouterr().out
+    assert "config.json is missing" in said and "was left as well" in said
+    assert Path(plan.lm.file(steps[0]), manifest.NAME).read_bytes() == untouched
+    assert Path(old.lm.file(steps[0])).exists() and Path(old.lm.file(steps[2])).exists()
+    assert not Path(plan.lm.file(steps[1])).exists()
+    assert not Path(plan.statistics.folder).exists()
+
+
+def test_keep_does_not_mix(place, capsys):
+    """What was made from another corpus than the one that stands under the present name is left."""
+    with earlier_code("corpus"):
+        old = make("one")
+    plan = plan_of("one")
+    make_unit(plan, unit_of(Path(plan.corpus.folder)))  # other bytes, as the slice has the code
+    keep.main(["studies/one.yaml"])
+    assert "made from another corpus than" in capsys.readouterr().out
+    assert Path(old.tokens.folder).exists() and not Path(plan.tokens.folder).exists()
+
+
+def test_keep_leaves_what_was_begun_anew(place, capsys):
+    with earlier_code("train"):
+        old = make("one")
+    begun = Path(plan_of("one").lm.file("seed-0/step-000000"))
+    begun.mkdir(parents=True)
+    (begun / ".config.json.abcd1234.json").touch()
+    (begun / "resume.safetensors").touch()
+    keep.main(["studies/one.yaml"])
+    assert "begun anew" in capsys.readouterr().out and Path(old.lm.folder).exists()
+    (begun / "resume.safetensors").unlink()
+    keep.main(["studies/one.yaml"])
+    assert (begun / manifest.NAME).exists() and not Path(old.lm.folder).exists()
+    assert not (begun / ".config.json.abcd1234.json").exists()
+    keep.main(["studies/one.yaml"])
+    assert "nothing to keep" in capsys.readouterr().out
+
+
+def _keys(plan: Plan) -> list[str]:
+    return list(dict.fromkeys(unit.key for unit in planned_units(plan)))
+
+
+# verify
+
+
+def test_verify_finds_nothing_in_what_is_whole(place, capsys):
+    plan = make("seeds")
+    for state in Path(plan.lm.folder).rglob(manifest.TEMPORARY):
+        state.unlink()
+    before = files()
+    assert verify.main([]) == 0
+    assert "nothing damaged, 0 notes" in capsys.readouterr().out
+    Path("results").rename("elsewhere")
+    assert verify.main(["elsewhere"]) == 0
+    Path("elsewhere").rename("results")
+    assert files() == before
+
+
+@pytest.mark.parametrize(
+    "kind", ["altered", "cut", "missing", "manifest", "unmanifest", "figures", "chain", "kept chain"]
+)
+def test_verify_names_each_kind_of_damage(place, capsys, kind):
+    if kind == "kept chain":
+        with earlier_code("train"):
+            make("one")
+        keep.main(["studies/one.yaml"])
+    plan = make("one")
+    weights = Path(plan.lm.file("seed-0/step-000010/model.safetensors"))
+    named = weights
+    if kind == "altered":
+        content = bytearray(weights.read_bytes())
+        content[3] ^= 1
+        weights.write_bytes(content)
+    elif kind == "cut":
+        weights.write_bytes(weights.read_bytes()[:-1])
+    elif kind == "missing":
+        weights.unlink()
+    elif kind == "manifest":
+        named = weights.parent / manifest.NAME
+        named.write_text(named.read_text().replace('"seconds": ', '"seconds": 1'))
+    elif kind == "unmanifest":
+        named = weights.parent / manifest.NAME
+        named.write_bytes(b"")
+    elif kind == "figures":
+        named = Path(FIGURES, "training.png")
+        named.write_bytes(b"")
+    else:  # the checkpoint is made again, with another result
+        slices = json.loads(plan.training_slice("0", "000020"))
+        named = Path(plan.traces.file("seed-0/step-000020"))
+        target = Path(plan.lm.file("seed-0/step-000020"))
+        write(target, "train", json.dumps({**slices, "other": 1}), {}, list(FILES["lm"]), 1.0)
+        text = json.loads((target / manifest.NAME).read_text())
+        assert text["slice"]["other"] == 1
+    capsys.readouterr()
+    assert verify.main([]) == 1
+    damages = [line for line in capsys.readouterr().out.splitlines() if line.startswith("damaged")]
+    assert any(str(named) in line and "snakemake again" in line for line in damages)
+    assert len(damages) == (2 if "chain" in kind else 1)  # the statistics were made from that checkpoint as well
+
+
+def test_verify_says_what_is_left_over_and_unfinished(place, capsys):
+    plan = make("one")
+    begun = Path(plan.lm.folder, "seed-0/step-000020")
+    (begun / manifest.NAME).unlink()
+    (begun / "resume.safetensors").touch()
+    leftovers = [Path(plan.corpus.folder, "train/.00000.arrow.a_bcd123.arrow"), Path("results/.figures.a_bcd123")]
+    leftovers[0].touch()
+    leftovers[1].mkdir()
+    strange = [Path("results/notes.txt"), Path("results/lm/mine"), Path(plan.probes.folder, "seed-0/plot.png")]
+    strange[1].mkdir()
+    for path in (strange[0], strange[2]):
+        path.touch()
+    assert verify.main([]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    notes = {line.split()[1].rstrip(":"): line for line in lines if line.startswith("note ")}
+    assert set(notes) == {str(path) for path in (begun, *leftovers, *strange)}
+    assert "unfinished" in notes[str(begun)]
+    assert all("killed" in notes[str(path)] for path in leftovers)
+    assert lines[-1].endswith("nothing damaged, 6 notes")
+
+
+# artifacts
+
+
+def test_artifacts_says_who_uses_what(place, capsys):
+    with earlier_code("statistics"):
+        make("seeds")
+    make("one")
+    make("spaced")
+    shutil.rmtree(plan_of("one").traces.file("seed-0/step-000010"))
+    artifacts.main(["studies/one.yaml", "studies/seeds.yaml"])
+    lines = capsys.readouterr().out.splitlines()
+    rows = {line.split()[1]: line for line in lines[1:-1]}
+    one, seeds, spaced = map(plan_of, ("one", "seeds", "spaced"))
+    assert "  one, seeds  present" in rows[one.corpus.key]
+    assert "  6  " in rows[one.lm.key] and "  5 of 6  " in rows[one.traces.key]
+    assert rows[spaced.lm.key].endswith("  -        present") or "  -  " in rows[spaced.lm.key]
+    assert "  seeds " in rows[next(key for key in rows if key.startswith("seeds-"))]
+    assert rows[next(key for key in rows if key.startswith("seeds-"))].endswith("earlier")
+    assert rows[spaced.statistics.key].split()[-2:] == ["-", "present"]
+    assert lines[-1].startswith(f"{len(rows)} folders, ")
+    assert seeds.lm.key == one.lm.key
+    keep.main(["studies/seeds.yaml"])
+    capsys.readouterr()
+    artifacts.main([])
+    assert f"{seeds.statistics.key} " in (said := capsys.readouterr().out)
+    assert next(line for line in said.splitlines() if seeds.statistics.key in line).endswith("kept")
+
+
+# prune
+
+
+@pytest.mark.parametrize("other", [name for name in STUDIES if name != "one"])
+def test_prune_leaves_what_a_study_needs_and_nothing_else(place, other):
+    """For a pair of studies, each way round: of both, one, and none by earlier code."""
+    make("one")
+    make(other)
+    everything, figures = files(), {str(path): path.read_bytes() for path in Path(FIGURES).iterdir()}
+    for needed in ("one", other):
+        wanted = units_of(needed)
+        prune.main([f"studies/{needed}.yaml"])
+        assert files() == everything  # nothing is deleted unless told
+        prune.main([f"studies/{needed}.yaml", "--delete"])
+        assert standing() == wanted
+        left = files()
+        assert all(everything[path] == content for path, content in left.items())
+        gone = [path for path in set(everything) - set(left) if wanted & set(Path(path).parents)]
+        assert {Path(path).name for path in gone} <= {manifest.TEMPORARY}  # training is done
+        assert figures.items() <= left.items()
+        logs = {str(path) for path in Path("results/logs").rglob("*.log")}
+        assert logs == {str(unit.log) for unit in planned_units(plan_of(needed))}
+        assert not any(path.is_dir() and not any(path.iterdir()) for path in Path("results").rglob("*"))
+        assert verify.main([]) == 0
+        shutil.rmtree("results")
+        for path, content in everything.items():
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            Path(path).write_bytes(content)
+    prune.main(["studies/one.yaml", f"studies/{other}.yaml", "--delete"])
+    assert standing() == units_of("one", other)
+
+
+def test_prune_of_results_by_earlier_code(place, capsys):
+    with earlier_code():
+        make("one")
+        make("probes")
+    old = standing()
+    prune.main(["studies/one.yaml", "studies/probes.yaml", "--delete"])
+    assert standing() == old
+    make("one")
+    prune.main(["studies/one.yaml", "studies/probes.yaml", "--earlier-code"])
+    assert standing() == old | units_of("one")
+    assert "made by earlier code" in capsys.readouterr().out
+    prune.main(["studies/one.yaml", "studies/probes.yaml", "--earlier-code", "--delete"])
+    assert standing() == units_of("one")
+
+
+def test_prune_of_states_and_leftovers(place):
+    plan = make("one")
+    steps = [Path(plan.lm.file(f"seed-0/step-{step:06d}")) for step in (0, 10, 20)]
+    (steps[2] / manifest.NAME).unlink()  # the last one is being made
+    (steps[2] / "resume.safetensors").touch()
+    leftovers = [steps[0] / ".config.json.abcd1234.json", Path("results/.figures.abcd1234/new/x.png")]
+    for path in leftovers:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    prune.main(["studies/one.yaml", "--delete"])
+    assert [(step / manifest.TEMPORARY).exists() for step in steps] == [False, True, True]
+    assert (steps[2] / "resume.safetensors").exists()
+    assert not any(path.exists() for path in leftovers) and not Path("results/.figures.abcd1234").exists()
+    make_unit(plan, unit_of(steps[2]))
+    prune.main(["studies/one.yaml", "--delete"])
+    assert not any((step / manifest.TEMPORARY).exists() for step in steps)
+    assert would_run("one") == {}
+
+
+def test_prune_leaves_what_is_not_ours(place, capsys):
+    make("one")
+    outside = Path("outside")
+    outside.mkdir()
+    (outside / "precious").touch()
+    spaced = make("spaced")
+    Path("results/figures").rename("figures")
+    strange = [
+        Path("results/notes.txt"),
+        Path("results/lm/3x128-old"),
+        Path(f"{spaced.corpus.folder}.bak"),
+        Path(f"{spaced.lm.folder}/seed-0/notes.md"),
+    ]
+    for path in strange[1:3]:
+        path.mkdir()
+    for path in (strange[0], strange[3]):
+        path.write_text("mine")
+    links = [Path("results/lm/link-01234567-89abcdef"), Path("results/tokens/x-01234567-89abcdef"), Path("results/own")]
+    for link in links:
+        link.symlink_to(outside.resolve())
+    inside = Path(spaced.probes.file("seed-0/step-000000/link"))
+    inside.symlink_to(outside.resolve())
+    prune.main(["studies/one.yaml", "--delete"])
+    said = capsys.readouterr().out
+    assert all(path.exists() and f"not progsem's: {path}" in said for path in (*strange, *links))
+    assert (outside / "precious").exists()
+    assert not inside.is_symlink()  # the link went, not what it points to
+    assert standing() - units_of("one") == {unit_of(link).path for link in links[1:2]}
+
+
+def test_prune_takes_the_studies_that_are_here(place, capsys):
+    make("one")
+    assert {study.name for study in common.studies([])} == {"config", "tiny", *STUDIES}
+    prune.main([])
+    assert "Nothing was deleted" in capsys.readouterr().out
+    for name in STUDIES:
+        path_of(name).unlink()
+    prune.main(["--delete"])
+    assert standing() == set() and [path.name for path in Path("results").iterdir()] == ["figures"]
+
+
+# all of them
+
+
+@pytest.mark.parametrize("command", [keep, prune])
+def test_nothing_is_touched_while_snakemake_runs(place, command, capsys):
+    with earlier_code():
+        make("one")
+    Path(".snakemake/locks").mkdir(parents=True)
+    before = files()
+    arguments = ["studies/probes.yaml", *(["--delete"] if command is prune else [])]
+    with open(".snakemake/progsem.alive", "w") as alive:
+        fcntl.flock(alive, fcntl.LOCK_SH)
+        with pytest.raises(UserError, match="a snakemake is running in this folder"):
+            command.main(arguments)
+    lock = Path(".snakemake/locks/0.input.lock")
+    lock.touch()
+    Path(".snakemake/progsem.alive").write_text("another-host")
+    with pytest.raises(UserError, match="on another-host.*snakemake --unlock"):
+        command.main(arguments)
+    assert files() == before
+    Path(".snakemake/progsem.alive").write_text(platform.node())  # a stale lock of a process that was killed here
+    command.main(arguments)
+    assert files() != before
+
+
+def test_a_snakemake_that_runs_holds_the_lock(place):
+    """What the Snakefile does and what the commands look for are the same."""
+    code = "from progsem.workflow import clear_leavings; clear_leavings(); print(flush=True); input()"
+    Path("results").mkdir()
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=ENVIRONMENT
+    ) as running:
+        running.stdout.readline()
+        with pytest.raises(UserError, match="a snakemake is running"):
+            prune.main(["studies/one.yaml"])
+        running.communicate(b"\n")
+    prune.main(["studies/one.yaml"])
+
+
+def test_the_command_line(place):
+    answer = run_progsem("--help")
+    listed = re.findall("^    ([a-z]+)  +[a-z]", answer.stdout, re.MULTILINE)
+    assert listed == ["execute", "plan", "keep", "verify", "artifacts", "prune"]
+    for arguments in (["kepe"], [], ["plan", "--all"], ["prune", "--delet"]):
+        answer = run_progsem(*arguments, status=2)
+        assert answer.stderr.count("\n") == 1 and answer.stderr.startswith("progsem: ")
+    assert "did you mean 'keep'" in run_progsem("kepe", status=2).stderr
+    assert "there is no such folder" in run_progsem("verify", status=2).stderr
+    assert "--slice" in run_progsem("corpus", "--help").stdout  # stages are there, and not listed
+
+
+def test_light_commands_import_nothing_heavy(place):
+    make("one")
+    code = (
+        "import sys; from progsem.__main__ import main\n"
+        "for command in ('keep', 'verify', 'artifacts', 'prune'):\n"
+        "    sys.argv = ['progsem', command]\n"
+        "    try: main()\n"
+        "    except SystemExit as end: assert not end.code, end.code\n"
+        "print('heavy:', *{'numpy', 'torch', 'pyarrow', 'pandas', 'snakemake'} & set(sys.modules))"
+    )
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=ENVIRONMENT)
+    assert answer.returncode == 0 and answer.stdout.splitlines()[-1] == "heavy:", answer.stdout + answer.stderr
+
+
+def test_a_reader_that_has_seen_enough(place):
+    make("one")
+    with subprocess.Popen(
+        [sys.executable, "-m", "progsem", "artifacts"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=ENVIRONMENT
+    ) as running:
+        running.stdout.close()
+        assert running.stderr.read() == b""
+        assert running.wait() == 141
+
+
+def test_an_interrupt_is_no_traceback(place):
+    """Ctrl-C while a command waits for its input."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "progsem", "execute", "-"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=ENVIRONMENT,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    ) as running:
+        line = json.dumps({"program": "def run() { move() }", "worlds": [{"input": ["####", "#>.#", "####"]}]})
+        running.stdin.write(f"{line}\n".encode())
+        running.stdin.flush()
+        assert running.stdout.readline()  # it is past its start
+        running.send_signal(signal.SIGINT)
+        assert running.wait() == 130
+        assert running.stderr.read() == b""
+
+
+def test_sizes_and_tables():
+    assert [common.human(count) for count in (0, 999, 1000, 9_949, 99_500, 999_700, 1.3e9, 2.5e15)] == [
+        *("0 B", "999 B", "1.0 kB", "9.9 kB", "100 kB", "1.0 MB", "1.3 GB", "2500 TB")
+    ]
+    rows = [("name", "size"), ("a", "12 B"), ("longer", "3 kB")]
+    assert common.table(rows, right=("size",)) == "name    size\na       12 B\nlonger  3 kB"
