@@ -105,7 +105,22 @@ def main(argv: list[str]) -> None:
             raise UserError(f"{file}: cannot be read ({reason}); expected a file of JSON lines") from None
         try:
             for output in _outputs(lines, "standard input" if file == "-" else file):
-                print(output, flush=True)  # a reader at the other end of a pipe gets each line at once
+                _print(output)
         except BrokenPipeError:
-            # The reader has seen enough. Python would complain once more when it flushes at exit.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _discard_output()  # the reader has seen enough
+
+
+def _print(line: str) -> None:
+    """Print a line at once, so that a reader at the other end of a pipe has it; a full disk is a `UserError`."""
+    try:
+        print(line, flush=True)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        _discard_output()
+        raise UserError(f"standard output: cannot be written ({error.strerror}); make room, and run again") from None
+
+
+def _discard_output() -> None:
+    """Take what was not written for written: Python would complain once more when it flushes at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
