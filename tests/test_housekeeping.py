@@ -82,6 +82,7 @@ def make(name: str, seconds: float = 60.0) -> Plan:
     shutil.rmtree(FIGURES, ignore_errors=True)
     Path(FIGURES).mkdir(parents=True)
     inputs = {name: [Path(path)] for name, path in plan.statistics_files().items()}
+    Path(FIGURES, ".snakemake_timestamp").touch()
     write(Path(FIGURES), "figures", plan.figures_slice, inputs, ["training.png", "summary.json"], seconds)
     return plan
 
@@ -525,10 +526,13 @@ def test_prune_leaves_what_is_not_ours(place, capsys):
 def test_prune_takes_the_studies_that_are_here(place, capsys):
     make("one")
     assert {study.name for study in common.studies([])} == {"config", "tiny", *STUDIES}
+    Path("config.yaml").write_text(path_of("one").read_text())
+    assert [study.name for study in common.studies([])].count("config") == 2  # this one, and the repository's
+    assert common.study(None).plan.lm.key == plan_of("one").lm.key
     prune.main([])
     assert "Nothing was deleted" in capsys.readouterr().out
-    for name in STUDIES:
-        path_of(name).unlink()
+    for path in [*Path("studies").iterdir(), Path("config.yaml")]:
+        path.unlink()
     prune.main(["--delete"])
     assert standing() == set() and [path.name for path in Path("results").iterdir()] == ["figures"]
 

@@ -22,8 +22,10 @@ COMMANDS = {
 def main() -> None:
     """Run a command; bad input ends in one line on stderr and status 2, an interrupt in status 130."""
     try:
-        status = _command(sys.argv[1:])
-        sys.stdout.flush()
+        try:
+            status = _command(sys.argv[1:])
+        finally:
+            sys.stdout.flush()
     except UserError as error:
         print(f"progsem: {error}", file=sys.stderr)
         status = 2

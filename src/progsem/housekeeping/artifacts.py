@@ -29,7 +29,8 @@ def main(argv: list[str]) -> None:
     units, foreign = survey(common.results_folder())
     folders = [list(group) for _, group in groupby(sorted(units, key=_order), key=lambda unit: unit.folder)]
     sizes = [common.bytes_below(group[0].folder) for group in folders]
-    rows = [row(group, size, given) for group, size in zip(folders, sizes, strict=True)]
+    planned = [(study.name, planned_units(study.plan)) for study in given]
+    rows = [row(group, size, planned, given[0].plan) for group, size in zip(folders, sizes, strict=True)]
     if rows:
         print(common.table([_TITLES, *rows], right=("jobs", "size", "age", "took")))
     print(f"{common.times(len(rows), 'folder')}, {common.human(sum(sizes))}")
@@ -37,19 +38,13 @@ def main(argv: list[str]) -> None:
         print(f"not progsem's: {path}")
 
 
-def row(units: Sequence[Unit], size: int, given: Sequence[common.Given]) -> tuple[str, ...]:
-    """What the table says about one folder: its units, bytes and the studies that there are."""
+def row(units: Sequence[Unit], size: int, planned: Sequence[tuple[str, list[Unit]]], plan: Plan) -> tuple[str, ...]:
+    """What the table says about one folder: its units, its bytes, the units of each study, and any plan."""
     made = {unit: found for unit in units if (found := unit.manifest())}
-    planned = {study.name: planned_units(study.plan) for study in given}
-    results = {unit.result for unit in units}
-    wanted = {
-        unit.result for of_study in planned.values() for unit in of_study if unit.result[:2] == units[0].result[:2]
-    }
-    users = [
-        name for name, of_study in planned.items() if any(unit.result[:2] == units[0].result[:2] for unit in of_study)
-    ]
+    same = [(name, [unit.result for unit in of if unit.result[:2] == units[0].result[:2]]) for name, of in planned]
+    users = [name for name, results in same if results]
+    jobs = len({unit.result for unit in units}.union(*(results for _, results in same)))
     newest = max(((unit.path / manifest.NAME).stat().st_mtime for unit in made), default=None)
-    jobs = len(results | wanted)
     return (
         units[0].stage,
         units[0].key,
@@ -58,7 +53,7 @@ def row(units: Sequence[Unit], size: int, given: Sequence[common.Given]) -> tupl
         "-" if newest is None else duration(max(time.time() - newest, 0)),
         duration(sum(found["seconds"] for found in made.values())) if made else "-",
         ", ".join(users) or "-",
-        _code(units[0], made, given[0].plan),
+        _code(units[0], made, plan),
     )
 
 

@@ -16,6 +16,7 @@ from progsem.errors import UserError
 from progsem.plan import RESULTS, Plan
 from progsem.workflow import merge, read_config
 
+_BASE = Path("config.yaml")  # the study that the others are differences to
 _ALIVE = Path(".snakemake/progsem.alive")  # names the host; every Snakemake that runs here holds a shared lock on it
 _LOCKS = Path(".snakemake/locks")  # Snakemake's own
 
@@ -60,26 +61,26 @@ def repository() -> Path:
 
 def study(path: Path | None) -> Given:
     """The study in a file, or without one that of config.yaml, here or else in the repository."""
-    if path is None and (here := Path("config.yaml")).is_file() and not here.samefile(repository() / here):
-        path = here
-    if path is None:
-        return Given("config", _plan(None), ())
+    base = (repository() / _BASE).resolve()
+    if path is None and _BASE.is_file():
+        path = _BASE
+    if path is None or path.resolve() == base:
+        return Given(_BASE.stem, _plan(None), ())
     return Given(path.stem, _plan(path), (path,))
 
 
 def studies(paths: Sequence[Path]) -> list[Given]:
     """The studies in these files; without any, config.yaml and every study in studies/, here and in the repository."""
-    if paths:
-        return [study(path) for path in paths]
-    folders = {Path("studies").resolve(): Path("studies"), repository() / "studies": repository() / "studies"}
-    found = [path for folder in dict.fromkeys(folders.values()) for path in sorted(folder.glob("*.yaml"))]
-    unique = {path.resolve(): path for path in reversed(found)}
-    return [study(None), *(study(path) for path in reversed(unique.values()))]
+    if not paths:
+        folders = (Path(), repository())
+        found = [path for folder in folders for path in (folder / _BASE, *sorted(folder.glob("studies/*.yaml")))]
+        paths = [path for path in found if path.is_file()]
+    return [study(path) for path in {path.resolve(): path for path in reversed(paths)}.values()][::-1]
 
 
 def _plan(path: Path | None) -> Plan:
     """The plan of config.yaml with the changes in a file, put together as Snakemake does."""
-    base = read_config(repository() / "config.yaml")
+    base = read_config(repository() / _BASE)
     if path is None:
         return Plan(load(merge(base, {})))
     try:
