@@ -352,7 +352,21 @@ def test_snakemake_says_where_yaml_is_broken(tmp_path):
     assert "config.yaml: line 4, column" in one_line(snakemake(cwd=tmp_path))
 
 
-@pytest.mark.parametrize("text, part", [("- a\n- b\n", "list"), ("just text\n", "str"), ("a: [1\n", "line 2")])
+@pytest.mark.parametrize(
+    "text, part",
+    [
+        ("- a\n- b\n", "list"),
+        ("just text\n", "str"),
+        ("a: [1\n", "line 2"),
+        ("lm:\n  steps: 1\n  layers: 2\n  steps: 3\n", "line 4, column 3: .*'steps' is there twice"),
+        ("study: a\nlm: {}\nstudy: b\n", "line 3.*'study' is there twice"),
+        ("study: 2024-13-45\n", "month"),
+        (f"study: {'9' * 5000}\n", "4300 digits"),
+        (f"study: {'[' * 5000}\n", "recursion"),
+        ("study: a\0b\n", "#x0000"),
+    ],
+    ids=["list", "text", "open", "key twice", "section twice", "no date", "digits", "deep", "NUL"],
+)
 def test_files_that_are_not_a_config(text, part, tmp_path):
     path = tmp_path / "config.yaml"
     path.write_text(text)

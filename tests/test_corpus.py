@@ -116,7 +116,7 @@ def test_splits_share_no_specification_even_where_there_are_few(tmp_path):
         "worlds": {"height": 2, "width": 2, "wall_probability": 0.0, "marker_probability": 0.0},
         "programs": {"train_length": [1, 2], "test_length": [1, 2]},
         "corpus": {"train": 2000, "validation": 100, "test": 100, "examples": 1, "held_out": 0, "shard": 500},
-        "traces": {"train": 10, "validation": 10, "test": 10},
+        "traces": {"train": 20, "validation": 20, "test": 20},
         "probes": {"offsets": [0]},
     }
     job = make(tmp_path, **tiny)
@@ -129,11 +129,12 @@ def test_splits_share_no_specification_even_where_there_are_few(tmp_path):
 
 
 def test_too_few_specifications_is_said(tmp_path):
+    """Where it cannot be told from the config: walls and markers are possible, but never come."""
     tiny = {
-        "worlds": {"height": 2, "width": 2, "wall_probability": 0.0, "marker_probability": 0.0},
+        "worlds": {"height": 2, "width": 2, "wall_probability": 1e-12, "marker_probability": 1e-12},
         "programs": {"train_length": [1, 1], "test_length": [1, 1]},
-        "corpus": {"train": 10, "validation": 100, "test": 100, "examples": 1, "held_out": 0, "shard": 500},
-        "traces": {"train": 10, "validation": 10, "test": 10},
+        "corpus": {"train": 20, "validation": 100, "test": 100, "examples": 1, "held_out": 0, "shard": 500},
+        "traces": {"train": 20, "validation": 20, "test": 20},
         "probes": {"offsets": [0]},
     }
     with pytest.raises(UserError, match="no new specification"):

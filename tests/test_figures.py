@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from synthetic import figures_job, small_study, write_results
 
-from progsem import figures, statistics
+from progsem import figures, manifest, statistics
 from progsem.artifacts import read_json
 from progsem.errors import UserError
 from progsem.plots import content, style, training
@@ -44,8 +44,9 @@ def results_of(job):
 
 
 def test_the_folder_holds_every_figure_and_nothing_else(drawn):
-    expected = {f"{name}.{kind}" for name in figures.FIGURES for kind in ("png", "pdf", "csv")} | {"summary.json"}
-    assert {path.name for path in drawn.iterdir()} == expected
+    expected = {f"{name}.{kind}" for name in figures.FIGURES for kind in ("png", "pdf", "csv")}
+    assert {path.name for path in drawn.iterdir()} == expected | {"summary.json", "manifest.json"}
+    assert set(manifest.read(drawn / "manifest.json")["files"]) == expected | {"summary.json"}
     assert [path.name for path in drawn.parent.iterdir()] == ["figures"]
     for name in figures.FIGURES:
         assert (drawn / f"{name}.png").read_bytes().startswith(b"\x89PNG")

@@ -4,6 +4,7 @@ import io
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from karel_cases import GOLDEN, KEPT
@@ -150,3 +151,15 @@ def test_a_closed_pipe_is_no_error():
             process.stdin = None
         assert process.stderr.read() == b""
     assert process.returncode == 0
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_a_full_disk_is_one_line():
+    arguments = [sys.executable, "-m", "progsem", "execute", "-"]
+    with open("/dev/full", "w") as full:
+        answer = subprocess.run(arguments, input=line(), stdout=full, stderr=subprocess.PIPE, text=True)
+    assert answer.returncode == 2
+    assert (
+        answer.stderr
+        == "progsem: standard output: cannot be written (No space left on device); make room, and run again\n"
+    )

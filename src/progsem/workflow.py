@@ -45,10 +45,10 @@ def study_or_exit(path: Path, changes: dict) -> Study:
 def read_config(path: Path) -> dict:
     """Read a YAML mapping; raises `UserError` with one line that says where it is broken."""
     try:
-        raw = yaml.safe_load(Path(path).read_text())
+        raw = _Loader(Path(path).read_text()).get_single_data()
     except OSError as error:
         raise UserError(f"config: {path} cannot be read ({error.strerror})") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f" line {mark.line + 1}, column {mark.column + 1}:" if mark else ""
         problem = getattr(error, "problem", None) or str(error).splitlines()[0]
@@ -56,6 +56,19 @@ def read_config(path: Path) -> dict:
     if not isinstance(raw or {}, dict):
         raise UserError(f"config: {path}: given {type(raw).__name__}, expected sections such as `lm:`")
     return raw or {}
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that a mapping has twice: YAML would take the last and say nothing."""
+
+    def construct_mapping(self, node, deep=False):
+        seen = set()
+        for key, _ in node.value:
+            name = self.construct_object(key) if isinstance(key, yaml.ScalarNode) else None
+            if name is not None and name in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"{name!r} is there twice", key.start_mark)
+            seen.add(name)
+        return super().construct_mapping(node, deep)
 
 
 def merge(base: dict, changes: dict, at: tuple[str, ...] = ()) -> dict:

@@ -15,7 +15,7 @@ rule figures:
     conda:
         "../../envs/progsem.yaml"
     params:
-        slice=PLAN.figures_slice,
+        slice=lambda wildcards: PLAN.figures_slice,  # a title may have braces: no wildcards in it
     message:
         "Drawing figures and tables of {STUDY.study}"
     shell:
