@@ -612,6 +612,20 @@ def test_a_reader_that_has_seen_enough(place):
         assert running.wait() == 141
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a disk that is always full is there on Linux")
+def test_a_full_disk_is_one_line(place):
+    make("one")
+    with open("/dev/full", "w") as full:
+        answer = subprocess.run(
+            [sys.executable, "-m", "progsem", "artifacts"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=ENVIRONMENT,
+        )
+    assert answer.returncode == 2 and answer.stderr.count("\n") == 1 and "cannot be written" in answer.stderr
+
+
 def test_an_interrupt_is_no_traceback(place):
     """Ctrl-C while a command waits for its input."""
     with subprocess.Popen(

@@ -15,7 +15,7 @@ COMMANDS = {
     "keep": ("progsem.housekeeping.keep", "use results of earlier code for the plan as it is now"),
     "verify": ("progsem.housekeeping.verify", "check every file in results/ against its checksum"),
     "artifacts": ("progsem.housekeeping.artifacts", "list what is in results/, its size and which studies use it"),
-    "prune": ("progsem.housekeeping.prune", "list the results that no study needs, and delete them if told to"),
+    "prune": ("progsem.housekeeping.prune", "list the results that no study needs; --delete deletes them"),
 }
 
 

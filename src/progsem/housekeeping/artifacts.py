@@ -32,10 +32,10 @@ def main(argv: list[str]) -> None:
     planned = [(study.name, planned_units(study.plan)) for study in given]
     rows = [row(group, size, planned, given[0].plan) for group, size in zip(folders, sizes, strict=True)]
     if rows:
-        print(common.table([_TITLES, *rows], right=("jobs", "size", "age", "took")))
-    print(f"{common.times(len(rows), 'folder')}, {common.human(sum(sizes))}")
+        common.say(common.table([_TITLES, *rows], right=("jobs", "size", "age", "took")))
+    common.say(f"{common.times(len(rows), 'folder')}, {common.human(sum(sizes))}")
     for path in foreign:
-        print(f"not progsem's: {path}")
+        common.say(f"not progsem's: {path}")
 
 
 def row(units: Sequence[Unit], size: int, planned: Sequence[tuple[str, list[Unit]]], plan: Plan) -> tuple[str, ...]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import contextlib
 import fcntl
+import os
 import platform
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,6 +115,18 @@ def nobody_else() -> Iterator[None]:
                 "if it is not, say `snakemake --unlock`, and run this again"
             )
         yield
+
+
+def say(line: str) -> None:
+    """Print a line on standard output, at once; a full disk is a `UserError`."""
+    try:
+        print(line, flush=True)
+    except BrokenPipeError:  # not a failure: `progsem` ends quietly
+        raise
+    except OSError as error:
+        # Python would complain once more when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise UserError(f"standard output: cannot be written ({error.strerror}); make room, and run again") from None
 
 
 def results_folder(path: str = RESULTS) -> Path:

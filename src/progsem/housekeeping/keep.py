@@ -107,14 +107,16 @@ class Keeping:
         """Print what was renamed and what was not."""
         for (old, new, changed), count in self.moves.items():
             differs = f"differs: {', '.join(changed)}" if changed else "its own code is the same"
-            print(f"{old} -> {new}: {common.times(count, 'result')}; {differs}")
+            common.say(f"{old} -> {new}: {common.times(count, 'result')}; {differs}")
         for (old, reason), count in self.left.items():
-            print(f"{old}: {common.times(count, 'result')} left there: {reason}")
+            common.say(f"{old}: {common.times(count, 'result')} left there: {reason}")
         total = sum(self.moves.values())
         if total:
-            print(f"{common.times(total, 'result')} kept, which took {duration(self._seconds)}")
+            common.say(f"{common.times(total, 'result')} kept, which took {duration(self._seconds)}")
         else:
-            print("nothing kept" if self.left else "nothing to keep: earlier code made nothing that is missing now")
+            common.say(
+                "nothing kept" if self.left else "nothing to keep: earlier code made nothing that is missing now"
+            )
 
 
 def _rename(earlier: Unit, unit: Unit) -> None:

@@ -54,12 +54,12 @@ def main(argv: list[str]) -> None:
     given = common.study(parser.parse_args(argv).study)
     outputs = outputs_to_make(given)
     stages = rows(given, outputs)
-    print(_table(stages))
+    common.say(_table(stages))
     anew = sum(row.anew for row in stages)
     if not any(row.to_run for row in stages):
-        print("nothing to be done")
+        common.say("nothing to be done")
     elif anew > CONSENT_SECONDS and not given.plan.study.compute.recompute:
-        print(
+        common.say(
             f"snakemake will ask for consent: the code has changed since results were made that took {duration(anew)}. "
             "`progsem keep` uses those, --config 'compute={recompute: true}' computes them anew beside them"
         )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import groupby
@@ -40,11 +39,10 @@ def main(argv: list[str]) -> None:
         pruning.say()
         total = f"{common.human(pruning.bytes)}, not needed by: {', '.join(study.name for study in given)}"
         if not asked.delete:
-            print(f"{total}. Nothing was deleted: add --delete to delete")
+            common.say(f"{total}. Nothing was deleted: add --delete to delete")
             return
-        sys.stdout.flush()  # a reader that has gone away is noticed before anything is deleted
         pruning.delete()
-        print(f"deleted {total}")
+        common.say(f"deleted {total}")
 
 
 class Needs:
@@ -125,9 +123,9 @@ class Pruning:
             size = sum(self._sizes[path] for path in self.logs)
             rows.append((common.human(size), str(self._results / LOGS), f"{len(self.logs)} of results not needed"))
         if rows:
-            print(common.table([("size", "path", "why"), *rows], right=("size",)))
+            common.say(common.table([("size", "path", "why"), *rows], right=("size",)))
         for path in self.foreign:
-            print(f"left alone, as it is not progsem's: {path}")
+            common.say(f"left alone, as it is not progsem's: {path}")
 
     def delete(self) -> None:
         """Delete it all, and then folders that are empty; raises `UserError` where that is not allowed."""

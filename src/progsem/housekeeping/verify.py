@@ -41,10 +41,10 @@ def main(argv: list[str]) -> int:
     check = Verification(results)
     check.run()
     for line in check.damages:
-        print(f"damaged  {line}")
+        common.say(f"damaged  {line}")
     for line in check.remarks:
-        print(f"note     {line}")
-    print(
+        common.say(f"note     {line}")
+    common.say(
         f"{common.times(check.files, 'file')}, {common.human(check.bytes)}, {duration(time.monotonic() - started)}: "
         f"{len(check.damages) or 'nothing'} damaged, {common.times(len(check.remarks), 'note')}"
     )
