@@ -19,7 +19,6 @@ from progsem.inventory import Unit, duration, is_figures_leftover, is_temporary,
 from progsem.plan import FIGURES, RESULTS
 from progsem.progress import Progress
 
-_AGAIN = "and run snakemake again"
 _UNFINISHED = "unfinished: it has no manifest; snakemake makes it when a study needs it"
 _TEMPORARY = "left by a process that was killed; `progsem prune --delete` deletes it"
 _UNNAMED = "no manifest names it; delete it if you do not know it"
@@ -42,6 +41,8 @@ def main(argv: list[str]) -> int:
     check.run()
     for line in check.damages:
         common.say(f"damaged  {line}")
+    if check.damages:
+        common.say("(a study's --configfile goes behind the target)")
     for line in check.remarks:
         common.say(f"note     {line}")
     common.say(
@@ -112,15 +113,12 @@ class Verification:
                 self.files += 1
                 self.bytes += size
                 if problem == "missing":
-                    self.damages.append(f"{path}: missing; run snakemake again")
+                    self.damages.append(f"{path}: missing; {_remedy(path)}")
                 elif problem:
-                    self.damages.append(
-                        f"{path}: cannot be read ({problem}); copy it from elsewhere, or delete it {_AGAIN}"
-                    )
+                    self.damages.append(f"{path}: cannot be read ({problem}); {_remedy(path)}")
                 elif found != said:
                     self.damages.append(
-                        f"{path}: altered (SHA-256 is {found[:12]}…, its manifest says {said[:12]}…); "
-                        f"delete it {_AGAIN}"
+                        f"{path}: altered (SHA-256 is {found[:12]}…, its manifest says {said[:12]}…); {_remedy(path)}"
                     )
 
     def _check_chain(self, folder: Path, unit: Unit | None) -> None:
@@ -142,7 +140,7 @@ class Verification:
             if found and said not in found:
                 others.setdefault(makers[0].path, name)
         for maker, name in others.items():
-            self.damages.append(f"{folder}: made from another {name} than that in {maker}; delete the folder {_AGAIN}")
+            self.damages.append(f"{folder}: made from another {name} than that in {maker}; {_remedy(folder)}")
 
     def _digest_said(self, folder: Path, name: str) -> str | None:
         """SHA-256 of a file as the manifest in its folder says; None for a file that it does not name."""
@@ -151,6 +149,14 @@ class Verification:
         if folder not in self._digests:
             self._digests[folder] = file_digest(folder / name)
         return self._digests[folder]
+
+
+def _remedy(path: Path) -> str:
+    """How to get a file or a result again. Without a target, Snakemake makes only what the figures still lack."""
+    folder = next((folder for folder in (path, *path.parents) if folder.name == Path(FIGURES).name), None)
+    target = folder or (path / manifest.NAME if path.is_dir() else path)
+    what = "" if not path.exists() else f"delete {folder}, and " if folder else "delete it, and "
+    return f"{what}`snakemake {target}` makes it again"
 
 
 def _digest(path: Path) -> tuple[str, str]:
