@@ -78,8 +78,10 @@ class Unit:
 
     def earlier(self) -> list[Unit]:
         """The same result made by other code, newest first, unfinished ones left out."""
-        found = [unit_of(path, self.results) for path in earlier_units(self.path)]
-        return [unit for unit in found if unit is not None and unit.result == self.result]
+        pattern = Path(f"*-{self.config}-*", self.checkpoint, manifest.NAME)
+        found = {unit_of(path, self.results): path for path in (self.results / self.stage).glob(str(pattern))}
+        made = {unit: path.stat().st_mtime for unit, path in found.items() if unit and unit.result == self.result}
+        return sorted(made.keys() - {self}, key=made.get, reverse=True)
 
 
 def unit_of(path: Path, results: Path = Path(RESULTS)) -> Unit | None:
@@ -155,15 +157,6 @@ def figures_are_stale(plan: Plan) -> bool:
         return True
 
 
-def earlier_units(unit: Path) -> list[Path]:
-    """Folders with the same result made by other code, `results/STAGE/NAME-CONFIG-CODE/…`, newest first."""
-    results, stage, key, *rest = unit.parts
-    config = key.split("-")[-2]
-    others = Path(results, stage).glob("/".join([f"*-{config}-*", *rest, manifest.NAME]))
-    found = [path.parent for path in others if path.parent != unit]
-    return sorted(found, key=lambda folder: (folder / manifest.NAME).stat().st_mtime, reverse=True)
-
-
 def say_what_is_made_anew(plan: Plan, outputs: list[str]) -> None:
     """Before jobs that write these files start: say which results exist already, made by other code.
 
@@ -172,18 +165,13 @@ def say_what_is_made_anew(plan: Plan, outputs: list[str]) -> None:
     """
     seconds: dict[str, list[float]] = {}
     changed: dict[str, set[str]] = {}
-    for output in map(Path, outputs):
-        if output.name != manifest.NAME:
-            continue
-        stage = output.parts[1]
-        for unit in earlier_units(output.parent)[:1]:
-            try:
-                earlier = manifest.read(unit / manifest.NAME)
-            except UserError:
-                continue  # damaged: not a result that could be used instead
-            seconds.setdefault(stage, []).append(earlier["seconds"])
-            changed.setdefault(stage, set()).update(changed_files(earlier["code"], stage))
-    for stage, times in seconds.items():
+    for unit in {unit_of(Path(output)) for output in outputs} - {None}:
+        earlier = next(iter(unit.earlier()), None)
+        made = earlier and earlier.manifest()
+        if made:
+            seconds.setdefault(unit.stage, []).append(made["seconds"])
+            changed.setdefault(unit.stage, set()).update(changed_files(made["code"], unit.stage))
+    for stage, times in sorted(seconds.items(), key=lambda item: STAGES.index(item[0])):
         what = ", ".join(sorted(changed[stage])) or "what it is made from"
         print(
             f"progsem: the code of {stage} has changed ({what}): {len(times)} results that took "
