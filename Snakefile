@@ -20,7 +20,7 @@ from snakemake.utils import min_version
 min_version("9.0")
 sys.path.insert(0, str(Path(workflow.basedir) / "src"))
 
-from progsem import plan
+from progsem import plan, sizes
 from progsem.inventory import figures_are_stale, say_what_is_made_anew
 from progsem.workflow import (
     clear_leavings,
@@ -52,7 +52,9 @@ wildcard_constraints:
 
 
 onstart:
-    say_what_is_made_anew(PLAN, [str(path) for job in workflow.dag.needrun_jobs() for path in job.output])
+    say_what_is_made_anew(
+        PLAN, [str(path) for job in workflow.dag.needrun_jobs() for path in job.output]
+    )
 
 
 localrules:

@@ -7,9 +7,14 @@ rule corpus:
         manifest=PLAN.corpus.file("manifest.json"),
     log:
         f"results/logs/corpus/{PLAN.corpus.key}.log",
+    group:
+        "data"
     conda:
         "../../envs/progsem.yaml"
     threads: STUDY.compute.threads
+    resources:
+        mem_mb=lambda wildcards, attempt: attempt * sizes.data_mb(STUDY),
+        runtime=lambda wildcards, attempt: attempt * sizes.data_minutes(STUDY),
     params:
         slice=PLAN.corpus.slice(),
     message:

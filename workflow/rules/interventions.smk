@@ -10,11 +10,16 @@ rule interventions:
         manifest=f"results/interventions/{{alternative}}/{plan.CHECKPOINT}/manifest.json",
     log:
         f"results/logs/interventions/{{alternative}}/{plan.CHECKPOINT}.log",
+    group:
+        "probing"
     conda:
         "../../envs/progsem.yaml"
     threads: STUDY.compute.threads
     resources:
         device=STUDY.compute.device,
+        gpu=sizes.gpus(STUDY),
+        mem_mb=lambda wildcards, attempt: attempt * sizes.probes_mb(STUDY),
+        runtime=lambda wildcards, attempt: attempt * sizes.probes_minutes(STUDY),
     params:
         slice=lambda wildcards: PLAN.interventions[wildcards.alternative].slice(),
     message:

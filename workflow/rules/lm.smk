@@ -4,9 +4,13 @@
 rule checkpoint:
     input:
         train=ancient(PLAN.shards(PLAN.tokens, "train")),
-        model=lambda wildcards: ancient(PLAN.before(wildcards.seed, wildcards.step, "model.safetensors")),
+        model=lambda wildcards: ancient(
+            PLAN.before(wildcards.seed, wildcards.step, "model.safetensors")
+        ),
         config=lambda wildcards: ancient(PLAN.before(wildcards.seed, wildcards.step, "config.json")),
-        state=lambda wildcards: ancient(PLAN.before(wildcards.seed, wildcards.step, "state.safetensors")),
+        state=lambda wildcards: ancient(
+            PLAN.before(wildcards.seed, wildcards.step, "state.safetensors")
+        ),
     output:
         weights=PLAN.lm.checkpoint_file("model.safetensors"),
         config=PLAN.lm.checkpoint_file("config.json"),
@@ -21,6 +25,10 @@ rule checkpoint:
     threads: STUDY.compute.threads
     resources:
         device=STUDY.compute.device,
+        gpu=sizes.gpus(STUDY),
+        mem_mb=lambda wildcards, attempt: attempt * sizes.training_mb(STUDY),
+        runtime=lambda wildcards, attempt: attempt
+        * sizes.training_minutes(STUDY, int(wildcards.step)),
     params:
         slice=lambda wildcards: PLAN.training_slice(wildcards.seed, wildcards.step),
     message:

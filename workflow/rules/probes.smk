@@ -11,11 +11,16 @@ rule probes:
     log:
         f"results/logs/probes/{PLAN.probes.key}/{plan.CHECKPOINT}.log",
     priority: 10
+    group:
+        "probing"
     conda:
         "../../envs/progsem.yaml"
     threads: STUDY.compute.threads
     resources:
         device=STUDY.compute.device,
+        gpu=sizes.gpus(STUDY),
+        mem_mb=lambda wildcards, attempt: attempt * sizes.probes_mb(STUDY),
+        runtime=lambda wildcards, attempt: attempt * sizes.probes_minutes(STUDY),
     params:
         slice=PLAN.probes.slice(),
     message:

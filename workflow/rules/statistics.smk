@@ -15,6 +15,9 @@ rule statistics:
     conda:
         "../../envs/progsem.yaml"
     threads: STUDY.compute.threads
+    resources:
+        mem_mb=lambda wildcards, attempt: attempt * sizes.statistics_mb(STUDY),
+        runtime=lambda wildcards, attempt: attempt * sizes.statistics_minutes(STUDY),
     params:
         slice=PLAN.statistics.slice(),
     message:

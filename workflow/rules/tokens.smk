@@ -13,9 +13,14 @@ rule tokens:
         manifest=PLAN.tokens.file("manifest.json"),
     log:
         f"results/logs/tokens/{PLAN.tokens.key}.log",
+    group:
+        "data"
     conda:
         "../../envs/progsem.yaml"
     threads: STUDY.compute.threads
+    resources:
+        mem_mb=lambda wildcards, attempt: attempt * sizes.data_mb(STUDY),
+        runtime=lambda wildcards, attempt: attempt * sizes.data_minutes(STUDY),
     params:
         slice=PLAN.tokens.slice(),
     message:

@@ -14,11 +14,16 @@ rule traces:
     log:
         f"results/logs/traces/{PLAN.traces.key}/{plan.CHECKPOINT}.log",
     priority: 20
+    group:
+        "probing"
     conda:
         "../../envs/progsem.yaml"
     threads: STUDY.compute.threads
     resources:
         device=STUDY.compute.device,
+        gpu=sizes.gpus(STUDY),
+        mem_mb=lambda wildcards, attempt: attempt * sizes.traces_mb(STUDY),
+        runtime=lambda wildcards, attempt: attempt * sizes.traces_minutes(STUDY),
         batch=STUDY.compute.trace_batch,
     params:
         slice=lambda wildcards: PLAN.traces.slice(
