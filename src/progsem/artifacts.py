@@ -90,7 +90,8 @@ def clear_leftovers(path: Path) -> None:
         if leftover.is_dir():
             shutil.rmtree(leftover, ignore_errors=True)
         else:
-            leftover.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # then what is written next says what is wrong
+                leftover.unlink()
 
 
 def _prefix(path: Path) -> str:
@@ -144,6 +145,24 @@ def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence]) -> N
         writer = csv.writer(handle, lineterminator="\n")
         writer.writerow(columns)
         writer.writerows(rows)
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    """The rows of a CSV table, texts by column; a damaged file is a `UserError` that names it."""
+    try:
+        with open(path, newline="", encoding="utf-8") as handle:
+            reader = csv.DictReader(handle, strict=True)
+            rows = list(reader)
+        if reader.fieldnames is None:
+            raise ValueError("it is empty")
+    except (OSError, ValueError, csv.Error) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{path}: cannot be read as a table ({reason}); delete it and run again") from None
+    for number, row in enumerate(rows, start=2):
+        # DictReader's marks of a row that is too long or too short.
+        if None in row or None in row.values():
+            raise UserError(f"{path}: row {number} has not as many fields as the header; delete it and run again")
+    return rows
 
 
 def save_tensors(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str] | None = None) -> None:
@@ -201,11 +220,13 @@ def read_table(path: Path) -> tuple[dict[str, np.ndarray], dict]:
     try:
         with pa.memory_map(str(path)) as source:
             table = pa.ipc.open_file(source).read_all()
+        table.validate()
         metadata = json.loads((table.schema.metadata or {}).get(b"progsem", b"{}"))
+        columns = {name: _to_numpy(table.column(name)) for name in table.column_names}
     except (OSError, pa.ArrowException, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"{path}: not a readable Arrow file ({reason}); delete it and run again") from None
-    return {name: _to_numpy(table.column(name)) for name in table.column_names}, metadata
+    return columns, metadata
 
 
 def read_tables(paths: list[Path]) -> tuple[dict[str, np.ndarray], dict]:

@@ -7,14 +7,13 @@ them, into a folder that takes its name only when all of it is there.
 
 from __future__ import annotations
 
-import csv
 import shutil
 from pathlib import Path
 
 import matplotlib
 
 from progsem import manifest
-from progsem.artifacts import read_json, replacing_folder
+from progsem.artifacts import read_csv, read_json, replacing_folder
 from progsem.plots import alternatives, content, gallery, lengths, style, training
 
 TABLES = ("checkpoints", "probes", "alternatives", "regression", "offsets", "lengths", "training")
@@ -51,8 +50,7 @@ def run(job) -> None:
 
 def read_rows(path: Path) -> list[dict]:
     """The rows of a CSV table; numbers as numbers, None for empty fields."""
-    with open(path, newline="") as handle:
-        return [{name: _value(text) for name, text in row.items()} for row in csv.DictReader(handle)]
+    return [{name: _value(text) for name, text in row.items()} for row in read_csv(path)]
 
 
 def _value(text: str):

@@ -11,6 +11,7 @@ import hashlib
 import importlib.metadata
 import json
 import platform
+import re
 import sys
 import time
 from pathlib import Path
@@ -21,8 +22,12 @@ from progsem.errors import UserError
 from progsem.sources import code_files
 
 NAME = "manifest.json"
+_SUBFOLDERS = ("train", "validation", "test", "tokenizer")  # of shards and tokenizer files, below their manifest
 TEMPORARY = "state.safetensors"  # listed, and deleted once the next checkpoint is there
 _PACKAGES = ("numpy", "numba", "pyarrow", "torch", "matplotlib")
+# Stage, digest of the config, checkpoint. The name before the digest and that of the code behind it may be others:
+# `progsem keep` puts a result, with its manifest, under the name of another code.
+_PLACE = re.compile(r"(?:^|/)([a-z]+)/[^/]+-([0-9a-f]{8})-[0-9a-f]{8}((?:/seed-\d+/step-\d+)?)/manifest\.json$")
 
 
 def write(job, folder: Path, files: list[Path]) -> None:
@@ -55,18 +60,28 @@ def write(job, folder: Path, files: list[Path]) -> None:
 
 
 def read(path: Path) -> dict:
-    """The manifest in a file; a damaged one is a `UserError` that names it."""
+    """The manifest in a file; a damaged one, or another result's, is a `UserError` that names it."""
+    path = Path(path)
     try:
-        given = json.loads(Path(path).read_bytes())
+        given = json.loads(path.read_bytes())
         body = {key: value for key, value in given.items() if key != "checksum"}
         problem = None if given.get("checksum") == checksum(body) else "its checksum is another"
     except FileNotFoundError:
         problem = "there is none"
     except (OSError, ValueError, AttributeError) as error:
         problem = str(error).splitlines()[0]
+    if problem is None and not _at_home(path, given):
+        problem = "it is another result's"
     if problem:
-        raise UserError(f"{path}: not a whole manifest ({problem}); {_remedy(Path(path).parent)}")
+        raise UserError(f"{path}: not a whole manifest ({problem}); {_remedy(f'the folder {path.parent}')}")
     return given
+
+
+def _at_home(path: Path, given: dict) -> bool:
+    """Whether a manifest stands where its job has put it; true where either place is not one of `results/`."""
+    said = re.search(r"--output manifest (\S+)", given["command"])
+    places = [_PLACE.search(place) for place in (path.as_posix(), said[1] if said else "")]
+    return not all(places) or places[0].groups() == places[1].groups()
 
 
 def verify_inputs(job) -> dict[str, str]:
@@ -77,27 +92,33 @@ def verify_inputs(job) -> dict[str, str]:
 
 def _verified(path: Path, manifests: dict[Path, dict]) -> str:
     """SHA-256 of one input; `manifests` holds those that have been read, by folder."""
-    if path.name == NAME:
-        manifests.setdefault(path.parent, read(path))
-        return file_digest(path)
-    # Shards and tokenizers are a folder below their manifest.
-    folder = next((folder for folder in list(path.parents)[:2] if (folder / NAME).exists()), path.parent)
+    folder = _folder(path)
     if folder not in manifests:
         manifests[folder] = read(folder / NAME)
+    try:
+        found = file_digest(path)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); {_remedy('it')}") from None
+    if path.name == NAME:
+        return found
     expected = manifests[folder]["files"].get(path.relative_to(folder).as_posix())
     if expected is None:
-        raise UserError(f"{path}: not one of the files that {folder / NAME} names; {_remedy(folder)}")
-    found = file_digest(path)
+        raise UserError(f"{path}: not one of the files that {folder / NAME} names; {_remedy(f'the folder {folder}')}")
     if found != expected:
         raise UserError(
-            f"{path}: damaged (SHA-256 is {found[:12]}…, {folder / NAME} says {expected[:12]}…); "
-            "delete it and run snakemake again"
+            f"{path}: damaged (SHA-256 is {found[:12]}…, {folder / NAME} says {expected[:12]}…); {_remedy('it')}"
         )
     return found
 
 
-def _remedy(folder: Path) -> str:
-    return f"delete the folder {folder} and run snakemake again"
+def _folder(path: Path) -> Path:
+    """Where the manifest of a file is, or should be: shards and tokenizers are a folder below it."""
+    below = path.parent.name in _SUBFOLDERS and not (path.parent / NAME).exists()
+    return path.parent.parent if below else path.parent
+
+
+def _remedy(what: str) -> str:
+    return f"put back a copy of {what}, or delete it and run snakemake again"
 
 
 def checksum(body: dict) -> str:

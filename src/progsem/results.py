@@ -6,14 +6,13 @@ their paths; what is missing is a `UserError` that names it.
 
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from progsem import bootstrap, config
-from progsem.artifacts import read_table
+from progsem.artifacts import read_csv, read_table
 from progsem.errors import UserError
 from progsem.karel import codes
 
@@ -228,9 +227,8 @@ def training_rows(paths: list[Path], settings: Settings) -> list[dict]:
     for index, seed in enumerate(settings.lm.seeds):
         by_step = {}
         for path in paths[index * each : (index + 1) * each]:
-            with open(path, newline="") as handle:
-                for row in csv.DictReader(handle):
-                    by_step[int(row["step"])] = row
+            for row in read_csv(path):
+                by_step[int(row["step"])] = row
         seen = {"tokens": 0, "programs": 0}
         for step in sorted(by_step):
             row = {name: _parse(by_step[step][name]) for name in METRICS}

@@ -29,7 +29,6 @@ Early checkpoints that write too little to probe are left empty.
 
 from __future__ import annotations
 
-import csv
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +36,7 @@ from pathlib import Path
 import numpy as np
 
 from progsem import bootstrap, gallery
-from progsem.artifacts import read_json, write_csv, write_json
+from progsem.artifacts import read_csv, read_json, write_csv, write_json
 from progsem.features import corrected_accuracy
 from progsem.results import (
     MEAN,
@@ -456,8 +455,7 @@ def differing(original: Outcomes, alternative: Outcomes, settings: Settings) -> 
 def probe_extras(semantics: str, outcome: Outcomes, table: Path, settings: Settings) -> dict:
     """By (semantics, source, depth, feature): validation accuracy, training states, spread over probe seeds."""
     extras = {}
-    with open(table, newline="") as handle:
-        rows = [row for row in csv.DictReader(handle) if int(row["offset"]) == 0]
+    rows = [row for row in read_csv(table) if int(row["offset"]) == 0]
     for source in settings.sources:
         for depth in settings.depths:
             per_seed = []
