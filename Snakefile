@@ -26,17 +26,20 @@ from progsem.workflow import (
     clear_leavings,
     prepare_environment,
     run_what_is_missing,
+    share_no_gpu,
     study_or_exit,
     use_every_core,
 )
 
 # `config` holds what --configfile and --config said; config.yaml holds the rest.
-STUDY = study_or_exit(Path(workflow.basedir) / "config.yaml", config)
+STUDY = study_or_exit(workflow, config)
 PLAN = plan.Plan(STUDY)
 
 # A bare `snakemake` uses every core that it may. On a cluster, --jobs is the limit.
 if workflow.resource_settings.cores is None and workflow.resource_settings.nodes is None:
     use_every_core(workflow)
+
+share_no_gpu(workflow)
 
 if workflow.is_main_process:
     clear_leavings()

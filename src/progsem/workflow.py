@@ -14,6 +14,7 @@ from pathlib import Path
 
 import yaml
 
+from progsem.artifacts import digest, replacing
 from progsem.config import Study, load
 from progsem.errors import UserError
 from progsem.plan import FIGURES
@@ -23,23 +24,42 @@ REPLACED = (("interventions", "alternatives"), ("probes", "depths"))
 FIGURE_TARGETS = {"all", "figures", FIGURES}
 # What a Snakemake that is killed leaves behind: its locks, and its copy of figures that were being replaced.
 _LOCKS = Path(".snakemake/locks")
-_LOG = "log() { trap '' INT TERM HUP USR1; exec tee \"$1\" >&2; };"
 _BACKUPS = Path(".snakemake/backups")
+_FROZEN = Path(".snakemake/studies")
+_DEVICES = Path("/dev")
+_LOG = "log() { trap '' INT TERM HUP USR1; exec tee \"$1\" >&2; };"
 # YAML 1.1 takes 1e-5 for text, because it has no point.
 _EXPONENT = re.compile(r"[-+]?\d+[eE][-+]?\d+")
 
 
-def study_or_exit(path: Path, changes: dict) -> Study:
-    """The study in a config file, with the changes from the command line.
+def study_or_exit(workflow, changes: dict) -> Study:
+    """The study in config.yaml beside the Snakefile, with the changes from the command line.
 
+    Jobs on other machines read the Snakefile again; for them the config is the one
+    that was frozen when the workflow started, and config.yaml may have been edited.
     A bad config ends the process with status 2 and one line on stderr. SystemExit
     passes through Snakemake, which would print a traceback for anything else.
     """
     try:
-        return load(merge(read_config(path), changes))
+        if not workflow.is_main_process:
+            return load(merge({}, changes))
+        study = load(merge(read_config(Path(workflow.basedir) / "config.yaml"), changes))
     except UserError as error:
         print(f"progsem: {error}", file=sys.stderr)
         raise SystemExit(2) from None
+    _freeze(workflow, study)
+    return study
+
+
+def _freeze(workflow, study: Study) -> None:
+    """Write every key of the study to a file, and let that be what Snakemake tells jobs on other machines."""
+    frozen = _FROZEN / f"{digest(study.model_dump(mode='json'))}.json"
+    with contextlib.suppress(UserError):  # a folder that cannot be written is one that no job runs in
+        if not frozen.exists():
+            with replacing(frozen) as temporary:
+                temporary.write_text(study.model_dump_json(indent=1) + "\n")
+        workflow.config_settings.configfiles = [frozen.absolute()]
+        workflow.config_settings.config_args = ""
 
 
 def read_config(path: Path) -> dict:
@@ -141,6 +161,13 @@ def use_every_core(workflow) -> None:
     """Do as `snakemake --cores all` does, which a bare `snakemake` would ask for, once it has read the Snakefile."""
     workflow.resource_settings.cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
     workflow.global_resources["_cores"] = workflow.resource_settings.cores
+
+
+def share_no_gpu(workflow) -> None:
+    """Where jobs run on this machine and it has a GPU, let those that ask for one run one after the other."""
+    has_gpu = any(_DEVICES.glob("nvidia[0-9]*"))
+    if has_gpu and workflow.resource_settings.nodes is None and "gpu" not in workflow.global_resources:
+        workflow.global_resources["gpu"] = 1
 
 
 def run_what_is_missing(workflow, redraw: bool) -> None:
