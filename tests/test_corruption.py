@@ -329,12 +329,16 @@ def complaints(output: str) -> list[str]:
 
 
 def test_no_figures_from_a_damaged_table(copy):
+    """And the earlier ones stay as they are."""
+    figures = copy.root / "results" / "figures"
+    earlier = digests(figures)
     (table,) = copy.root.glob("results/statistics/*/probes.csv")
     other_number(table)
     answer = copy.ask("--cores", "2", *TINY, *say({"figures": {"title": "Another title"}}))
     assert answer.returncode != 0
     (line,) = complaints(answer.stdout)
     assert line.startswith(f"progsem: {table.relative_to(copy.root)}: damaged")
+    assert digests(figures) == earlier
 
 
 def test_doing_what_the_line_says_mends_the_results(copy):

@@ -104,7 +104,8 @@ def _writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        reason = error.strerror or str(error).splitlines()[0]
+        # By its number, because libraries put sentences of their own around the system's.
+        reason = os.strerror(error.errno) if error.errno else str(error).splitlines()[0]
         raise UserError(
             f"{path}: cannot be written ({reason}); make room or give access, and run again: nothing was lost"
         ) from None

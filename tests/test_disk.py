@@ -1,0 +1,159 @@
+"""Disks that are full or read-only, and writers that are killed: one line, nothing half-written, nothing lost."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from jobs import Jobs
+
+from progsem import manifest
+from progsem.artifacts import clear_leftovers
+
+# Stages by the folder, below results/, of what one of their jobs has made.
+STAGES = {
+    "corpus": "corpus/*",
+    "tokens": "tokens/*",
+    "train": "lm/*/seed-0/step-000000",
+    "traces": "traces/*/seed-0/step-000020",
+    "probes": "probes/*/seed-0/step-000020",
+    "statistics": "statistics/*",
+    "figures": "figures",
+}
+
+
+@pytest.fixture(scope="module")
+def jobs(tree, tmp_path_factory):
+    """The study's results in a folder of their own."""
+    root = tmp_path_factory.mktemp("study")
+    shutil.copytree(tree.root / "results", root / "results")
+    jobs = Jobs(tree, root)
+    yield jobs
+    jobs.close()
+
+
+@pytest.fixture
+def disk(tmp_path):
+    """A small file system of its own, where this process may mount one."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", place], capture_output=True, text=True)
+    if mounted.returncode:
+        pytest.skip(f"no right to mount a file system: {mounted.stderr.strip()}")
+    yield place
+    subprocess.run(["umount", "-l", place], check=True)
+
+
+def leave(disk: Path, room: int) -> None:
+    """Fill a file system up to that many bytes, in whole pages."""
+    blocks = os.statvfs(disk)
+    (disk / "filling").write_bytes(bytes(max(blocks.f_bavail * blocks.f_frsize - room, 0)))
+
+
+def outputs(jobs: Jobs, pattern: str) -> dict[str, Path]:
+    """What a job has made, by path below `results/`, its manifest included."""
+    (folder,) = (jobs.root / "results").glob(pattern)
+    files = [folder / name for name in [*jobs.manifest(pattern)["files"], manifest.NAME]]
+    return {str(path.relative_to(jobs.root / "results")): path for path in files}
+
+
+def sizes(jobs: Jobs, pattern: str) -> list[int]:
+    """Bytes of each file that a job has made; the state that training starts from is temporary."""
+    return [path.stat().st_size for path in outputs(jobs, pattern).values() if path.exists()]
+
+
+def check_what_is_there(jobs: Jobs, pattern: str, target: Path) -> None:
+    """Below `target` only files of the job, each whole, and neither a manifest nor temporaries."""
+    expected = outputs(jobs, pattern)
+    for path in (path for path in target.rglob("*") if path.is_file() and path.name != "filling"):
+        name = str(path.relative_to(target))
+        assert name in expected, f"{name} was left"
+        assert path.name != manifest.NAME
+        earlier = expected[name]
+        if earlier.exists() and path.name not in ("summary.json", "metrics.csv"):
+            assert path.read_bytes() == earlier.read_bytes(), f"{name} is half-written"
+
+
+def last_line(answer) -> str:
+    """The line that a job ended with; before it there may be reports of progress, and nothing else."""
+    assert answer.status == 2, answer.said
+    assert "Traceback" not in answer.said
+    *before, line = answer.said.splitlines()
+    assert not [other for other in before if other.startswith("progsem: ")], answer.said
+    return line
+
+
+@pytest.mark.parametrize("part", [0, 0.6], ids=["nothing fits", "a part fits"])
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_full_disk(jobs, disk, stage, part):
+    """There is room for a part of what the job writes."""
+    leave(disk, round(part * sum(sizes(jobs, STAGES[stage]))))
+    line = last_line(jobs.ask(jobs.arguments(STAGES[stage], str(disk))))
+    assert line.startswith(f"progsem: {disk}/")
+    assert "No space left on device" in line and "make room" in line
+    check_what_is_there(jobs, STAGES[stage], disk)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_file_that_may_not_be_as_large(jobs, tmp_path, stage):
+    """The disk takes half of the largest file: needs no right to mount."""
+    answer = jobs.ask(jobs.arguments(STAGES[stage], str(tmp_path)), largest=max(sizes(jobs, STAGES[stage])) // 2)
+    line = last_line(answer)
+    assert line.startswith(f"progsem: {tmp_path}/")
+    assert "File too large" in line and "make room" in line
+    check_what_is_there(jobs, STAGES[stage], tmp_path)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_read_only_disk(jobs, disk, stage):
+    """Nothing that stands on it changes, nor what a process that was killed has left."""
+    shutil.copytree(jobs.root / "results" / "corpus", disk / "corpus")
+    (disk / "figures").mkdir()
+    (disk / ".figures.abcdefgh").touch()
+    before = sorted(disk.rglob("*"))
+    subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+    line = last_line(jobs.ask(jobs.arguments(STAGES[stage], str(disk))))
+    assert line.startswith(f"progsem: {disk}/")
+    assert "Read-only file system" in line and "give access" in line
+    assert sorted(disk.rglob("*")) == before
+
+
+@pytest.mark.parametrize("what", ["replacing", "replacing_folder"])
+def test_a_killed_writer_leaves_nothing_under_the_name(tmp_path, what):
+    """It is killed in the middle of a big write; what it leaves is cleared before the next one writes."""
+    path = tmp_path / "shard.arrow"
+    code = f"""
+import os, signal, sys
+from progsem.artifacts import {what}
+with {what}(sys.argv[1]) as temporary:
+    target = temporary if {what == "replacing"} else temporary / "part.bin"
+    with open(target, "wb") as file:
+        for _ in range(64):
+            file.write(bytes(1 << 20))
+            if file.tell() > 32 << 20:
+                os.kill(os.getpid(), signal.SIGKILL)
+"""
+    killed = subprocess.run([sys.executable, "-c", code, path])
+    assert killed.returncode == -signal.SIGKILL
+    assert not path.exists()
+    (left,) = tmp_path.iterdir()
+    other = tmp_path / ".shard.arrow2.abc"  # of another file
+    other.touch()
+    clear_leftovers(path)
+    assert not left.exists() and other.exists()
+
+
+def test_a_killed_writer_leaves_the_earlier_file(tmp_path):
+    """A file that is replaced is the old one until it is the new one."""
+    path = tmp_path / "state.bin"
+    path.write_bytes(b"earlier")
+    code = (
+        "import os, sys; from progsem.artifacts import replacing\n"
+        "with replacing(sys.argv[1]) as temporary:\n"
+        "    temporary.write_bytes(b'later'); os.kill(os.getpid(), 9)"
+    )
+    subprocess.run([sys.executable, "-c", code, path])
+    assert path.read_bytes() == b"earlier"
