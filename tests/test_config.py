@@ -10,7 +10,7 @@ import jsonschema
 import pytest
 import yaml
 
-from progsem import reference, workflow
+from progsem import configfiles, reference
 from progsem.config import FEWEST_STATES, Study, load
 from progsem.errors import UserError
 from progsem.probe_fit import TEST, TRAIN, VALIDATION
@@ -286,7 +286,7 @@ ODD = {
 def test_bad_config_is_one_line_that_helps(name):
     raw, parts = BAD[name]
     with pytest.raises(UserError) as caught:
-        load(workflow.merge({}, raw))
+        load(configfiles.merge({}, raw))
     message = str(caught.value)
     assert message.startswith("config: ") and len(message) < 400
     assert message.replace("…", "").isprintable()  # so it is one line
@@ -296,7 +296,7 @@ def test_bad_config_is_one_line_that_helps(name):
 
 @pytest.mark.parametrize("name", ODD)
 def test_what_looks_odd_is_accepted(name):
-    load(workflow.merge({}, ODD[name]))
+    load(configfiles.merge({}, ODD[name]))
 
 
 def test_fewest_states_are_those_of_the_probes():
@@ -371,18 +371,18 @@ def test_files_that_are_not_a_config(text, part, tmp_path):
     path = tmp_path / "config.yaml"
     path.write_text(text)
     with pytest.raises(UserError, match=part) as caught:
-        workflow.read_config(path)
+        configfiles.read_config(path)
     assert "\n" not in str(caught.value) and str(path) in str(caught.value)
 
 
 def test_missing_config_file(tmp_path):
     with pytest.raises(UserError, match="cannot be read"):
-        workflow.read_config(tmp_path / "config.yaml")
+        configfiles.read_config(tmp_path / "config.yaml")
 
 
 def test_default_config_file_spells_out_the_defaults():
-    raw = workflow.read_config(ROOT / "config.yaml")
-    assert load(workflow.merge(raw, {})) == Study()
+    raw = configfiles.read_config(ROOT / "config.yaml")
+    assert load(configfiles.merge(raw, {})) == Study()
 
     def names(value, prefix=""):
         for key, item in value.items():
@@ -409,14 +409,14 @@ def test_every_key_of_the_default_config_file_is_explained():
 
 @pytest.mark.parametrize("path", sorted((ROOT / "studies").glob("*.yaml")), ids=lambda path: path.stem)
 def test_studies_are_valid_and_say_only_differences(path):
-    base, changes = workflow.read_config(ROOT / "config.yaml"), workflow.read_config(path)
-    study = load(workflow.merge(base, changes))
+    base, changes = configfiles.read_config(ROOT / "config.yaml"), configfiles.read_config(path)
+    study = load(configfiles.merge(base, changes))
     assert study.study == path.stem
 
     def same(small, big, at=()):
         for key, value in small.items():
             here = (*at, key)
-            if isinstance(value, dict) and here not in workflow.REPLACED:
+            if isinstance(value, dict) and here not in configfiles.REPLACED:
                 yield from same(value, big[key], here)
             elif value == big[key]:
                 yield ".".join(here)
@@ -425,9 +425,9 @@ def test_studies_are_valid_and_say_only_differences(path):
 
 
 def test_merging_replaces_what_is_one_value_and_merges_the_rest():
-    base = workflow.read_config(ROOT / "config.yaml")
+    base = configfiles.read_config(ROOT / "config.yaml")
     study = load(
-        workflow.merge(
+        configfiles.merge(
             base,
             {
                 "interventions": {"alternatives": {"a": {"move": "turn_left"}}, "difficulty_matched": "a"},
@@ -442,24 +442,24 @@ def test_merging_replaces_what_is_one_value_and_merges_the_rest():
     assert study.programs.weights.move == 7
     assert study.programs.weights.turn_left == Study().programs.weights.turn_left
     assert study.lm.learning_rate == 1e-3 and study.lm.layers == Study().lm.layers
-    assert load(workflow.merge(base, {})) == Study()  # the base is not changed by merging
+    assert load(configfiles.merge(base, {})) == Study()  # the base is not changed by merging
 
 
 def test_numbers_that_snakemake_hands_over_as_text():
     """--config 'lm={layers: 2}' arrives as {"layers": "2"}."""
-    base = workflow.read_config(ROOT / "config.yaml")
+    base = configfiles.read_config(ROOT / "config.yaml")
     changes = {
         "lm": {"layers": "2", "seeds": ["0", "1"], "learning_rate": "0.001", "betas": ["0.5", "0.9"]},
         "probes": {"drop_final": "true", "depths": {"mlp1": ["8"]}, "features": ["facing"]},
         "figures": {"title": "2024"},
     }
-    study = load(workflow.merge(base, changes))
+    study = load(configfiles.merge(base, changes))
     assert (study.lm.layers, study.lm.seeds, study.lm.betas) == (2, (0, 1), (0.5, 0.9))
     assert study.probes.drop_final is True and study.probes.depths == {"mlp1": (8,)}
     assert study.figures.title == "2024"
     for text in ("three", "[", "", "2.5"):
         with pytest.raises(UserError, match="lm.layers: given"):
-            load(workflow.merge(base, {"lm": {"layers": text}}))
+            load(configfiles.merge(base, {"lm": {"layers": text}}))
 
 
 def test_generated_files_are_in_step():
@@ -480,9 +480,9 @@ def test_conda_environment_has_every_pin_of_the_lock():
 def test_schema_agrees_with_the_types():
     schema = json.loads((ROOT / reference.SCHEMA).read_text())
     check = jsonschema.Draft202012Validator(schema)
-    check.validate(workflow.read_config(ROOT / "config.yaml"))
+    check.validate(configfiles.read_config(ROOT / "config.yaml"))
     for path in (ROOT / "studies").glob("*.yaml"):
-        check.validate(workflow.read_config(path))
+        check.validate(configfiles.read_config(path))
     for raw in ({"lm": {"layerz": 3}}, {"corpus": {"train": -5}}, {"tokens": {"encoding": "words"}}):
         assert not check.is_valid(raw)
 

@@ -21,6 +21,7 @@ from progsem import manifest
 from progsem import plan as planning
 from progsem.artifacts import digest
 from progsem.config import load
+from progsem.configfiles import merge, read_config
 from progsem.errors import UserError
 from progsem.housekeeping import artifacts, common, keep, prune, verify
 from progsem.housekeeping import plan as planning_table
@@ -28,7 +29,6 @@ from progsem.inventory import Unit, planned_units, survey, unit_of
 from progsem.job import Job
 from progsem.plan import FIGURES, MODULES, Plan
 from progsem.sources import code_files
-from progsem.workflow import merge, read_config
 
 # Differences to config.yaml: one checkpoint and one alternative keep the trees small.
 SMALL = {

@@ -21,7 +21,7 @@ from synthetic import write_results
 from tokenizers import Tokenizer
 from tree import ROOT, tiny
 
-from progsem import manifest, model, statistics, workflow
+from progsem import configfiles, manifest, model, statistics
 from progsem.artifacts import load_tensors, read_json, read_table
 from progsem.config import Study, load
 from progsem.errors import UserError
@@ -238,7 +238,7 @@ def test_no_reader_sets_off_a_bomb(tmp_path, mark):
             "table": lambda path=bomb: read_table(path),
             "json": lambda path=bomb: read_json(path),
             "manifest": lambda path=bomb: manifest.read(path),
-            "study": lambda path=bomb: workflow.read_config(path),
+            "study": lambda path=bomb: configfiles.read_config(path),
         }
         for name, read in readers.items():
             with pytest.raises(UserError) as caught:
@@ -298,7 +298,7 @@ def test_a_config_that_calls_python_is_refused(tag, tmp_path, mark):
     path = tmp_path / "config.yaml"
     path.write_text(f"study: {tag} ['touch {mark}']\n")
     with pytest.raises(UserError, match="not valid YAML"):
-        workflow.read_config(path)
+        configfiles.read_config(path)
     assert not mark.exists()
 
 

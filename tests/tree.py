@@ -9,7 +9,7 @@ from pathlib import Path
 
 from snakemake.utils import update_config
 
-from progsem import workflow
+from progsem import configfiles
 from progsem.config import Study, load
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -82,9 +82,9 @@ class Tree:
 
 def tiny(changes: dict | None = None) -> Study:
     """The tiny study with changes on top of it, put together as Snakemake does with --config and --configfile."""
-    own = workflow.read_config(ROOT / "studies" / "tiny.yaml")
+    own = configfiles.read_config(ROOT / "studies" / "tiny.yaml")
     update_config(own, changes or {})
-    return load(workflow.merge(workflow.read_config(ROOT / "config.yaml"), own))
+    return load(configfiles.merge(configfiles.read_config(ROOT / "config.yaml"), own))
 
 
 def say(changes: dict) -> list[str]:

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import progsem
 from progsem.config import load
+from progsem.configfiles import merge, read_config
 from progsem.errors import UserError
 from progsem.plan import RESULTS, Plan
-from progsem.workflow import merge, read_config
 
 _BASE = Path("config.yaml")  # the study that the others are differences to
 _ALIVE = Path(".snakemake/progsem.alive")  # names the host; every Snakemake that runs here holds a shared lock on it
