@@ -25,6 +25,7 @@ from progsem.inventory import figures_are_stale, say_what_is_made_anew
 from progsem.workflow import (
     clear_leavings,
     prepare_environment,
+    refuse_read_only_results,
     run_what_is_missing,
     share_no_gpu,
     study_or_exit,
@@ -55,6 +56,7 @@ wildcard_constraints:
 
 
 onstart:
+    refuse_read_only_results()
     say_what_is_made_anew(
         PLAN, [str(path) for job in workflow.dag.needrun_jobs() for path in job.output]
     )

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 from jobs import Jobs
+from tree import TINY, Tree, say, tiny
 
 from progsem import manifest
 from progsem.artifacts import clear_leftovers
+from progsem.plan import Plan
 
 # Stages by the folder, below results/, of what one of their jobs has made.
 STAGES = {
@@ -119,6 +121,40 @@ def test_a_read_only_disk(jobs, disk, stage):
     assert line.startswith(f"progsem: {disk}/")
     assert "Read-only file system" in line and "give access" in line
     assert sorted(disk.rglob("*")) == before
+
+
+def test_snakemake_where_results_are_read_only(tree, disk, tmp_path):
+    """What there is can be looked at; what is to be written is refused in one line, before any work."""
+    other = Tree.copied(tmp_path / "other")
+    (other.root / "results").symlink_to(disk)
+    subprocess.run(["mount", "-o", "remount,size=50m", disk], check=True)
+    shutil.copytree(tree.root / "results", disk, dirs_exist_ok=True)
+    assert other.planned(*TINY) == {}
+    subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+    assert other.planned(*TINY) == {}
+    title, steps = say({"figures": {"title": "x"}}), say({"lm": {"seeds": [0, 1]}, "figures": {"title": ""}})
+    for changes, named in ((title, "results/figures"), (steps, "results")):
+        answer = other.ask("--cores", "1", *TINY, *changes)
+        assert answer.returncode == 2 and "Traceback" not in answer.stdout
+        assert f"progsem: {named}" in answer.stdout and "cannot be written" in answer.stdout
+
+
+def test_a_library_that_cannot_write_is_one_line(tree, disk, tmp_path):
+    """numba keeps compiled kernels in a cache of its own."""
+    leave(disk, room=0)
+    slice_ = Plan(tiny()).corpus.slice()
+    answer = subprocess.run(
+        [
+            *(sys.executable, "-m", "progsem", "corpus", "--slice", slice_),
+            *("--output", "train", str(tmp_path / "0.arrow"), str(tmp_path / "1.arrow")),
+            *("--output", "validation", str(tmp_path / "v.arrow"), "--output", "test", str(tmp_path / "t.arrow")),
+        ],
+        env=os.environ | {"NUMBA_CACHE_DIR": str(disk)},
+        capture_output=True,
+        text=True,
+    )
+    assert answer.returncode == 2
+    assert "No space left on device" in answer.stderr and "Traceback" not in answer.stderr
 
 
 @pytest.mark.parametrize("what", ["replacing", "replacing_folder"])

@@ -35,6 +35,13 @@ def main() -> None:
         # The reader has seen enough. Python would complain once more when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 141
+    except OSError as error:
+        # Where a library writes by itself, such as compiled kernels into a cache.
+        reason = error.strerror or str(error).splitlines()[0]
+        print(
+            f"progsem: {error.filename or 'a file'}: {reason}; make room or give access, and run again", file=sys.stderr
+        )
+        status = 2
     sys.exit(status)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import platform
@@ -15,7 +16,7 @@ from progsem.artifacts import digest, replacing
 from progsem.config import Study, load
 from progsem.configfiles import merge, read_config
 from progsem.errors import UserError
-from progsem.plan import FIGURES
+from progsem.plan import FIGURES, RESULTS
 
 FIGURE_TARGETS = {"all", "figures", FIGURES}
 # What a Snakemake that is killed leaves behind: its locks, and its copy of figures that were being replaced.
@@ -103,6 +104,9 @@ def run_what_is_missing(workflow, redraw: bool) -> None:
     The settings arrive only after the Snakefile has been read, so this waits for them.
     """
 
+    if redraw and not os.access(FIGURES, os.W_OK):
+        refuse_read_only(Path(FIGURES))
+
     class Workflow(type(workflow)):
         @property
         def dag_settings(self):
@@ -141,6 +145,8 @@ def clear_leavings() -> None:
     host = platform.node()
     try:
         _LOCKS.parent.mkdir(exist_ok=True)
+        if not os.access(_LOCKS.parent, os.W_OK):
+            refuse_read_only(_LOCKS.parent)
         alive = open(_LOCKS.parent / "progsem.alive", "a+")  # noqa: SIM115 - held until the process ends
         _held.append(alive)
         with contextlib.suppress(BlockingIOError):
@@ -155,8 +161,22 @@ def clear_leavings() -> None:
                 alive.write(host)
                 alive.flush()
         fcntl.flock(alive, fcntl.LOCK_SH)
-    except OSError:
-        return  # read-only, or a file system without such locks: Snakemake says what is to be done
+    except OSError as error:
+        if error.errno in (errno.EROFS, errno.EACCES, errno.ENOSPC):
+            refuse_read_only(_LOCKS.parent)
+        # Else it is a file system without such locks: Snakemake says what is to be done.
 
 
 _held: list = []
+
+
+def refuse_read_only_results() -> None:
+    """Before jobs start: end the process with status 2 and one line if results/ cannot be written."""
+    if Path(RESULTS).exists() and not os.access(RESULTS, os.W_OK):
+        refuse_read_only(Path(RESULTS))
+
+
+def refuse_read_only(folder: Path) -> None:
+    """End the process with status 2 and one line: this folder cannot be written, and what follows would."""
+    print(f"progsem: {folder}: cannot be written; make room or give access, and run again", file=sys.stderr)
+    raise SystemExit(2)
