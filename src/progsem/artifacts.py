@@ -107,7 +107,7 @@ def _writing(path: Path) -> Iterator[None]:
         # By its number, because libraries put sentences of their own around the system's.
         reason = os.strerror(error.errno) if error.errno else str(error).splitlines()[0]
         raise UserError(
-            f"{path}: cannot be written ({reason}); make room or give access, and run again: what was there before is whole"
+            f"{path}: cannot be written ({reason}); make room or give access, and run again: what was there is whole"
         ) from None
 
 
