@@ -1,4 +1,4 @@
-"""Stopping: signals that are obeyed, noted or ignored, workflows that end, and readers that are gone."""
+"""Stopping: signals obeyed, noted or ignored, workflows that end, time limits that come near, readers that are gone."""
 
 import os
 import pty
@@ -176,6 +176,102 @@ def test_what_is_not_a_process_is_said(monkeypatch, given):
     monkeypatch.setenv(interruption.WORKFLOW, given)
     with pytest.raises(UserError, match=f"PROGSEM_WORKFLOW is '{given}'; expected a process id"):
         interruption.follow_workflow()
+
+
+@pytest.fixture
+def squeue(tmp_path, monkeypatch):
+    """Call with a shell script: this process is in SLURM job 4711, and `squeue` is that script."""
+    monkeypatch.delenv("SLURM_JOB_END_TIME", raising=False)
+    monkeypatch.setenv("SLURM_JOB_ID", "4711")
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+
+    def write(script: str) -> None:
+        (tmp_path / "squeue").write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / "squeue").chmod(0o755)
+
+    return write
+
+
+ANSWERS = {
+    "1-02:03:04": 93784,
+    "12:03:04": 43384,
+    "2:03:04": 7384,
+    "59:59": 3599,
+    "3:04": 184,
+    "0:00": 0,
+    "UNLIMITED": None,
+    "NOT_SET": None,
+}
+
+
+@pytest.mark.parametrize("said, left", ANSWERS.items())
+def test_slurm_is_asked_how_much_time_is_left(squeue, said, left):
+    squeue(f'[ "$*" = "--noheader --job 4711 --format %L" ] && echo {said}')
+    assert interruption._time_left("4711") == left
+
+
+def test_the_end_that_newer_versions_of_slurm_say_is_used(squeue, monkeypatch):
+    squeue("exit 1")
+    for ahead, expected in ((1000, 1000), (-5, 0)):
+        monkeypatch.setenv("SLURM_JOB_END_TIME", str(int(time.time()) + ahead))
+        assert interruption._time_left("4711") == pytest.approx(expected, abs=5)
+
+
+def test_the_margin_is_enough_to_save_and_never_most_of_the_time():
+    margins = {left: interruption._margin(left) for left in (0, 10, 30, 60, 150, 600, 3600, 100_000)}
+    assert margins == {0: 0, 10: 5, 30: 15, 60: 15, 150: 15, 600: 60, 3600: 120, 100_000: 120}
+
+
+def test_a_job_is_asked_to_stop_before_its_time_limit(squeue, capfd):
+    squeue("echo 0:01")
+    with interruption.deferred() as asked:
+        interruption.heed_time_limit()
+        assert asked() is None
+        wait_for(asked)
+        assert asked() == signal.SIGUSR1
+    assert capfd.readouterr().err == "progsem: SLURM ends job 4711 in 0 s: it stops here; a retry asks for more time\n"
+
+
+PROBLEMS = {
+    "echo INVALID": "squeue: given 'INVALID', expected a time such as 2:03:04",
+    ":": "squeue: given '', expected a time such as 2:03:04",
+    "echo 'invalid job' >&2; exit 1": "returned non-zero exit status 1.",
+    "exec sleep 1000": "timed out after 0.2 seconds",
+    "": "No such file or directory: 'squeue'",
+}
+
+
+@pytest.mark.parametrize("script, problem", PROBLEMS.items())
+def test_a_limit_that_is_not_known_is_said_in_one_line(squeue, capfd, monkeypatch, tmp_path, script, problem):
+    monkeypatch.setattr(interruption, "_LONGEST_ANSWER", 0.2)
+    squeue(script)
+    if not script:
+        (tmp_path / "squeue").unlink()
+        monkeypatch.setenv("PATH", str(tmp_path))
+    with interruption.deferred() as asked:
+        interruption.heed_time_limit()
+        for thread in threading.enumerate():
+            if thread.name == "heed-time-limit":
+                thread.join()
+        assert asked() is None
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith("progsem: SLURM does not say how much time is left (")
+    assert line.endswith(f"{problem}); job 4711 may be killed at its time limit")
+
+
+@pytest.mark.parametrize("script", ["echo UNLIMITED", "echo NOT_SET"])
+def test_without_a_limit_nothing_is_said(squeue, capfd, script):
+    squeue(script)
+    interruption._heed("4711")
+    assert capfd.readouterr().err == ""
+
+
+def test_outside_slurm_nobody_is_asked(squeue, monkeypatch):
+    squeue("echo 0:00")
+    monkeypatch.delenv("SLURM_JOB_ID")
+    threads = threading.active_count()
+    interruption.heed_time_limit()
+    assert threading.active_count() == threads
 
 
 @pytest.mark.parametrize("terminal", [False, True], ids=["pipe", "terminal"])

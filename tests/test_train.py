@@ -330,6 +330,7 @@ train.Trainer.step = said
 signal.signal(signal.SIGINT, signal.default_int_handler)
 interruption.stop_cleanly()
 interruption.follow_workflow()
+interruption.heed_time_limit()
 train.run(job)
 """
 
@@ -397,3 +398,23 @@ def test_a_job_whose_workflow_was_killed_saves_though_nobody_reads_what_it_says(
     assert resume.RollingState(long.job(), 4).load()[0] == begun[-1] + 1
     train.run(long.job())
     long.assert_same_bytes()
+
+
+def test_a_job_near_its_time_limit_saves_and_its_retry_goes_on(short, tmp_path):
+    (tmp_path / "bin").mkdir()
+    squeue = tmp_path / "bin" / "squeue"
+    squeue.write_text("#!/bin/sh\necho 0:06\n")
+    squeue.chmod(0o755)
+    path = f"{squeue.parent}{os.pathsep}{os.environ['PATH']}"
+    slow = short.job(steps=100_000, checkpoint_every=100_000, decay_steps=100_000)
+    slow.slice["to"] = 100_000
+    with started(slow, SLURM_JOB_ID="17", PATH=path) as process:
+        begun = [int(line) for line in process.stdout]
+        *_, near, saved = process.stderr.read().splitlines()
+    assert process.returncode == 128 + signal.SIGUSR1
+    assert near.startswith("progsem: SLURM ends job 17 in ")
+    assert saved.startswith(f"progsem: SIGUSR1: training saved at step {begun[-1] + 1}, in {short.rolling}")
+    with started(slow) as process:
+        assert steps_until(process, 1) == [begun[-1] + 1]
+        process.terminate()
+        process.stdout.read()

@@ -87,6 +87,7 @@ def main(argv: list[str]) -> None:
     )
     interruption.stop_cleanly()
     interruption.follow_workflow()
+    interruption.heed_time_limit()
     stage = importlib.import_module(f"progsem.{job.stage}")
     refuse_other_code(job)
     for path in (path for paths in job.inputs.values() for path in paths):
