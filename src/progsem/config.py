@@ -357,6 +357,9 @@ class Compute(Section):
 
     threads: int = Field(1, ge=1, le=64, description="of one training, tracing or probing job")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: a CUDA device where there is one")
+    processes: int = Field(
+        1, ge=1, le=64, description="that train one language model together, each on a GPU of its own where there are"
+    )
     trace_batch: int = Field(256, ge=1, le=65_536, description="specifications decoded at once")
     recompute: bool = Field(
         False, description="consent to compute anew what took more than an hour and was made by earlier code"
@@ -459,6 +462,15 @@ class Study(Section):
                 raise ValueError(
                     f"probes.layer is {self.probes.layer}; expected layer_0 (embedding) to layer_{self.lm.layers}"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _processes_share(self):
+        if self.lm.batch % self.compute.processes:
+            raise ValueError(
+                f"compute.processes is {self.compute.processes}, which does not divide lm.batch {self.lm.batch}; give "
+                "a number that does"
+            )
         return self
 
     @model_validator(mode="after")

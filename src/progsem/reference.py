@@ -94,6 +94,7 @@ EDITS = {
     "figures.dpi": 301,
     "compute.threads": 3,
     "compute.device": "cpu",
+    "compute.processes": 2,
     "compute.trace_batch": 101,
     "compute.recompute": True,
 }
