@@ -20,7 +20,7 @@ rule corpus:
     message:
         "Sampling and executing {STUDY.corpus.train} training programs and {STUDY.corpus.test} test programs"
     shell:
-        "python -m progsem corpus --slice {params.slice:q} --threads {threads}"
+        "python -m progsem corpus --slice {params.slice:q} --threads {STUDY.compute.threads}"
         " --output train {output.train} --output validation {output.validation}"
         " --output test {output.test} --output manifest {output.manifest}"
         " 2>&1 | log {log}"

@@ -25,7 +25,7 @@ rule interventions:
     message:
         "Probing for the semantics {wildcards.alternative}, seed {wildcards.seed}, step {wildcards.step}"
     shell:
-        "python -m progsem probes --slice {params.slice:q} --threads {threads} --device {resources.device}"
+        "python -m progsem probes --slice {params.slice:q} --threads {STUDY.compute.threads} --device {resources.device}"
         " --input programs {input.programs} --input generated {input.generated} --input forced {input.forced}"
         " --output predictions {output.predictions} --output accuracy {output.accuracy}"
         " --output manifest {output.manifest}"

@@ -34,7 +34,7 @@ rule checkpoint:
     message:
         "Training the language model, seed {wildcards.seed}, up to step {wildcards.step} of {STUDY.lm.steps}"
     shell:
-        "python -m progsem train --slice {params.slice:q} --threads {threads} --device {resources.device}"
+        "python -m progsem train --slice {params.slice:q} --threads {STUDY.compute.threads} --device {resources.device}"
         " --input train {input.train} --input model {input.model} --input config {input.config}"
         " --input state {input.state}"
         " --output weights {output.weights} --output config {output.config} --output metrics {output.metrics}"

@@ -23,7 +23,7 @@ rule statistics:
     message:
         "Computing intervals and tests over all checkpoints"
     shell:
-        "python -m progsem statistics --slice {params.slice:q} --threads {threads}"
+        "python -m progsem statistics --slice {params.slice:q} --threads {STUDY.compute.threads}"
         " --input programs {input.programs} --input predictions {input.predictions}"
         " --input accuracy {input.accuracy} --input metrics {input.metrics}"
         " --input manifests {input.manifests} --input corpus {input.corpus}"

@@ -26,7 +26,7 @@ rule tokens:
     message:
         "Encoding the corpus as {STUDY.tokens.encoding} tokens"
     shell:
-        "python -m progsem tokens --slice {params.slice:q} --threads {threads}"
+        "python -m progsem tokens --slice {params.slice:q} --threads {STUDY.compute.threads}"
         " --input train {input.train} --input validation {input.validation} --input test {input.test}"
         " --output train {output.train} --output validation {output.validation}"
         " --output test {output.test} --output tokenizer {output.tokenizer}"

@@ -32,7 +32,7 @@ rule traces:
     message:
         "Decoding and reading hidden states, seed {wildcards.seed}, step {wildcards.step}"
     shell:
-        "python -m progsem traces --slice {params.slice:q} --threads {threads} --device {resources.device}"
+        "python -m progsem traces --slice {params.slice:q} --threads {STUDY.compute.threads} --device {resources.device}"
         " --batch {resources.batch}"
         " --input weights {input.weights} --input config {input.config}"
         " --input train {input.train} --input validation {input.validation} --input test {input.test}"
