@@ -49,6 +49,11 @@ class Unit:
         return self.folder / self.checkpoint
 
     @property
+    def name(self) -> str:
+        """What a person tells it by: a language model's shape, an alternative's name."""
+        return self.key.rsplit("-", 2)[0]
+
+    @property
     def config(self) -> str:
         """Digest of the config that went into it."""
         return self.key.split("-")[-2]

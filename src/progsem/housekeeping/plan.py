@@ -124,7 +124,7 @@ def _row(stage: str, planned: list[Unit], to_run: list[Unit]) -> Row:
             reasons["new"] += 1
         row.seconds += (made or earlier or {"seconds": 0})["seconds"]
     if reasons["new"]:
-        mean = _mean_seconds(stage)
+        mean = _mean_seconds(stage, {unit.name for unit in units})
         row.estimated = True
         row.seconds = None if mean is None else row.seconds + reasons["new"] * mean
     remarks = [
@@ -143,12 +143,12 @@ def _changes(changed: set[str]) -> str:
     return f"changed: {', '.join(names[:_SHOWN_FILES])}{more}"
 
 
-def _mean_seconds(stage: str) -> float | None:
-    """Of all results of a stage, whatever they were made from."""
+def _mean_seconds(stage: str, names: set[str]) -> float | None:
+    """Of the results of a stage with these names, which are much the same in size, whatever they were made from."""
     if not Path(RESULTS).is_dir():
         return None
-    units, _ = survey(Path(RESULTS))
-    seconds = [made["seconds"] for unit in units if unit.stage == stage and (made := unit.manifest())]
+    units = [unit for unit in survey(Path(RESULTS))[0] if unit.stage == stage and unit.name in names]
+    seconds = [made["seconds"] for unit in units if (made := unit.manifest())]
     return sum(seconds) / len(seconds) if seconds else None
 
 
