@@ -37,6 +37,7 @@ SMALL = {
     "lm": {"steps": 20, "checkpoint_every": 10, "decay_steps": 300, "extra_checkpoints": []},
     "interventions": {"alternatives": {"mirror": {"turn_left": "turn_right"}}, "difficulty_matched": "mirror"},
 }
+SHIPPED = sorted(path.stem for path in (ROOT / "studies").glob("*.yaml"))
 STUDIES = {
     "one": {},
     "seeds": {"lm": {"seeds": [0, 1]}},
@@ -525,7 +526,7 @@ def test_prune_leaves_what_is_not_ours(place, capsys):
 
 def test_prune_takes_the_studies_that_are_here(place, capsys):
     make("one")
-    assert {study.name for study in common.studies([])} == {"config", "tiny", *STUDIES}
+    assert {study.name for study in common.studies([])} == {"config", *SHIPPED, *STUDIES}
     Path("config.yaml").write_text(path_of("one").read_text())
     assert [study.name for study in common.studies([])].count("config") == 2  # this one, and the repository's
     assert common.study(None).plan.lm.key == plan_of("one").lm.key
