@@ -25,7 +25,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONPATH :=
 
 .DEFAULT_GOAL := help
-.PHONY: help figures plan test lint format schema envs env
+.PHONY: help figures plan test test-slurm lint format schema envs env
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 20
@@ -38,6 +38,9 @@ plan: env  ## what `make figures` would run, how long that took last time, and w
 
 test: lint  ## lint, then every test (TESTS=tests/test_plan.py picks some)
 	@$(BIN)/python -m pytest -q $(TESTS)
+
+test-slurm: env  ## the workflow on a SLURM that is brought up for it (root, Debian; installs it, takes minutes)
+	@$(BIN)/python -m pytest -q -rs tests/slurm
 
 lint: env  ## ruff, snakefmt and Snakemake's own linter
 	@$(BIN)/ruff check --quiet .

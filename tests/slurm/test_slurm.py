@@ -1,0 +1,277 @@
+"""The workflow on a real SLURM, through slurm/config.yaml: whatever happens, its artifacts are those of a local run."""
+
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import psutil
+import pytest
+from cluster import NODE
+from kills import artifacts, compare
+from tree import TINY, Tree, say, tiny
+
+from progsem.plan import Plan
+
+# This cluster has no accounting, so its jobs are asked for with squeue; and tests are in a hurry.
+HERE = ("--slurm-status-command=squeue", "--slurm-init-seconds-before-status-checks=1", "--latency-wait=10")
+IMPATIENT = Path(__file__).with_name("impatient.py")
+PARTITIONS = """\
+partitions:
+  cpu: {}
+  gpu: {max_gpu: 2}
+"""
+# Some seconds of training in one interval.
+LONG = {"lm": {"steps": 1000, "checkpoint_every": 1000, "decay_steps": 1000, "extra_checkpoints": []}}
+LONGEST = 300  # seconds that anything may take
+
+
+class Job(NamedTuple):
+    """What SLURM says of a job; Snakemake puts the rule and its wildcards into the comment."""
+
+    number: str
+    state: str
+    partition: str
+    comment: str
+
+
+class Run:
+    """A Snakemake that submits its jobs to the cluster, in a copy of the repository."""
+
+    def __init__(self, tree: Tree, *arguments: str):
+        self.tree, self.began = tree, time.monotonic()
+        (tree.root / "partitions.yaml").write_text(PARTITIONS)
+        self.output = tree.root / "run.log"
+        with open(self.output, "w") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, IMPATIENT, "--profile", "slurm", *HERE, *arguments],
+                cwd=tree.root,
+                env={**tree.environment(), "SNAKEMAKE_SLURM_PARTITIONS": "partitions.yaml"},
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+
+    def __enter__(self) -> "Run":
+        return self
+
+    def __exit__(self, *_) -> None:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)  # it cancels its jobs
+            try:
+                self.process.wait(30)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+
+    def text(self) -> str:
+        return self.output.read_text()
+
+    def status(self) -> int:
+        """Wait for its end, and return its exit status."""
+        return self.process.wait(LONGEST)
+
+    def succeed(self) -> str:
+        """Wait for its end, which must be a good one; returns what it printed."""
+        status = self.status()
+        assert status == 0, f"status {status}\n{self.text()[-6000:]}"
+        return self.text()
+
+    def jobs(self) -> list[Job]:
+        """Every job of this run's folder, also those that have ended, in order."""
+        asked = subprocess.run(
+            ["squeue", "-h", "--states=all", "--sort=i", "--format=%i|%T|%P|%Z|%k"],
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=True,
+        )
+        lines = (line.split("|", 4) for line in asked.stdout.splitlines())
+        return [Job(*job, comment.strip()) for *job, where, comment in lines if where == str(self.tree.root)]
+
+    def find(self, state: str, comment: str) -> Job | None:
+        """The first job in that state whose comment has these words in it."""
+        return next((job for job in self.jobs() if job.state == state and comment in job.comment), None)
+
+    def wait_for(self, what: Callable, *arguments):
+        """Wait until `what(*arguments)` is true, and return it; Snakemake must still be running by then."""
+        until = time.monotonic() + LONGEST
+        while not (answer := what(*arguments)):
+            assert self.process.poll() is None and time.monotonic() < until, f"{arguments}\n{self.text()[-6000:]}"
+            time.sleep(0.1)
+        return answer
+
+    def seconds(self) -> str:
+        return f"{time.monotonic() - self.began:.0f} s"
+
+
+class Onlooker(threading.Thread):
+    """Notes the stage, the environment and the processes above each program that runs below a folder."""
+
+    def __init__(self, folder: Path):
+        super().__init__(daemon=True)
+        self.folder, self.over = folder, threading.Event()
+        self.seen: dict[int, tuple[str, dict[str, str], list[int]]] = {}
+
+    def __enter__(self) -> "Onlooker":
+        self.start()
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.over.set()
+        self.join()
+
+    def run(self) -> None:
+        while not self.over.wait(0.2):
+            for process in programs(self.folder):
+                try:
+                    above = [parent.pid for parent in process.parents()]
+                    self.seen[process.pid] = (stage_of(process), process.environ(), above)
+                except psutil.Error:
+                    pass  # it has ended meanwhile
+
+
+def programs(folder: Path) -> list[psutil.Process]:
+    """Programs of ours that run in a folder."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if "--slice" in process.cmdline() and process.cwd() == str(folder):
+                found.append(process)
+        except psutil.Error:
+            pass
+    return found
+
+
+def stage_of(process: psutil.Process) -> str:
+    """The stage that a program of ours computes."""
+    command = process.cmdline()
+    return command[command.index("--slice") - 1]
+
+
+def program_in(job: Job, folder: Path) -> psutil.Process | None:
+    """The program of ours that runs in a job."""
+    for process in programs(folder):
+        try:
+            if process.environ().get("SLURM_JOB_ID") == job.number:
+                return process
+        except psutil.Error:
+            pass
+    return None
+
+
+@pytest.fixture
+def copied(tmp_path) -> Tree:
+    """A copy of the repository without results."""
+    return Tree.copied(tmp_path / "progsem")
+
+
+def test_the_study_is_that_of_a_local_run(cluster, slow_training, tree, copied, tell):
+    with Onlooker(copied.root) as onlooker, Run(copied, *TINY) as run:
+        run.succeed()
+    compare(artifacts(copied), tree.undisturbed, "on the cluster", whole=True)
+    tell(f"the tiny study: {run.seconds()}")
+
+    jobs = run.jobs()
+    assert {job.state for job in jobs} == {"COMPLETED"}
+    # The corpus and its tokens are one job, and so are all that reads a checkpoint.
+    rules = [job.comment.removeprefix("rule_").split("_")[0] for job in jobs]
+    assert sorted(rules) == ["checkpoint"] * 3 + ["data"] + ["probing"] * 3 + ["statistics"]
+    partitions = {rule: job.partition for rule, job in zip(rules, jobs, strict=True)}
+    assert partitions == {"data": "cpu", "checkpoint": "gpu", "probing": "gpu", "statistics": "cpu"}
+    assert {stage for stage, *_ in onlooker.seen.values()} >= {"train", "traces", "probes", "statistics"}
+    for stage, environment, above in onlooker.seen.values():
+        if stage == "figures":
+            assert "SLURM_JOB_ID" not in environment and run.process.pid in above
+            continue
+        has_gpu = environment.get("CUDA_VISIBLE_DEVICES") in ("0", "1")
+        assert has_gpu == (stage in ("train", "traces", "probes")), stage
+        # A job follows the Snakemake on its own node that started it, not the one that submitted it.
+        assert int(environment["PROGSEM_WORKFLOW"]) in above and run.process.pid not in above
+
+
+def test_a_node_that_is_drained_and_jobs_that_are_cancelled(cluster, tree, copied, tell):
+    with Run(copied, *TINY) as run:
+        run.wait_for(run.find, "RUNNING", "data")
+        set_node("State=DRAIN", "Reason=test")
+        waiting = run.wait_for(run.find, "PENDING", "checkpoint")
+        set_node("State=RESUME")
+        for comment in ("checkpoint_wildcards_0_000010", "probing"):
+            job = run.wait_for(run.find, "RUNNING", comment)
+            run.wait_for(program_in, job, copied.root)
+            subprocess.run(["scancel", job.number], check=True, timeout=30)
+        run.succeed()
+    compare(artifacts(copied), tree.undisturbed, "after a drained node and cancelled jobs", whole=True)
+    ends = {job.number: job.state for job in run.jobs()}
+    assert ends[waiting.number] == "COMPLETED"
+    assert sorted(ends.values()) == ["CANCELLED"] * 2 + ["COMPLETED"] * 8
+    tell(f"the same with a node drained and two jobs cancelled: {run.seconds()}")
+
+
+def test_a_job_that_fails_says_why_and_where(cluster, tree, copied, tell):
+    shutil.copytree(tree.root / "results", copied.root / "results")
+    plan = Plan(tiny())
+    probes = plan.everywhere([plan.probes], "predictions.arrow")[1]
+    damaged = plan.everywhere([plan.traces], "generated.arrow")[1]
+    whole = (copied.root / damaged).read_bytes()
+    (copied.root / damaged).write_bytes(whole[:-100])
+    shutil.rmtree((copied.root / probes).parent)
+    with Run(copied, probes, *TINY, "--retries=1") as run:
+        assert run.status() == 1
+    said = run.text()
+    assert f"progsem: {damaged}" in said
+    log = f"results/logs/probes/{Path(probes).relative_to('results/probes').parent}.log"
+    assert log in said
+    failed = [job.number for job in run.jobs() if job.state == "FAILED"]
+    assert len(failed) == 2  # at first, and once again
+    assert all(f"/{number}.log" in said for number in failed)
+    tell(f"a job that fails twice: {run.seconds()}")
+
+    (copied.root / damaged).unlink()
+    with Run(copied, probes, *TINY) as run:
+        run.succeed()
+    compare(artifacts(copied), tree.undisturbed, "after the damage", whole=True)
+    tell(f"and once what it named is deleted: {run.seconds()}")
+
+
+def test_training_goes_on_after_its_time_limit(slow_training, tell):
+    run, local = slow_training.result(LONGEST)
+    compare(artifacts(run.tree), artifacts(local), "after the time limit", whole=True)
+    ends = [job.state for job in run.jobs() if "0_001000" in job.comment]
+    assert ends[-1] == "COMPLETED" and len(ends) > 1 and "COMPLETED" not in ends[:-1], ends
+    (log,) = (run.tree.root / "results" / "logs" / "lm").rglob("step-001000.log")
+    assert "progsem: training goes on at step " in log.read_text()
+
+
+@pytest.fixture(scope="module")
+def slow_training(cluster, tmp_path_factory) -> Iterator[Future]:
+    """Training that comes to its time limit, while the other tests run; then its run, and a local one."""
+    with ThreadPoolExecutor(1) as one:
+        yield one.submit(train_slowly, tmp_path_factory.mktemp("slow"))
+
+
+def train_slowly(folder: Path) -> tuple[Run, Tree]:
+    plan = Plan(tiny(LONG))
+    target = plan.everywhere([plan.lm], "model.safetensors")[-1]
+    local, submitted = Tree.copied(folder / "local"), Tree.copied(folder / "submitted")
+    arguments = (target, *TINY, *say(LONG))
+    local.snakemake("--cores=1", *arguments)
+    with Run(submitted, *arguments, "--set-resources", "checkpoint:runtime=1") as run:
+        job = run.wait_for(run.find, "RUNNING", "checkpoint_wildcards_0_001000")
+        program = run.wait_for(program_in, job, submitted.root)
+        time.sleep(4)  # it trains
+        program.suspend()  # as if it took longer than its minute
+        time.sleep(40)
+        program.resume()
+        run.succeed()
+    return run, local
+
+
+def set_node(*changes: str) -> None:
+    """Change what SLURM thinks of its node."""
+    subprocess.run(["scontrol", "update", f"NodeName={NODE}", *changes], check=True, timeout=30)
