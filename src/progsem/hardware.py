@@ -7,11 +7,31 @@ import torch
 from progsem.errors import UserError
 
 
-def choose_device(name: str) -> torch.device:
-    """`auto`, `cpu` or `cuda` as a device; asking for CUDA where there is none is a `UserError`."""
-    if name == "cuda" and not torch.cuda.is_available():
+def choose_device(name: str, gpu: int = 0) -> torch.device:
+    """`auto`, `cpu` or `cuda` as a device; of several GPUs the one with that number becomes the current one.
+
+    Asking for CUDA, or for a GPU, that is not there is a `UserError`.
+    """
+    refuse_missing(name, gpu + 1)
+    device = torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+    if device.type == "cuda" and gpu > 0:
+        torch.cuda.set_device(gpu)
+    return device
+
+
+def refuse_missing(name: str, gpus: int = 1) -> None:
+    """Raise `UserError` where that device is not there, or is a GPU and there are fewer of them."""
+    if name == "cpu":
+        return
+    if torch.cuda.is_available():
+        there = torch.cuda.device_count()
+        if there < gpus:
+            raise UserError(
+                f"compute.processes: given {gpus}, each with a GPU of its own, but torch finds {there}; give the job "
+                "as many GPUs, or lower it"
+            )
+    elif name == "cuda":
         raise UserError("compute.device is cuda, but torch finds no CUDA device; set it to auto or cpu")
-    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 def choose_precision(name: str, device: torch.device) -> torch.dtype:

@@ -2,7 +2,8 @@
 
 `python -m progsem STAGE --slice JSON --input NAME PATH… --output NAME PATH…`
 calls `progsem.STAGE.run(job)`. A job never reads config.yaml, so an edit made
-while it runs cannot reach it.
+while it runs cannot reach it. With `--processes N`, or started by `torchrun`,
+several processes do the job together.
 """
 
 from __future__ import annotations
@@ -10,16 +11,19 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import os
 import shlex
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from progsem import config, interruption, manifest
+from progsem import config, interruption, manifest, progress
 from progsem.artifacts import clear_leftovers
 from progsem.errors import UserError
 from progsem.sources import code_digest
 
+_PATIENCE = 10.0  # seconds for the first of several processes to say what is wrong for all
 STAGES = ("corpus", "tokens", "train", "traces", "probes", "statistics", "figures")
 
 
@@ -29,7 +33,9 @@ class Job:
 
     `slice` holds the sections of the config that its result depends on (JSON
     values, validated where they are read); `inputs` and `outputs` hold paths by
-    name. `threads`, `device` and `batch` say how to compute, not what.
+    name. `threads`, `device` and `batch` say how to compute, not what. Of `processes`
+    that do it together this is number `rank`, and of the GPUs that it sees it uses
+    number `gpu`; only number 0 writes.
     `checksums` holds the SHA-256 of every input by path, `notes` what the stage
     wants to stand in its manifest, `obsolete` files that nobody needs once that is
     written.
@@ -42,6 +48,9 @@ class Job:
     threads: int = 1
     device: str = "auto"
     batch: int = 256
+    processes: int = 1
+    rank: int = 0
+    gpu: int = 0
     command: str = ""
     checksums: dict[str, str] = field(default_factory=dict)
     notes: dict = field(default_factory=dict)
@@ -64,8 +73,8 @@ class Job:
         return path
 
 
-def main(argv: list[str]) -> None:
-    """Parse a job's command line, check its inputs, run its stage, write its manifest."""
+def main(argv: list[str]) -> int | None:
+    """Parse a job's command line, check its inputs, run its stage, write its manifest; returns the exit status."""
     parser = argparse.ArgumentParser(prog="progsem", description="Run one stage of the workflow.")
     parser.add_argument("stage", choices=STAGES)
     parser.add_argument("--slice", required=True, help="the stage's part of the config, as JSON")
@@ -74,7 +83,10 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     parser.add_argument("--batch", type=int, default=256, help="specifications decoded at once")
+    parser.add_argument("--processes", type=int, default=1, help="processes that train together (train only)")
     arguments = parser.parse_args(argv)
+    if arguments.processes > 1 and arguments.stage != "train":
+        parser.error("--processes is for the stage train")
     job = Job(
         stage=arguments.stage,
         slice=json.loads(arguments.slice),
@@ -87,13 +99,14 @@ def main(argv: list[str]) -> None:
     )
     interruption.stop_cleanly()
     interruption.follow_workflow()
+    if "TORCHELASTIC_RUN_ID" in os.environ:  # which torchrun sets, and nobody else
+        job.processes, job.rank, job.gpu = (int(os.environ[name]) for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK"))
+    elif arguments.processes > 1:
+        return importlib.import_module("progsem.launch").launch(arguments.processes, job.device, argv, _watch(job))
+    if job.rank > 0:
+        return _follow(job)
     interruption.heed_time_limit()
-    stage = importlib.import_module(f"progsem.{job.stage}")
-    refuse_other_code(job)
-    for path in (path for paths in job.inputs.values() for path in paths):
-        if not path.exists():
-            raise UserError(f"{path}: input of {job.stage} is missing; run snakemake to make it")
-    job.checksums = manifest.verify_inputs(job)
+    stage = _checked(job)
     for path in (path for paths in job.outputs.values() for path in paths):
         clear_leftovers(path)
     stage.run(job)
@@ -103,6 +116,42 @@ def main(argv: list[str]) -> None:
             manifest.write(job, job.output("manifest").parent, made)
         for path in job.obsolete:
             path.unlink(missing_ok=True)
+    return None
+
+
+def _checked(job: Job):
+    """The module of a job's stage, once the job's code and inputs are known to be the right ones."""
+    stage = importlib.import_module(f"progsem.{job.stage}")
+    refuse_other_code(job)
+    for path in (path for paths in job.inputs.values() for path in paths):
+        if not path.exists():
+            raise UserError(f"{path}: input of {job.stage} is missing; run snakemake to make it")
+    job.checksums = manifest.verify_inputs(job)
+    return stage
+
+
+def _follow(job: Job) -> None:
+    """Run a stage as one of several processes, not the first: it writes nothing, and says only what the first cannot.
+
+    What the user has to mend is as a rule met by all. The first one says it and ends,
+    and whoever started them then ends the others.
+    """
+    progress.be_quiet()
+    try:
+        _checked(job).run(job)
+    except UserError:
+        time.sleep(_PATIENCE)
+        raise
+
+
+def _watch(job: Job) -> Callable[[], bool]:
+    """A function that tells whether the manifest has been written since now."""
+
+    def stamp() -> int | None:
+        return next((path.stat().st_mtime_ns for path in job.outputs.get("manifest", []) if path.exists()), None)
+
+    before = stamp()
+    return lambda: stamp() not in (None, before)
 
 
 def refuse_other_code(job: Job) -> None:

@@ -11,9 +11,19 @@ import os
 import sys
 import time
 
+_quiet = False
+
+
+def be_quiet() -> None:
+    """Let this process say nothing from now on: another one does the same work, and says it."""
+    global _quiet
+    _quiet = True
+
 
 def say(line: str) -> None:
     """Print a line on stderr, if somebody still reads it."""
+    if _quiet:
+        return
     try:
         print(line, file=sys.stderr, flush=True)
     except OSError:
@@ -38,7 +48,7 @@ class Progress:
         self._done = self._before = done
         self._started = self._last = time.monotonic()
         self._bar = None
-        if sys.stderr.isatty():
+        if sys.stderr.isatty() and not _quiet:
             from tqdm import tqdm
 
             try:

@@ -5,6 +5,7 @@ AdamW, linear warm-up, linear decay, clipped gradients. Which documents a step
 sees follows from the seed and the step alone, so cutting the training into other
 intervals leaves the weights unchanged to the bit (on CPU, with the same number
 of threads). So does interrupting an interval: it goes on from its rolling state.
+Several processes may share every batch; then the weights differ by rounding.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from progsem import model as lm
@@ -27,6 +28,7 @@ from progsem.errors import UserError
 from progsem.hardware import choose_device, choose_precision
 from progsem.interruption import deferred
 from progsem.job import Job
+from progsem.parallel import Team, together
 from progsem.progress import Progress, say
 from progsem.resume import RollingState
 
@@ -93,10 +95,28 @@ def restore_optimizer(model: lm.CodeGen, optimizer: torch.optim.AdamW, tensors: 
         }
 
 
-def next_token_loss(model: lm.CodeGen, tokens: Tensor, pad: int) -> Tensor:
-    """Mean cross-entropy in nats over all tokens but padding; tokens: (B, T) int64."""
-    logits = model.logits(model(tokens[:, :-1]))
-    return F.cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten(), ignore_index=pad)
+def next_token_loss(model: lm.CodeGen, tokens: Tensor, pad: int, of: int | None = None) -> Tensor:
+    """Mean cross-entropy in nats over all tokens but padding; tokens: (B, T) int64.
+
+    With `of`, their sum over that number: what these documents add to the mean of a
+    larger batch, which has so many tokens to predict.
+    """
+    logits = model.logits(model(tokens[:, :-1])).flatten(0, 1)
+    targets = tokens[:, 1:].flatten()
+    if of is None:
+        return F.cross_entropy(logits, targets, ignore_index=pad)
+    return F.cross_entropy(logits, targets, ignore_index=pad, reduction="sum") / of
+
+
+class Loss(nn.Module):
+    """`next_token_loss` as a module, for a team to wrap."""
+
+    def __init__(self, model: lm.CodeGen, pad: int):
+        super().__init__()
+        self.model, self.pad = model, pad
+
+    def forward(self, tokens: Tensor, of: int | None = None) -> Tensor:
+        return next_token_loss(self.model, tokens, self.pad, of)
 
 
 @dataclass
@@ -140,10 +160,22 @@ class Log:
 
 
 class Trainer:
-    """A model, its optimizer, the documents and the log, all on one device."""
+    """A model, its optimizer, the documents and the log, all on one device.
 
-    def __init__(self, config: LM, model: lm.CodeGen, documents: np.ndarray, lengths: np.ndarray, pad: int):
-        self.config, self.model, self.pad = config, model, pad
+    In a team, every process has all of these, and they stay the same in all.
+    """
+
+    def __init__(
+        self,
+        config: LM,
+        model: lm.CodeGen,
+        documents: np.ndarray,
+        lengths: np.ndarray,
+        pad: int,
+        team: Team | None = None,
+    ):
+        self.config, self.model, self.team = config, model, team or Team()
+        self.loss = self.team.wrap(Loss(model, pad))
         self.device = next(model.parameters()).device
         self.precision = choose_precision(config.precision, self.device)
         self.documents = torch.from_numpy(np.array(documents)).to(self.device)  # a copy: files are mapped read-only
@@ -152,19 +184,27 @@ class Trainer:
         self.log = Log()
 
     def step(self, number: int, rows: np.ndarray) -> tuple[Tensor, Tensor]:
-        """One update from these documents; returns the loss and the gradient's norm, still on the device."""
+        """One update from these documents; returns the loss and the gradient's norm, still on the device.
+
+        In a team each process computes its share of the documents' mean loss.
+        """
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.config, number)
-        index = torch.from_numpy(rows).to(self.device, non_blocking=True)
-        tokens = self.documents[index, : int(self.lengths[rows].max())].long()
+        share = self.team.share(rows)
+        index = torch.from_numpy(share).to(self.device, non_blocking=True)
+        tokens = self.documents[index, : int(self.lengths[share].max())].long()
         bf16 = self.precision == torch.bfloat16
         with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
-            loss = next_token_loss(self.model, tokens, self.pad)
-        loss.backward()
+            if self.team.size == 1:
+                loss = self.loss(tokens)
+                loss.backward()
+            else:
+                loss = self.loss(tokens, of=int(self.lengths[rows].sum()) - len(rows))
+                (loss * self.team.size).backward()  # the gradient of the sum, from the mean over the team
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        return loss.detach(), norm
+        return self.team.total(loss.detach()), norm
 
     def run(
         self, seed: int, first: int, last: int, done: int = 0, after: Callable[[int], None] = lambda steps: None
@@ -191,14 +231,14 @@ class Trainer:
                 after(steps)
         return seen / (time.monotonic() - started)
 
-    def state(self, steps: int) -> tuple[dict[str, Tensor], dict]:
-        """What `restore` goes on from after that many steps: tensors by name, and JSON values.
+    def refuse_divergence(self, steps: int) -> None:
+        """Raise `UserError` if the training has diverged within that many steps."""
+        if self.log.losses:
+            self.log.means(steps)
 
-        Raises `UserError` if the training has diverged.
-        """
+    def state(self, steps: int) -> tuple[dict[str, Tensor], dict]:
+        """What `restore` goes on from after that many steps: tensors by name, and JSON values."""
         log = self.log
-        if log.losses:
-            log.means(steps)
         tensors = {f"weights.{name}": tensor for name, tensor in self.model.state_dict().items()}
         tensors |= optimizer_tensors(self.model, self.optimizer)
         tensors |= {"losses": _column(log.losses), "norms": _column(log.norms)}
@@ -221,7 +261,7 @@ def train_interval(job: Job, trainer: Trainer, rolling: RollingState, asked: Cal
 
     `asked` returns the number of the signal that came, or None.
     """
-    first, last = job.slice["from"], job.slice["to"]
+    first, last, team = job.slice["from"], job.slice["to"], trainer.team
     start = first
     saved = rolling.load()
     if saved is None:
@@ -232,10 +272,13 @@ def train_interval(job: Job, trainer: Trainer, rolling: RollingState, asked: Cal
         say(f"progsem: training goes on at step {start} of {first}-{last}, from {rolling.path}")
 
     def save_if_asked(steps: int) -> None:
-        number = asked()
-        if number is None and not rolling.is_due():
+        number, due = team.agree(asked(), rolling.is_due())
+        if number is None and not due:
             return
-        rolling.save(steps, *trainer.state(steps))
+        trainer.refuse_divergence(steps)
+        if team.leads:
+            rolling.save(steps, *trainer.state(steps))
+        team.wait()
         if number is not None:
             name = signal.Signals(number).name
             say(f"progsem: {name}: training saved at step {steps}, in {rolling.path}; run again to go on from there")
@@ -247,11 +290,18 @@ def train_interval(job: Job, trainer: Trainer, rolling: RollingState, asked: Cal
 
 
 def run(job: Job) -> None:
-    """Train from step `slice["from"]` to `slice["to"]`; equal ones write the untrained checkpoint."""
+    """Train from step `slice["from"]` to `slice["to"]`; equal ones write the untrained checkpoint.
+
+    Of several processes, the first one writes.
+    """
     config, last = job.section("lm"), job.slice["to"]
+    if last == 0 and job.rank > 0:
+        return
+    if config.batch % job.processes:
+        raise UserError(f"lm.batch is {config.batch}, which {job.processes} processes cannot share; start fewer")
     torch.set_num_threads(job.threads)
     torch.set_flush_denormal(True)
-    device = choose_device(job.device)
+    device = choose_device(job.device, job.gpu)
     columns, metadata = read_tables(job.inputs["train"])
     if last == 0:
         model = lm.CodeGen(lm.Shape(metadata["vocabulary"], config.layers, config.width, config.heads, config.rotary))
@@ -259,11 +309,14 @@ def run(job: Job) -> None:
         model.to(device)
     else:
         model = lm.load(job.input("model"), job.input("config"), device)
-    trainer = Trainer(config, model, columns["tokens"], columns["length"], metadata["pad"])
     rolling = RollingState(job, job.slice["from"])
     with deferred() as asked:
-        if last > 0:
-            train_interval(job, trainer, rolling, asked)
+        with together(job.rank, job.processes if last > 0 else 1, device) as team:
+            trainer = Trainer(config, model, columns["tokens"], columns["length"], metadata["pad"], team)
+            if last > 0:
+                train_interval(job, trainer, rolling, asked)
+        if job.rank > 0:
+            return
         # A signal that comes from here on finds the interval done.
         write_csv(job.output("metrics"), METRICS, [[row[name] for name in METRICS] for row in trainer.log.rows])
         save_tensors(job.output("state"), optimizer_tensors(model, trainer.optimizer))
@@ -271,3 +324,5 @@ def run(job: Job) -> None:
         job.obsolete.append(rolling.path)
     job.notes["parameters"] = sum(parameter.numel() for parameter in model.parameters())
     job.notes["precision"] = str(trainer.precision).removeprefix("torch.")
+    if job.processes > 1:
+        job.notes["processes"] = job.processes
