@@ -89,7 +89,10 @@ def use_every_core(workflow) -> None:
 
 
 def share_no_gpu(workflow) -> None:
-    """Where jobs run on this machine and it has a GPU, let those that ask for one run one after the other."""
+    """Where jobs run on this machine and it has a GPU, let those that ask for one run one after the other.
+
+    Snakemake cuts what a job asks for down to what there is, so one that trains on several has them to itself.
+    """
     has_gpu = any(_DEVICES.glob("nvidia[0-9]*"))
     if has_gpu and workflow.resource_settings.nodes is None and "gpu" not in workflow.global_resources:
         workflow.global_resources["gpu"] = 1

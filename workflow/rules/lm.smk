@@ -22,10 +22,10 @@ rule checkpoint:
     priority: 100  # the chain is the longest path: whatever waits for it waits longest
     conda:
         "../../envs/progsem.yaml"
-    threads: STUDY.compute.threads
+    threads: STUDY.compute.threads * STUDY.compute.processes
     resources:
         device=STUDY.compute.device,
-        gpu=sizes.gpus(STUDY),
+        gpu=sizes.gpus(STUDY) * STUDY.compute.processes,
         mem_mb=lambda wildcards, attempt: attempt * sizes.training_mb(STUDY),
         runtime=lambda wildcards, attempt: attempt
         * sizes.training_minutes(STUDY, int(wildcards.step)),
@@ -35,6 +35,7 @@ rule checkpoint:
         "Training the language model, seed {wildcards.seed}, up to step {wildcards.step} of {STUDY.lm.steps}"
     shell:
         "python -m progsem train --slice {params.slice:q} --threads {STUDY.compute.threads} --device {resources.device}"
+        " --processes {STUDY.compute.processes}"
         " --input train {input.train} --input model {input.model} --input config {input.config}"
         " --input state {input.state}"
         " --output weights {output.weights} --output config {output.config} --output metrics {output.metrics}"
