@@ -240,12 +240,35 @@ def test_two_processes_go_on_after_whatever_ends_them(folder):
             137,
             "progsem: process 2 of 3 was killed (SIGKILL); if not by you, it needs more memory",
         ),
+        ({0: -11}, 139, "progsem: process 1 of 3 was killed (SIGSEGV)"),
         ({0: -15}, 1, ""),
     ],
 )
 def test_the_status_that_tells_most_is_the_launchers(capsys, ended, status, said):
     assert launch._status(3, ended) == status
     assert capsys.readouterr().err.strip() == said
+
+
+LAUNCHER = """
+import signal, subprocess, sys
+from progsem import launch
+
+def stopped(config, python):
+    def start(*arguments):
+        subprocess.Popen([python, "-c", "import time; time.sleep(0.2); print('ended', flush=True)"])
+        raise launch.SignalException("stopped", signal.SIGTERM)
+    return start
+
+launch.elastic_launch = stopped
+status = launch.launch(2, "cpu", [], lambda: sys.argv[1] == "done")
+print(status, flush=True)
+"""
+
+
+@pytest.mark.parametrize("done, status", [("done", 0), ("not yet", 128 + signal.SIGTERM)])
+def test_a_stopped_launcher_waits_for_all_and_does_not_fail_what_was_done(done, status):
+    answer = subprocess.run([sys.executable, "-c", LAUNCHER, done], capture_output=True, text=True, check=True)
+    assert answer.stdout.split() == ["ended", str(status)]
 
 
 def test_what_all_processes_refuse_is_said_once(folder):

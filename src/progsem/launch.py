@@ -29,7 +29,6 @@ _LONGEST_SAVE = 300  # seconds from a signal until processes that are still ther
 def launch(processes: int, device: str, argv: list[str], is_done: Callable[[], bool]) -> int:
     """Run `python -m progsem ARGV` in that many processes on this machine, a GPU for each if `device` says so.
 
-
     Returns the exit status: that of a process that failed; after a signal 128 + its
     number, unless `is_done` says that the work was done all the same.
     """
@@ -53,6 +52,7 @@ def launch(processes: int, device: str, argv: list[str], is_done: Callable[[], b
     )
     try:
         elastic_launch(config, sys.executable)("-m", "progsem", *argv)
+        _ignore(_FORWARDED)
     except ChildFailedError as error:
         return _status(processes, {rank: failure.exitcode for rank, failure in error.failures.items()})
     except SignalException as stop:
@@ -66,8 +66,8 @@ def _status(processes: int, ended: dict[int, int]) -> int:
     for rank, status in ended.items():
         # A killed one says nothing itself; SIGTERM the others get after a failure.
         if status < 0 and status != -signal.SIGTERM:
-            name = signal.Signals(-status).name
-            say(f"progsem: process {rank + 1} of {processes} was killed ({name}); if not by you, it needs more memory")
+            hint = "; if not by you, it needs more memory" if -status == signal.SIGKILL else ""
+            say(f"progsem: process {rank + 1} of {processes} was killed ({signal.Signals(-status).name}){hint}")
             return 128 - status
     return next((status for status in ended.values() if status > 0 and status != LOST), LOST)
 
@@ -77,11 +77,14 @@ def _is_heeded(name: str) -> bool:
     return signal.getsignal(signal.Signals[name]) is not signal.SIG_IGN
 
 
+def _ignore(names: tuple[str, ...]) -> None:
+    for name in names:
+        signal.signal(signal.Signals[name], signal.SIG_IGN)
+
+
 def _wait_for_all() -> None:
     """Return once no process is left, even if another signal has cut the launcher's own waiting short."""
-    for name in _FORWARDED:
-        if name != "SIGINT":
-            signal.signal(signal.Signals[name], signal.SIG_IGN)
+    _ignore(tuple(name for name in _FORWARDED if name != "SIGINT"))
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         while True:

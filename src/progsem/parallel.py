@@ -100,6 +100,7 @@ def together(rank: int, size: int, device: torch.device) -> Iterator[Team]:
     except RuntimeError as error:
         if not isinstance(error, distributed.DistError) and not any(sign in str(error) for sign in _SIGNS):
             raise
-        say(f"progsem: lost the other processes that train this model ({' '.join(str(error).split())[:300]})")
+        reason = " ".join(str(error).split()).split(". ")[0]
+        say(f"progsem: lost the other processes that train this model ({reason})")
         raise SystemExit(LOST) from None
     distributed.destroy_process_group()
