@@ -27,8 +27,8 @@ from progsem.workflow import (
     prepare_environment,
     refuse_read_only_results,
     run_what_is_missing,
-    share_no_gpu,
     study_or_exit,
+    take_turns,
     use_every_core,
 )
 
@@ -40,13 +40,18 @@ PLAN = plan.Plan(STUDY)
 if workflow.resource_settings.cores is None and workflow.resource_settings.nodes is None:
     use_every_core(workflow)
 
-share_no_gpu(workflow)
+take_turns(workflow)
 
 if workflow.is_main_process:
     clear_leavings()
     run_what_is_missing(workflow, redraw=figures_are_stale(PLAN))
 
 shell.prefix(prepare_environment(Path(workflow.basedir) / "src"))
+
+
+# A cluster's jobs take turns within a group, not among groups.
+resource_scopes:
+    turn="local",
 
 
 wildcard_constraints:

@@ -48,7 +48,8 @@ def study_or_exit(workflow, changes: dict) -> Study:
 
 def _freeze(workflow, study: Study) -> None:
     """Write every key of the study to a file, and let that be what Snakemake tells jobs on other machines."""
-    frozen = _FROZEN / f"{digest(study.model_dump(mode='json'))}.json"
+    # The text has the order of keys, which the plan follows.
+    frozen = _FROZEN / f"{digest(study.model_dump_json())}.json"
     with contextlib.suppress(UserError):  # a folder that cannot be written is one that no job runs in
         if not frozen.exists():
             with replacing(frozen) as temporary:
@@ -88,14 +89,15 @@ def use_every_core(workflow) -> None:
     workflow.global_resources["_cores"] = workflow.resource_settings.cores
 
 
-def share_no_gpu(workflow) -> None:
-    """Where jobs run on this machine and it has a GPU, let those that ask for one run one after the other.
+def take_turns(workflow) -> None:
+    """Let jobs that ask for a `turn` run one after the other: on a machine with a GPU, and in a group on a cluster.
 
-    Snakemake cuts what a job asks for down to what there is, so one that trains on several has them to itself.
+    Snakemake computes what a group asks for in the process that submits it and again in
+    the job, each time as if all that can run at once did so, on a GPU each.
     """
-    has_gpu = any(_DEVICES.glob("nvidia[0-9]*"))
-    if has_gpu and workflow.resource_settings.nodes is None and "gpu" not in workflow.global_resources:
-        workflow.global_resources["gpu"] = 1
+    local = workflow.is_main_process and workflow.resource_settings.nodes is None
+    if not local or any(_DEVICES.glob("nvidia[0-9]*")):
+        workflow.global_resources["turn"] = 1
 
 
 def run_what_is_missing(workflow, redraw: bool) -> None:

@@ -18,6 +18,7 @@ rule interventions:
     resources:
         device=STUDY.compute.device,
         gpu=sizes.gpus(STUDY),
+        turn=sizes.gpus(STUDY),
         mem_mb=lambda wildcards, attempt: attempt * sizes.probes_mb(STUDY),
         runtime=lambda wildcards, attempt: attempt * sizes.probes_minutes(STUDY),
     params:

@@ -26,6 +26,7 @@ rule checkpoint:
     resources:
         device=STUDY.compute.device,
         gpu=sizes.gpus(STUDY) * STUDY.compute.processes,
+        turn=sizes.gpus(STUDY),
         mem_mb=lambda wildcards, attempt: attempt * sizes.training_mb(STUDY),
         runtime=lambda wildcards, attempt: attempt
         * sizes.training_minutes(STUDY, int(wildcards.step)),

@@ -22,6 +22,7 @@ rule traces:
     resources:
         device=STUDY.compute.device,
         gpu=sizes.gpus(STUDY),
+        turn=sizes.gpus(STUDY),
         mem_mb=lambda wildcards, attempt: attempt * sizes.traces_mb(STUDY),
         runtime=lambda wildcards, attempt: attempt * sizes.traces_minutes(STUDY),
         batch=STUDY.compute.trace_batch,
