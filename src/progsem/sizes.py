@@ -39,10 +39,10 @@ def data_minutes(study: Study) -> int:
 
 
 def training_mb(study: Study) -> int:
-    """Weights, gradients, two moments and a copy to write; the tokens; activations of a batch on a CPU."""
+    """In each process: weights, gradients, two moments and a copy to write; the tokens; activations on a CPU."""
     tokens = study.corpus.train * study.most_tokens()
     activations = 0 if gpus(study) else study.lm.batch * study.most_tokens() * study.lm.width * study.lm.layers * 80
-    return _BASE_MB + _mb(32 * parameters(study) + 2 * tokens + activations)
+    return study.compute.processes * (_BASE_MB + _mb(32 * parameters(study) + 2 * tokens + activations))
 
 
 def training_minutes(study: Study, step: int) -> int:
