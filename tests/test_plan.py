@@ -4,12 +4,13 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from progsem import job, reference
+from progsem import job, reference, workflow
 from progsem.config import Study, load
 from progsem.plan import STAGES, Plan, reruns
 
@@ -186,3 +187,26 @@ def test_planning_imports_nothing_heavy():
     )
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == ""
+
+
+class FakeWorkflow:
+    """The few things of Snakemake's workflow that say where the config comes from."""
+
+    basedir = ROOT
+
+    def __init__(self, is_main_process: bool):
+        self.is_main_process = is_main_process
+        self.config_settings = SimpleNamespace(configfiles=[], config_args="lm={layers: 9}")
+
+
+def test_jobs_elsewhere_get_the_config_as_it_was(tmp_path, monkeypatch):
+    """The main process freezes every key in a file; a job on another machine reads that and nothing else."""
+    monkeypatch.chdir(tmp_path)
+    main = FakeWorkflow(is_main_process=True)
+    study = workflow.study_or_exit(main, {"lm": {"seeds": [0, 4]}, "interventions": {"difficulty_matched": "alt-3"}})
+    (frozen,) = main.config_settings.configfiles
+    assert frozen.is_absolute() and main.config_settings.config_args == ""
+    monkeypatch.setattr(workflow, "read_config", lambda path: pytest.fail(f"{path} is read again"))
+    elsewhere = workflow.study_or_exit(FakeWorkflow(is_main_process=False), json.loads(frozen.read_text()))
+    assert elsewhere == study
+    assert Plan(elsewhere).statistics.key == Plan(study).statistics.key

@@ -1,0 +1,57 @@
+"""What a scheduler is asked for follows from the study, and is enough for what is known to be needed."""
+
+import pytest
+from tree import ROOT
+
+from progsem import config, configfiles, model, sizes
+
+BASE = configfiles.read_config(ROOT / "config.yaml")
+MEMORY = (sizes.data_mb, sizes.training_mb, sizes.traces_mb, sizes.probes_mb, sizes.statistics_mb)
+LARGER = {
+    "corpus": {"shard": 1_000_000},
+    "lm": {"layers": 20, "width": 1024, "heads": 16},
+    "traces": {"train": 300_000, "test": 6_000},
+    "statistics": {"resamples": 100_000},
+}
+
+
+def study(changes: dict | None = None) -> config.Study:
+    return config.load(configfiles.merge(BASE, changes or {}))
+
+
+def shipped(name: str) -> config.Study:
+    return study(configfiles.read_config(ROOT / "studies" / f"{name}.yaml"))
+
+
+def test_parameters_are_those_of_the_model_but_for_its_vocabulary():
+    small = study()
+    shape = model.Shape(40, small.lm.layers, small.lm.width, small.lm.heads, small.lm.rotary)
+    counted = sum(parameter.numel() for parameter in model.CodeGen(shape).parameters())
+    assert sizes.parameters(small) == pytest.approx(counted, rel=0.05)
+
+
+@pytest.mark.parametrize("memory", MEMORY, ids=lambda memory: memory.__name__)
+def test_memory_grows_with_the_study(memory):
+    larger = study(LARGER | {"corpus": {"train": 2_000_000, "shard": 1_000_000}})
+    assert 2_000 < memory(study()) < 4_000 < memory(larger)
+
+
+def test_processes_need_memory_each():
+    assert sizes.training_mb(study({"compute": {"processes": 4}})) == 4 * sizes.training_mb(study())
+
+
+def test_time_grows_with_steps_and_the_processor_counts():
+    small, paper = study(), shipped("paper")
+    assert sizes.training_minutes(paper, 4000) > sizes.training_minutes(small, 2100)
+    slow = paper.model_copy(update={"compute": config.Compute(device="cpu")})
+    assert sizes.traces_minutes(slow) > 20 * sizes.traces_minutes(paper)
+    assert (sizes.gpus(slow), sizes.gpus(paper)) == (0, 1)
+
+
+def test_the_paper_fits_ordinary_limits():
+    """A day, and the share of one of a node's eight GPUs."""
+    paper = shipped("paper")
+    minutes = [sizes.training_minutes(paper, step) for step in paper.lm.checkpoints()]
+    minutes += [sizes.traces_minutes(paper), sizes.probes_minutes(paper), sizes.statistics_minutes(paper)]
+    assert max(minutes) < 24 * 60
+    assert max(memory(paper) for memory in MEMORY) < 64_000
