@@ -210,3 +210,22 @@ def test_jobs_elsewhere_get_the_config_as_it_was(tmp_path, monkeypatch):
     elsewhere = workflow.study_or_exit(FakeWorkflow(is_main_process=False), json.loads(frozen.read_text()))
     assert elsewhere == study
     assert Plan(elsewhere).statistics.key == Plan(study).statistics.key
+
+
+@pytest.mark.parametrize(
+    "device, nodes, is_main, expected",
+    [
+        ("nvidia0", None, True, {"turn": 1}),
+        ("nvidiactl", None, True, {}),
+        ("nvidia0", 100, True, {"turn": 1}),
+        ("tty", None, False, {"turn": 1}),
+    ],
+)
+def test_who_takes_turns(device, nodes, is_main, expected, tmp_path, monkeypatch):
+    """Jobs on a machine with a GPU, and those of a group on a cluster; without a GPU all cores are for all."""
+    (tmp_path / device).touch()
+    monkeypatch.setattr(workflow, "_DEVICES", tmp_path)
+    fake = FakeWorkflow(is_main)
+    fake.resource_settings, fake.global_resources = SimpleNamespace(nodes=nodes), {}
+    workflow.take_turns(fake)
+    assert fake.global_resources == expected
