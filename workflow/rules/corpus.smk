@@ -16,11 +16,12 @@ rule corpus:
         mem_mb=lambda wildcards, attempt: attempt * sizes.data_mb(STUDY),
         runtime=lambda wildcards, attempt: attempt * sizes.data_minutes(STUDY),
     params:
+        threads=STUDY.compute.threads,
         slice=PLAN.corpus.slice(),
     message:
         "Sampling and executing {STUDY.corpus.train} training programs and {STUDY.corpus.test} test programs"
     shell:
-        "python -m progsem corpus --slice {params.slice:q} --threads {STUDY.compute.threads}"
+        "python -m progsem corpus --slice {params.slice:q} --threads {params.threads}"
         " --output train {output.train} --output validation {output.validation}"
         " --output test {output.test} --output manifest {output.manifest}"
         " 2>&1 | log {log}"

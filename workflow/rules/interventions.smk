@@ -22,11 +22,12 @@ rule interventions:
         mem_mb=lambda wildcards, attempt: attempt * sizes.probes_mb(STUDY),
         runtime=lambda wildcards, attempt: attempt * sizes.probes_minutes(STUDY),
     params:
+        threads=STUDY.compute.threads,
         slice=lambda wildcards: PLAN.interventions[wildcards.alternative].slice(),
     message:
         "Probing for the semantics {wildcards.alternative}, seed {wildcards.seed}, step {wildcards.step}"
     shell:
-        "python -m progsem probes --slice {params.slice:q} --threads {STUDY.compute.threads} --device {resources.device}"
+        "python -m progsem probes --slice {params.slice:q} --threads {params.threads} --device {resources.device}"
         " --input programs {input.programs} --input generated {input.generated} --input forced {input.forced}"
         " --output predictions {output.predictions} --output accuracy {output.accuracy}"
         " --output manifest {output.manifest}"

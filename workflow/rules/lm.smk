@@ -31,12 +31,14 @@ rule checkpoint:
         runtime=lambda wildcards, attempt: attempt
         * sizes.training_minutes(STUDY, int(wildcards.step)),
     params:
+        threads=STUDY.compute.threads,
+        processes=STUDY.compute.processes,
         slice=lambda wildcards: PLAN.training_slice(wildcards.seed, wildcards.step),
     message:
         "Training the language model, seed {wildcards.seed}, up to step {wildcards.step} of {STUDY.lm.steps}"
     shell:
-        "python -m progsem train --slice {params.slice:q} --threads {STUDY.compute.threads} --device {resources.device}"
-        " --processes {STUDY.compute.processes}"
+        "python -m progsem train --slice {params.slice:q} --threads {params.threads} --device {resources.device}"
+        " --processes {params.processes}"
         " --input train {input.train} --input model {input.model} --input config {input.config}"
         " --input state {input.state}"
         " --output weights {output.weights} --output config {output.config} --output metrics {output.metrics}"

@@ -23,11 +23,12 @@ rule probes:
         mem_mb=lambda wildcards, attempt: attempt * sizes.probes_mb(STUDY),
         runtime=lambda wildcards, attempt: attempt * sizes.probes_minutes(STUDY),
     params:
+        threads=STUDY.compute.threads,
         slice=PLAN.probes.slice(),
     message:
         "Probing for the original semantics, seed {wildcards.seed}, step {wildcards.step}"
     shell:
-        "python -m progsem probes --slice {params.slice:q} --threads {STUDY.compute.threads} --device {resources.device}"
+        "python -m progsem probes --slice {params.slice:q} --threads {params.threads} --device {resources.device}"
         " --input programs {input.programs} --input generated {input.generated} --input forced {input.forced}"
         " --output predictions {output.predictions} --output accuracy {output.accuracy}"
         " --output manifest {output.manifest}"

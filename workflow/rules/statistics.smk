@@ -19,11 +19,12 @@ rule statistics:
         mem_mb=lambda wildcards, attempt: attempt * sizes.statistics_mb(STUDY),
         runtime=lambda wildcards, attempt: attempt * sizes.statistics_minutes(STUDY),
     params:
+        threads=STUDY.compute.threads,
         slice=PLAN.statistics.slice(),
     message:
         "Computing intervals and tests over all checkpoints"
     shell:
-        "python -m progsem statistics --slice {params.slice:q} --threads {STUDY.compute.threads}"
+        "python -m progsem statistics --slice {params.slice:q} --threads {params.threads}"
         " --input programs {input.programs} --input predictions {input.predictions}"
         " --input accuracy {input.accuracy} --input metrics {input.metrics}"
         " --input manifests {input.manifests} --input corpus {input.corpus}"

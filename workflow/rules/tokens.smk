@@ -22,11 +22,12 @@ rule tokens:
         mem_mb=lambda wildcards, attempt: attempt * sizes.data_mb(STUDY),
         runtime=lambda wildcards, attempt: attempt * sizes.data_minutes(STUDY),
     params:
+        threads=STUDY.compute.threads,
         slice=PLAN.tokens.slice(),
     message:
         "Encoding the corpus as {STUDY.tokens.encoding} tokens"
     shell:
-        "python -m progsem tokens --slice {params.slice:q} --threads {STUDY.compute.threads}"
+        "python -m progsem tokens --slice {params.slice:q} --threads {params.threads}"
         " --input train {input.train} --input validation {input.validation} --input test {input.test}"
         " --output train {output.train} --output validation {output.validation}"
         " --output test {output.test} --output tokenizer {output.tokenizer}"

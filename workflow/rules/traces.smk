@@ -27,13 +27,14 @@ rule traces:
         runtime=lambda wildcards, attempt: attempt * sizes.traces_minutes(STUDY),
         batch=STUDY.compute.trace_batch,
     params:
+        threads=STUDY.compute.threads,
         slice=lambda wildcards: PLAN.traces.slice(
             seed=int(wildcards.seed), step=int(wildcards.step)
         ),
     message:
         "Decoding and reading hidden states, seed {wildcards.seed}, step {wildcards.step}"
     shell:
-        "python -m progsem traces --slice {params.slice:q} --threads {STUDY.compute.threads} --device {resources.device}"
+        "python -m progsem traces --slice {params.slice:q} --threads {params.threads} --device {resources.device}"
         " --batch {resources.batch}"
         " --input weights {input.weights} --input config {input.config}"
         " --input train {input.train} --input validation {input.validation} --input test {input.test}"
