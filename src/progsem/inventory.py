@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -168,22 +169,23 @@ def say_what_is_made_anew(plan: Plan, outputs: list[str]) -> None:
     Ends the process with status 2 where those took more than an hour and the
     config does not consent.
     """
-    seconds: dict[str, list[float]] = {}
-    changed: dict[str, set[str]] = {}
+    replaced: dict[str, list[dict]] = {}
     for unit in {unit_of(Path(output)) for output in outputs} - {None}:
         earlier = next(iter(unit.earlier()), None)
         made = earlier and earlier.manifest()
         if made:
-            seconds.setdefault(unit.stage, []).append(made["seconds"])
-            changed.setdefault(unit.stage, set()).update(changed_files(made["code"], unit.stage))
-    for stage, times in sorted(seconds.items(), key=lambda item: STAGES.index(item[0])):
-        what = ", ".join(sorted(changed[stage])) or "what it is made from"
+            replaced.setdefault(unit.stage, []).append(made)
+    total = 0.0
+    for stage in sorted(replaced, key=STAGES.index):
+        changed = changed_files([made["code"] for made in replaced[stage]], stage)
+        what = ", ".join(sorted(changed)) or "what it is made from"
+        times = [made["seconds"] for made in replaced[stage]]
+        total += sum(times)
         print(
             f"progsem: the code of {stage} has changed ({what}): {len(times)} results that took "
             f"{duration(sum(times))} are made anew, beside the earlier ones; `progsem keep` uses those instead",
             file=sys.stderr,
         )
-    total = sum(map(sum, seconds.values()))
     if total > CONSENT_SECONDS and not plan.study.compute.recompute:
         print(
             f"progsem: given no consent to spend {duration(total)} again, expected --config "
@@ -193,10 +195,10 @@ def say_what_is_made_anew(plan: Plan, outputs: list[str]) -> None:
         raise SystemExit(2)
 
 
-def changed_files(code: dict[str, str], stage: str) -> set[str]:
-    """Source files of a stage that are not, or no longer, as in `code` (path: SHA-256)."""
+def changed_files(codes: Iterable[dict[str, str]], stage: str) -> set[str]:
+    """Source files of a stage that are not, or no longer, as in each of `codes` (path: SHA-256)."""
     now = code_files(MODULES[stage])
-    return {path for path in {*code, *now} if code.get(path) != now.get(path)}
+    return {path for code in codes for path in {*code, *now} if code.get(path) != now.get(path)}
 
 
 def duration(seconds: float) -> str:

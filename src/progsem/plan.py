@@ -59,8 +59,8 @@ class Artifact:
 
     @cached_property
     def code_digest(self) -> str:
-        """Eight hexadecimal digits for the sources and the sources of all that goes into it."""
-        return digest({"code": self.code, "inputs": [artifact.code_digest for artifact in self.inputs]})
+        """Eight hexadecimal digits for the sources and the sources of all that goes into it, whatever the config."""
+        return digest({"code": self.code, "inputs": sorted({artifact.code_digest for artifact in self.inputs})})
 
     @property
     def key(self) -> str:

@@ -25,7 +25,7 @@ import torch
 
 from progsem import features
 from progsem.artifacts import read_table, write_csv, write_table
-from progsem.config import Probes
+from progsem.config import FEWEST_STATES, Probes
 from progsem.hardware import choose_device, choose_precision
 from progsem.job import Job
 from progsem.karel.codes import MOVE, semantics
@@ -34,7 +34,7 @@ from progsem.probe_fit import TEST, TRAIN, VALIDATION, Fitted, States, fit
 from progsem.progress import Progress
 
 SOURCES = {"generated": "generated", "forced": "reference"}  # whose states: the column with their programs
-FEWEST = {TRAIN: 50, VALIDATION: 20, TEST: 20}  # states without which a data set is left out
+FEWEST = dict(zip((TRAIN, VALIDATION, TEST), FEWEST_STATES.values(), strict=True))  # else a data set is left out
 ACCURACY_COLUMNS = (
     "semantics,source,offset,feature,depth,seed,n_train,n_validation,n_test,classes,chosen_step,"
     "validation_accuracy,test_accuracy,majority_accuracy"

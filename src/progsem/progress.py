@@ -7,9 +7,11 @@ a reason to fail.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
+from collections.abc import Iterator
 
 _quiet = False
 
@@ -24,17 +26,22 @@ def say(line: str) -> None:
     """Print a line on stderr, if somebody still reads it."""
     if _quiet:
         return
-    try:
+    with _if_heard():
         print(line, file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def _if_heard() -> Iterator[None]:
+    """Where nobody reads stderr any more, send all further output nowhere.
+
+    What is left in the buffers would fail again when Python ends.
+    """
+    try:
+        yield
     except OSError:
-        _fall_silent()
-
-
-def _fall_silent() -> None:
-    """Send all further output nowhere: what is left in the buffers would fail again when Python ends."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stderr.fileno())
-    os.close(nowhere)
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stderr.fileno())
+        os.close(nowhere)
 
 
 class Progress:
@@ -51,20 +58,16 @@ class Progress:
         if sys.stderr.isatty() and not _quiet:
             from tqdm import tqdm
 
-            try:
+            with _if_heard():
                 self._bar = tqdm(total=total, initial=done, desc=what, unit=unit, unit_scale=True, dynamic_ncols=True)
-            except OSError:
-                _fall_silent()
 
     def update(self, count: int, **shown: str) -> None:
         """`count` more units are done; `shown` is printed beside."""
         self._done += count
         if self._bar is not None:
-            try:
+            with _if_heard():
                 self._bar.update(count)
                 self._bar.set_postfix(shown)
-            except OSError:
-                _fall_silent()
             return
         now = time.monotonic()
         if now - self._last >= self._every or self._done >= self._total:
@@ -80,7 +83,5 @@ class Progress:
     def close(self) -> None:
         """Leave the bar as it stands."""
         if self._bar is not None:
-            try:
+            with _if_heard():
                 self._bar.close()
-            except OSError:
-                _fall_silent()

@@ -20,7 +20,8 @@ from progsem.plan import FIGURES, RESULTS
 
 FIGURE_TARGETS = {"all", "figures", FIGURES}
 # What a Snakemake that is killed leaves behind: its locks, and its copy of figures that were being replaced.
-_LOCKS = Path(".snakemake/locks")
+LOCKS = Path(".snakemake/locks")
+ALIVE = Path(".snakemake/progsem.alive")  # names the host; every Snakemake that runs here holds a shared lock on it
 _BACKUPS = Path(".snakemake/backups")
 _FROZEN = Path(".snakemake/studies")
 _DEVICES = Path("/dev")
@@ -149,26 +150,26 @@ def clear_leavings() -> None:
     """
     host = platform.node()
     try:
-        _LOCKS.parent.mkdir(exist_ok=True)
-        if not os.access(_LOCKS.parent, os.W_OK):
-            refuse_read_only(_LOCKS.parent)
-        alive = open(_LOCKS.parent / "progsem.alive", "a+")  # noqa: SIM115 - held until the process ends
+        LOCKS.parent.mkdir(exist_ok=True)
+        if not os.access(LOCKS.parent, os.W_OK):
+            refuse_read_only(LOCKS.parent)
+        alive = open(ALIVE, "a+")  # noqa: SIM115 - held until the process ends
         _held.append(alive)
         with contextlib.suppress(BlockingIOError):
             fcntl.flock(alive, fcntl.LOCK_EX | fcntl.LOCK_NB)
             alive.seek(0)
             here = alive.read() == host
             if here:
-                shutil.rmtree(_LOCKS, ignore_errors=True)
+                shutil.rmtree(LOCKS, ignore_errors=True)
                 shutil.rmtree(_BACKUPS, ignore_errors=True)
-            if not any(_LOCKS.glob("*.lock")):
+            if not any(LOCKS.glob("*.lock")):
                 alive.truncate(0)
                 alive.write(host)
                 alive.flush()
         fcntl.flock(alive, fcntl.LOCK_SH)
     except OSError as error:
         if error.errno in (errno.EROFS, errno.EACCES, errno.ENOSPC):
-            refuse_read_only(_LOCKS.parent)
+            refuse_read_only(LOCKS.parent)
         # Else it is a file system without such locks: Snakemake says what is to be done.
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 
@@ -59,22 +58,15 @@ def row(units: Sequence[Unit], size: int, planned: Sequence[tuple[str, list[Unit
 
 def _code(unit: Unit, made: dict[Unit, dict], plan: Plan) -> str:
     """Whether a folder's name has the present code, and its results were made by that."""
-    if unit.code != _present_code(unit.stage, next(iter(made.values()), None), plan):
+    if unit.code != _present_code(unit.stage, plan):
         return "earlier"
     return "kept" if any(was_kept(one, found) for one, found in made.items()) else "present"
 
 
-def _present_code(stage: str, made: dict | None, plan: Plan) -> str:
-    """Digest of the code that a stage has now, which is the same whatever the config, but for one thing."""
-    if stage == "interventions":
-        stage = "probes"  # the same module and the same inputs
-    artifact = getattr(plan, stage)
-    if stage == "statistics" and made:
-        # The digests of all alternatives' code go into it.
-        count = len(made["slice"]["interventions"]["alternatives"])
-        fixed = tuple(one for one in artifact.inputs if one.stage != "interventions")
-        artifact = replace(artifact, inputs=(*fixed, *[plan.probes] * count))
-    return artifact.code_digest
+def _present_code(stage: str, plan: Plan) -> str:
+    """Digest of the code that a stage has now, which is the same whatever the config."""
+    # Interventions are the same module on the same inputs as probes.
+    return getattr(plan, "probes" if stage == "interventions" else stage).code_digest
 
 
 def _order(unit: Unit) -> tuple:

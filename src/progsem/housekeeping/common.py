@@ -17,10 +17,9 @@ from progsem.config import load
 from progsem.configfiles import merge, read_config
 from progsem.errors import UserError
 from progsem.plan import RESULTS, Plan
+from progsem.workflow import ALIVE, LOCKS
 
 _BASE = Path("config.yaml")  # the study that the others are differences to
-_ALIVE = Path(".snakemake/progsem.alive")  # names the host; every Snakemake that runs here holds a shared lock on it
-_LOCKS = Path(".snakemake/locks")  # Snakemake's own
 
 
 class Parser(argparse.ArgumentParser):
@@ -97,19 +96,17 @@ def nobody_else() -> Iterator[None]:
     """Keep Snakemake from starting in this folder; raises `UserError` while one is running here."""
     with contextlib.ExitStack() as stack:
         try:
-            _ALIVE.parent.mkdir(exist_ok=True)
-            alive = stack.enter_context(_ALIVE.open("a+"))
+            ALIVE.parent.mkdir(exist_ok=True)
+            alive = stack.enter_context(ALIVE.open("a+"))
             fcntl.flock(alive, fcntl.LOCK_EX | fcntl.LOCK_NB)
             alive.seek(0)
             host = alive.read()
         except BlockingIOError:
             raise UserError("a snakemake is running in this folder; wait until it is done, or stop it") from None
         except OSError as error:
-            raise UserError(
-                f"{_ALIVE}: cannot be locked ({error.strerror}); run this where it can be written"
-            ) from None
+            raise UserError(f"{ALIVE}: cannot be locked ({error.strerror}); run this where it can be written") from None
         # The lock of a process on another host may not be seen.
-        if host != platform.node() and any(_LOCKS.glob("*.lock")):
+        if host != platform.node() and any(LOCKS.glob("*.lock")):
             raise UserError(
                 f"a snakemake may be running in this folder on {host or 'another host'}; "
                 "if it is not, say `snakemake --unlock`, and run this again"

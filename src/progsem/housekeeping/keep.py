@@ -65,7 +65,7 @@ class Keeping:
             made = earlier.manifest()
             reason = "its manifest is damaged" if made is None else self._why_not(earlier, made, unit)
             if reason is None:
-                changed = changed_files(made["code"], unit.stage)
+                changed = changed_files([made["code"]], unit.stage)
                 _rename(earlier, unit)
                 self.moves[earlier.folder, unit.folder, tuple(sorted(changed))] += 1
                 self._seconds += made["seconds"]

@@ -108,7 +108,7 @@ def _row(stage: str, planned: list[Unit], to_run: list[Unit]) -> Row:
     units = [unit for unit in to_run if unit.stage == stage]
     there = {unit for unit in planned if (unit.path / manifest.NAME).exists()}
     row = Row(stage, len(planned), len(there - set(units)), len(units))
-    changed: set[str] = set()
+    codes: list[dict[str, str]] = []  # of the earlier results that are made anew
     reasons: Counter[str] = Counter()
     for unit in units:
         made, earlier = unit.manifest(), next((other.manifest() for other in unit.earlier()), None)
@@ -119,7 +119,7 @@ def _row(stage: str, planned: list[Unit], to_run: list[Unit]) -> Row:
             reasons["what it is made from is made again" if whole else "files are missing"] += 1
         elif earlier:
             reasons["changed"] += 1
-            changed |= changed_files(earlier["code"], stage)
+            codes.append(earlier["code"])
         else:
             reasons["new"] += 1
         row.seconds += (made or earlier or {"seconds": 0})["seconds"]
@@ -128,7 +128,9 @@ def _row(stage: str, planned: list[Unit], to_run: list[Unit]) -> Row:
         row.estimated = True
         row.seconds = None if mean is None else row.seconds + reasons["new"] * mean
     remarks = [
-        (_changes(changed) if reason == "changed" else reason, count) for reason, count in reasons.items() if count
+        (_changes(changed_files(codes, stage)) if reason == "changed" else reason, count)
+        for reason, count in reasons.items()
+        if count
     ]
     row.remark = "; ".join(f"{reason} ({count})" if count < len(units) else reason for reason, count in remarks)
     return row
