@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 from sklearn.linear_model import LinearRegression
 from synthetic import small_study, write_results
 
-from progsem import bootstrap, features, gallery, statistics
+from progsem import features, statistics
 from progsem.artifacts import read_table, write_table
 from progsem.errors import UserError
 from progsem.karel import codes
-from progsem.results import read_programs
+from progsem.measures import bootstrap, content, gallery, training
+from progsem.measures.results import read_programs
 
 ALTERNATIVES = {
     "mirror": {
@@ -184,16 +185,16 @@ def test_rise_starts_where_the_curve_leaves_for_good():
 def test_phases_leave_out_the_untrained_model_and_keep_their_order():
     steps = [0, 10, 20, 30, 40]
     entropy, accuracy = [9, 1, 5, 8, 8], [0, 0.2, 0.2, 0.2, 0.9]
-    assert statistics.find_phases(steps, entropy, accuracy) == {"syntax_start": 20, "semantics_start": 40}
-    late = statistics.find_phases(steps, [0, 1, 1, 1, 8], [0, 0.2, 0.5, 0.7, 0.9])
+    assert training.find_phases(steps, entropy, accuracy) == {"syntax_start": 20, "semantics_start": 40}
+    late = training.find_phases(steps, [0, 1, 1, 1, 8], [0, 0.2, 0.5, 0.7, 0.9])
     assert late == {"syntax_start": 20, "semantics_start": 20}
-    assert statistics.find_phases([0, 10], [0, 9], [0, 1]) == {"syntax_start": None, "semantics_start": None}
+    assert training.find_phases([0, 10], [0, 9], [0, 1]) == {"syntax_start": None, "semantics_start": None}
 
 
 def test_mean_over_models_ignores_those_not_drawn():
     models = np.array([[1, 1], [2, 0], [0, 2]], dtype=np.float32)
     first, second = np.array([0.2, 0.3, np.nan]), np.array([0.6, np.nan, 0.8])
-    assert statistics.average([first, second], models) == pytest.approx([0.4, 0.3, 0.8])
+    assert content.average([first, second], models) == pytest.approx([0.4, 0.3, 0.8])
 
 
 # ------------------------------------------------------------------ the stage
@@ -554,8 +555,8 @@ def test_disagreeing_probe_seeds_widen_the_interval():
     for shares in ((0.6, 0.6), (0.5, 0.7)):
         right = np.stack([np.arange(500) % 10 < 10 * share for share in shares], axis=1).astype(float)
         sums = np.concatenate([np.ones((500, 1)), np.zeros((500, 1)), right], axis=1)[:, None, :]
-        content = statistics.content_of(bootstrap.totals(weights, sums), np.array([500]), fits)
-        assert content.accuracy[0, 0, 0] == pytest.approx(0.6)
-        low, high = bootstrap.interval(content.accuracy[:, 0, 0], 0.95)
+        measured = content.content_of(bootstrap.totals(weights, sums), np.array([500]), fits)
+        assert measured.accuracy[0, 0, 0] == pytest.approx(0.6)
+        low, high = bootstrap.interval(measured.accuracy[:, 0, 0], 0.95)
         widths.append(high - low)
     assert widths[1] > 2 * widths[0]

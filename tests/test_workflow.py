@@ -97,7 +97,7 @@ def test_editing_and_editing_back_loses_nothing(tree):
     "module, rules",
     [
         ("plots/lengths.py", {"figures"}),
-        ("bootstrap.py", {"statistics", "figures"}),
+        ("measures/bootstrap.py", {"statistics", "figures"}),
         ("probe_fit.py", {"probes", "interventions", "statistics", "figures"}),
         ("decoding.py", {"traces", "probes", "interventions", "statistics", "figures"}),
         ("workflow.py", set()),
@@ -117,7 +117,7 @@ def test_a_changed_module_runs_what_imports_it(tree, module, rules):
 
 def test_results_of_changed_code_stand_beside_the_earlier_ones(tree):
     """A run after a change of code says what it makes anew; putting the code back finds the earlier results."""
-    path = tree.root / "src" / "progsem" / "bootstrap.py"
+    path = tree.root / "src" / "progsem" / "measures/bootstrap.py"
     text = path.read_bytes()
     before = tree.files()
     path.write_bytes(text + b"\n# changed\n")
@@ -125,7 +125,7 @@ def test_results_of_changed_code_stand_beside_the_earlier_ones(tree):
         output = tree.snakemake("--cores", "2", *TINY)
     finally:
         path.write_bytes(text)
-    assert "the code of statistics has changed (bootstrap.py): 1 results that took" in output
+    assert "the code of statistics has changed (measures/bootstrap.py): 1 results that took" in output
     after = tree.files()
     assert {file: after.get(file) for file in before} == before
     assert {file.split("/")[0] for file in set(after) - set(before)} == {"statistics"}
@@ -136,7 +136,7 @@ def test_results_of_changed_code_stand_beside_the_earlier_ones(tree):
 
 def test_what_took_long_is_made_anew_only_with_consent(tree):
     """The manifest of an expensive result says how long it took."""
-    module = tree.root / "src" / "progsem" / "bootstrap.py"
+    module = tree.root / "src" / "progsem" / "measures/bootstrap.py"
     statistics = tree.root / Plan(tiny()).statistics.file("manifest.json")
     kept, text = statistics.read_bytes(), module.read_bytes()
     body = {name: value for name, value in json.loads(kept).items() if name != "checksum"} | {"seconds": 7200.0}

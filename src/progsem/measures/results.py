@@ -11,10 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-from progsem import bootstrap, config
+from progsem import config
 from progsem.artifacts import read_csv, read_table
 from progsem.errors import UserError
 from progsem.karel import codes
+from progsem.measures import bootstrap
 
 SOURCES = ("generated", "forced")
 TEST = 2  # code of the test split in programs.arrow

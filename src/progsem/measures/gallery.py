@@ -6,7 +6,7 @@ import numpy as np
 
 from progsem.encodings import Spaced
 from progsem.karel import codes, kernels
-from progsem.results import (
+from progsem.measures.results import (
     ORIGINAL,
     SOURCES,
     Checkpoint,
