@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from progsem import model as lm
 from progsem.artifacts import read_table, write_table
@@ -66,8 +67,23 @@ class Specifications:
 
     def satisfied(self, programs: np.ndarray, step_limit: int) -> np.ndarray:
         """(N, K) bool: on which worlds a program (N, L) halts in the world that the specification draws."""
-        cells, poses, halted = execute(programs, self.cells, self.poses, np.array(ORIGINAL, np.uint8), step_limit)
-        return halted & (glyphs(cells, poses) == glyphs(self.out_cells, self.out_poses)).all(axis=2)
+        return satisfied(programs, self.cells, self.poses, self.out_cells, self.out_poses, step_limit)
+
+
+def satisfied(
+    programs: np.ndarray,
+    cells: np.ndarray,
+    poses: np.ndarray,
+    out_cells: np.ndarray,
+    out_poses: np.ndarray,
+    step_limit: int,
+) -> np.ndarray:
+    """On which worlds programs (N, L) halt in the world that is drawn: (N, K) bool.
+
+    cells, out_cells: (N, K, H, W) uint8; poses, out_poses: (N, K, 3) uint8; step_limit: executed actions and tests.
+    """
+    final_cells, final_poses, halted = execute(programs, cells, poses, np.array(ORIGINAL, np.uint8), step_limit)
+    return halted & (glyphs(final_cells, final_poses) == glyphs(out_cells, out_poses)).all(axis=2)
 
 
 def positions_of_actions(programs: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -118,12 +134,8 @@ class Tracer:
         ids, lengths, _, ends = self.encoding.spell(references)
         start = prompts.shape[1]
         documents = torch.from_numpy(np.concatenate([prompts, ids], axis=1)).to(self.device).long()
-        size = start + max(self.tokens, ids.shape[1])
-        bf16 = self.precision == torch.bfloat16
-        attention = attention_dtype(self.device, self.precision)
-        cache = lm.Cache(self.model.shape, len(prompts), size, self.device, attention)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
-            states = self.model(documents, cache, every_layer=True)
+        with self._autocast():
+            cache, states = self._feed(documents, start)
             behind = [state[:, start - 1 :] for state in states]
             scores = torch.log_softmax(self.model.logits(behind[-1][:, :-1]), dim=2)
             token_scores = scores.gather(2, documents[:, start:, None])[..., 0]
@@ -131,19 +143,40 @@ class Tracer:
             log_likelihood = (token_scores * counted.to(self.device)).sum(dim=1)
             rows = torch.arange(len(prompts))[:, None]
             kept = kept_states([state[rows, torch.from_numpy(ends) + 1] for state in behind], self.each_layer)
-            written = write_programs(
-                self.model,
-                self.grammar,
-                cache,
-                [state[:, :1] for state in behind],
-                start,
-                self.codes,
-                self.tokens,
-                self.max_depth,
-                self.each_layer,
-            )
+            written = self._write_behind(cache, [state[:, :1] for state in behind], start)
         activations = kept.to(torch.float16).cpu().numpy()
         return written, log_likelihood.cpu().numpy(), lengths.astype(np.int16), activations
+
+    @torch.inference_mode()
+    def write(self, prompts: np.ndarray) -> Written:
+        """Let the model write a program behind each prompt, (B, P) ids."""
+        start = prompts.shape[1]
+        with self._autocast():
+            cache, states = self._feed(torch.from_numpy(prompts).to(self.device).long(), start)
+            return self._write_behind(cache, [state[:, -1:] for state in states], start)
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == torch.bfloat16)
+
+    def _feed(self, documents: Tensor, start: int) -> tuple[lm.Cache, list[Tensor]]:
+        """Hidden states of all layers, and a cache with room for a program that begins at `start`."""
+        size = max(start + self.tokens, documents.shape[1])
+        attention = attention_dtype(self.device, self.precision)
+        cache = lm.Cache(self.model.shape, len(documents), size, self.device, attention)
+        return cache, self.model(documents, cache, every_layer=True)
+
+    def _write_behind(self, cache: lm.Cache, last_states: list[Tensor], start: int) -> Written:
+        return write_programs(
+            self.model,
+            self.grammar,
+            cache,
+            last_states,
+            start,
+            self.codes,
+            self.tokens,
+            self.max_depth,
+            self.each_layer,
+        )
 
 
 def whole_programs(written: Written) -> np.ndarray:
