@@ -15,9 +15,9 @@ CELLS = np.array([[[0, WALL, 0], [0, 0, 1]]], np.uint8)
 NORTH, EAST, SOUTH, WEST = range(4)
 
 
-def labels_of(feature, pose, start=(0, 0, NORTH), end=(1, 2, EAST)):
-    start, end, pose = (np.array([value], np.uint8) for value in (start, end, pose))
-    return features.labels((feature,), CELLS, start, end, pose)[0].tolist()
+def labels_of(feature, pose, start=(0, 0, NORTH), end=(1, 2, EAST), markers=0, branch=0):
+    arrays = (np.array([value], np.uint8) for value in (start, end, pose, markers, branch))
+    return features.labels((feature,), CELLS, *arrays)[0].tolist()
 
 
 def test_facing_is_the_heading():
@@ -61,6 +61,11 @@ def test_neighbour_walls_do_not_turn_with_the_robot():
         assert labels_of("neighbour_walls", (1, 1, heading)) == [1, 0, 1, 0]
 
 
+def test_three_markers_and_more_are_one_class():
+    labels = [labels_of("markers", (1, 2, NORTH), markers=count) for count in (0, 1, 2, 3, 4, 9)]
+    assert labels == [[0], [1], [2], [3], [3], [3]]
+
+
 def test_heads_describe_every_feature_of_the_config():
     heads = features.heads(config.FEATURES, height=2, width=3)
     assert [(head.name, head.classes) for head in heads if head.feature == "offset_from_end"] == [("dx", 5), ("dy", 3)]
@@ -79,7 +84,8 @@ def test_labels_are_below_their_number_of_classes(data):
     poses = [
         np.stack([random.integers(0, limit, n) for limit in (height, width, 4)], 1).astype(np.uint8) for _ in range(3)
     ]
-    got = features.labels(config.FEATURES, cells, *poses)
+    markers, branch = random.integers(0, 10, n, np.uint8), random.integers(0, 3, n, np.uint8)
+    got = features.labels(config.FEATURES, cells, *poses, markers, branch)
     heads = features.heads(config.FEATURES, height, width)
     assert got.shape == (n, len(heads)) and got.dtype == np.uint8
     assert (got < [head.classes for head in heads]).all()

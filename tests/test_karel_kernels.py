@@ -65,8 +65,9 @@ def assert_traced(traced, row, program, trace):
     for at, executed in first.items():
         assert traced.poses[row, at].tolist() == [executed.row, executed.column, executed.heading]
         assert traced.markers[row, at] == executed.markers
-    assert not traced.poses[row][~traced.executed[row]].any()
-    assert not traced.markers[row][~traced.executed[row]].any()
+        assert traced.tested[row, at] == executed.tested
+    for part in (traced.poses, traced.markers, traced.tested):
+        assert not part[row][~traced.executed[row]].any()
 
 
 def test_golden_files_are_there():
@@ -115,7 +116,7 @@ def test_golden_kernels(path):
             # that the kernel keeps for an action was recorded for that action. Without control flow: all, in order.
             kept = [
                 [code, int(pose[1]) + 1, int(pose[0]) + 1, HEADINGS[pose[2]], int(count)]
-                for code, pose, count, executed in zip(codes[0], *(part[k] for part in traced), strict=True)
+                for code, pose, count, _, executed in zip(codes[0], *(part[k] for part in traced), strict=True)
                 if executed
             ]
             recorded = [[ACTIONS.index(name), *state] for name, *state in world["trace"]]

@@ -13,9 +13,13 @@ in the north-western corner is (0, 0). What lies beyond the grid is a wall.
 | wall_ahead        | wall                     | 2              | 1 if the cell in front is a wall |
 | position          | x, y                     | W, H           | x, y |
 | neighbour_walls   | north, east, south, west | 2 each         | 1 if that neighbour is a wall, whatever the heading |
+| markers           | count                    | 4              | on the robot's cell; 3 means three or more |
+| branch            | outcome                  | 3              | last condition: 0 none so far, 1 failed, 2 held |
 
 So a positive dx means that the robot is now further east, a positive dy further
-south, than at the start (or than it will be at the end).
+south, than at the start (or than it will be at the end). `branch` is about any `if`,
+`ifelse` or `while` (`not` counts as part of its condition, `repeat` has none); in a
+straight-line program it is always 0.
 """
 
 from __future__ import annotations
@@ -24,10 +28,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from progsem.karel.codes import WALL
+from progsem.karel.codes import HELD, WALL
 
 ROW_STEP = np.array([-1, 0, 1, 0])  # by heading: north, east, south, west
 COLUMN_STEP = np.array([0, 1, 0, -1])
+MANY_MARKERS = 3  # so many and more are one class: worlds are drawn with one a cell, so higher counts are rare
 
 
 class Head(NamedTuple):
@@ -48,6 +53,8 @@ def heads(features: tuple[str, ...], height: int, width: int) -> list[Head]:
         "wall_ahead": {"wall": 2},
         "position": {"x": width, "y": height},
         "neighbour_walls": {"north": 2, "east": 2, "south": 2, "west": 2},
+        "markers": {"count": MANY_MARKERS + 1},
+        "branch": {"outcome": HELD + 1},
     }
     return [Head(feature, name, count) for feature in features for name, count in classes[feature].items()]
 
@@ -62,14 +69,22 @@ def spans(heads: list[Head]) -> dict[str, slice]:
 
 
 def labels(
-    features: tuple[str, ...], cells: np.ndarray, starts: np.ndarray, ends: np.ndarray, poses: np.ndarray
+    features: tuple[str, ...],
+    cells: np.ndarray,
+    starts: np.ndarray,
+    ends: np.ndarray,
+    poses: np.ndarray,
+    markers: np.ndarray,
+    branch: np.ndarray,
 ) -> np.ndarray:
     """The labels of N program states.
 
     `cells` (N, H, W) uint8 is the world in which the program ran (walls do not
     move, so any moment will do); `starts`, `ends` and `poses` (N, 3) are the
     robot's row, column and heading at the start, at the end, and in the state
-    asked about. Returns (N, heads) uint8, columns in the order of `heads`.
+    asked about; there, `markers` (N,) uint8 lie on its cell and `branch` (N,) uint8
+    is how the last condition came out (as in `karel.kernels.Trace`). Returns
+    (N, heads) uint8, columns in the order of `heads`.
     """
     height, width = cells.shape[1:]
     row, column, heading = (poses[:, index].astype(np.intp) for index in range(3))
@@ -97,6 +112,10 @@ def labels(
             columns += [column, row]
         elif feature == "neighbour_walls":
             columns += [wall(np.full_like(heading, direction)) for direction in range(4)]
+        elif feature == "markers":
+            columns += [np.minimum(markers, MANY_MARKERS)]
+        elif feature == "branch":
+            columns += [branch]
         else:
             raise ValueError(f"unknown feature {feature!r}")
     return np.stack(columns, 1).astype(np.uint8)

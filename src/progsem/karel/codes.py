@@ -28,6 +28,8 @@ MAX_MARKERS = 9  # in one cell; putting another has no effect
 HEADINGS = "NESW"
 GLYPHS = "^>v<"
 
+UNTESTED, FAILED, HELD = range(3)  # the outcome of the condition tested last, `not` applied: none tested so far, …
+
 ORIGINAL = (PICK, PUT, LEFT, RIGHT, MOVE)  # each statement means itself
 
 

@@ -33,7 +33,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from progsem.karel.codes import ACTIONS, MAX_MARKERS, WALL
+from progsem.karel.codes import ACTIONS, FAILED, HELD, MAX_MARKERS, UNTESTED, WALL
 from progsem.karel.syntax import Action, Condition, If, IfElse, Program, Repeat, Statement, While
 from progsem.karel.world import World
 
@@ -41,13 +41,18 @@ _AHEAD = ((-1, 0), (0, 1), (1, 0), (0, -1))  # rows and columns, for each headin
 
 
 class Executed(NamedTuple):
-    """An executed action and the state right after it; `markers` are those on the robot's cell."""
+    """An executed action and the state right after it.
+
+    `markers` are those on the robot's cell; `tested` is how the condition that was
+    tested last before it came out: `codes.UNTESTED`, `FAILED` or `HELD`.
+    """
 
     action: Action
     row: int
     column: int
     heading: int
     markers: int
+    tested: int
 
 
 class Outcome(NamedTuple):
@@ -69,6 +74,7 @@ class _Robot:
         self.world = World(world.cells.copy(), world.row, world.column, world.heading)
         self.meaning = {name: name for name in ACTIONS} | dict(meaning)
         self.trace: list[Executed] = []
+        self.tested = UNTESTED
         self.steps_left = step_limit
 
     def step(self) -> None:
@@ -100,6 +106,7 @@ class _Robot:
 
     def test(self, condition: Condition) -> bool:
         value = self.holds(condition)
+        self.tested = HELD if value else FAILED
         self.step()
         return value
 
@@ -120,7 +127,7 @@ class _Robot:
             case "put_marker" if world.cells[cell] < MAX_MARKERS:
                 world.cells[cell] += 1
         markers = int(world.cells[world.row, world.column])
-        self.trace.append(Executed(action, world.row, world.column, world.heading, markers))
+        self.trace.append(Executed(action, world.row, world.column, world.heading, markers, self.tested))
         self.step()
 
     def run(self, body: tuple[Statement, ...]) -> None:

@@ -17,7 +17,9 @@ from numba import njit
 from progsem.karel.codes import (
     CLOSE,
     ELSE,
+    FAILED,
     FRONT,
+    HELD,
     IF,
     IFELSE,
     LEFT,
@@ -35,6 +37,7 @@ from progsem.karel.codes import (
     REPEAT,
     RIGHT,
     RIGHT_CLEAR,
+    UNTESTED,
     WALL,
     WHILE,
 )
@@ -48,12 +51,15 @@ class Trace(NamedTuple):
     """What each action of a program did when it was first executed.
 
     poses: (N, L, 3) uint8, the robot right after it; markers: (N, L) uint8, on the
-    robot's cell; executed: (N, L) bool, False where the code is no action or was
-    never reached (the other two are 0 there).
+    robot's cell; tested: (N, L) uint8, how the condition that was tested last before
+    it came out (`UNTESTED`, `FAILED` or `HELD`; `repeat` tests none); executed: (N, L)
+    bool, False where the code is no action or was never reached (the other three are
+    0 there).
     """
 
     poses: np.ndarray
     markers: np.ndarray
+    tested: np.ndarray
     executed: np.ndarray
 
 
@@ -171,12 +177,14 @@ def _holds(condition, cells, poses, i, k):
 
 
 @njit(nogil=True, cache=True)
-def _run(codes, length, jump, rounds, since, cells, poses, i, k, meanings, step_limit, trace_poses, markers, executed):
+def _run(codes, length, jump, rounds, since, cells, poses, i, k, meanings, step_limit, trace):
     """Run a linked program on world (i, k), in place; returns whether it halted.
 
-    The trace goes to `trace_poses`, `markers` and `executed`; pass them with length 0 where none is wanted.
+    trace: the arrays of a `Trace` for one program; with length 0 where none is wanted.
     """
+    trace_poses, markers, tested, executed = trace
     tracing = executed.shape[0] > 0
+    outcome = UNTESTED
     steps = 0
     at = 0
     while at < length and steps < step_limit:
@@ -187,6 +195,7 @@ def _run(codes, length, jump, rounds, since, cells, poses, i, k, meanings, step_
                 executed[at] = True
                 trace_poses[at] = poses[i, k]
                 markers[at] = cells[i, k, poses[i, k, 0], poses[i, k, 1]]
+                tested[at] = outcome
             steps += 1
             at += 1
         elif code == CLOSE:
@@ -211,7 +220,12 @@ def _run(codes, length, jump, rounds, since, cells, poses, i, k, meanings, step_
             negated = codes[at] == NOT
             if negated:
                 at += 1
-            at = at + 2 if _holds(codes[at], cells, poses, i, k) != negated else jump[head]
+            if _holds(codes[at], cells, poses, i, k) != negated:
+                outcome = HELD
+                at += 2
+            else:
+                outcome = FAILED
+                at = jump[head]
             steps += 1
     return steps < step_limit
 
@@ -227,9 +241,8 @@ def _stands(cells, poses, i, k):
 def _execute(programs, cells, poses, meanings, step_limit, halted):
     """Run every program on its worlds, in place; returns what is wrong, if anything, and in which row."""
     jump, rounds, since, open_blocks = np.zeros((4, programs.shape[1]), np.int64)
-    trace_poses = np.zeros((0, 3), np.uint8)
-    markers = np.zeros(0, np.uint8)
-    executed = np.zeros(0, np.bool_)
+    none = np.zeros(0, np.uint8)
+    untraced = np.zeros((0, 3), np.uint8), none, none, np.zeros(0, np.bool_)
     count, worlds = poses.shape[:2]
     for i in range(count):
         for k in range(worlds):
@@ -249,27 +262,14 @@ def _execute(programs, cells, poses, meanings, step_limit, halted):
         else:
             for k in range(worlds):
                 halted[i, k] = _run(
-                    codes,
-                    length,
-                    jump,
-                    rounds,
-                    since,
-                    cells,
-                    poses,
-                    i,
-                    k,
-                    meanings,
-                    step_limit,
-                    trace_poses,
-                    markers,
-                    executed,
+                    codes, length, jump, rounds, since, cells, poses, i, k, meanings, step_limit, untraced
                 )
     return _FINE, 0
 
 
 @njit(nogil=True, cache=True)
-def _trace(programs, cells, poses, meanings, step_limit, trace_poses, markers, executed):
-    """Fill the trace of every program on its one world, which is changed; returns the same as `_execute`."""
+def _trace(programs, cells, poses, meanings, step_limit, trace_poses, markers, tested, executed):
+    """Fill the `Trace` of every program on its one world, which is changed; returns the same as `_execute`."""
     jump, rounds, since, open_blocks = np.zeros((4, programs.shape[1]), np.int64)
     for i in range(programs.shape[0]):
         if not _stands(cells, poses, i, 0):
@@ -278,22 +278,8 @@ def _trace(programs, cells, poses, meanings, step_limit, trace_poses, markers, e
         length, _ = _link(codes, jump, open_blocks)
         if length < 0:
             return _BAD_PROGRAM, i
-        _run(
-            codes,
-            length,
-            jump,
-            rounds,
-            since,
-            cells,
-            poses,
-            i,
-            0,
-            meanings,
-            step_limit,
-            trace_poses[i],
-            markers[i],
-            executed[i],
-        )
+        trace = trace_poses[i], markers[i], tested[i], executed[i]
+        _run(codes, length, jump, rounds, since, cells, poses, i, 0, meanings, step_limit, trace)
     return _FINE, 0
 
 
@@ -357,6 +343,7 @@ def trace(programs: np.ndarray, cells: np.ndarray, poses: np.ndarray, meanings, 
     programs, cells, poses, meanings = _check(programs, cells, poses, meanings, step_limit, ("N",))
     out = Trace(
         np.zeros((*programs.shape, 3), np.uint8),
+        np.zeros(programs.shape, np.uint8),
         np.zeros(programs.shape, np.uint8),
         np.zeros(programs.shape, np.bool_),
     )
