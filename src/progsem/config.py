@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from progsem import permutations
 from progsem.errors import UserError
 from progsem.karel.codes import ACTIONS, program_width
 
@@ -25,7 +26,10 @@ FEATURES = (
     "wall_ahead",
     "position",
     "neighbour_walls",
+    "markers",
+    "branch",
 )
+CONTROLS = ("counts", "prefix", "start", "text", "embedding", "layers", "shuffled", "description_length")
 MAX_POSITIONS = 2048  # tokens that the language model can read
 MOST_STEPS = 999_999  # folders of checkpoints have six digits
 # One command names all files that the statistics read, another all shards; the system takes 2 MB at most.
@@ -44,6 +48,8 @@ Seed = Annotated[int, Field(ge=0, le=2**63 - 1)]  # more than this, torch does n
 Length = Annotated[int, Field(ge=1, le=60)]
 Lengths = Annotated[tuple[Length, Length], Field(description="shortest and longest, inclusive")]
 Offset = Annotated[int, Field(ge=-100, le=100)]
+Position = Annotated[int, Field(ge=0, le=1000)]
+Positions = Annotated[tuple[Position, Position], Field(description="first and last, inclusive")]
 
 
 class Section(BaseModel):
@@ -139,6 +145,12 @@ class Tokens(Section):
     )
 
 
+def _each_once(key: str, values: tuple) -> None:
+    """Refuse a list that has something twice."""
+    if len(set(values)) < len(values):
+        raise ValueError(f"{key} {list(values)} repeat; give each once")
+
+
 def _decay_that_shrinks(section: str, recipe: LM | Probes) -> None:
     """Refuse AdamW's decay where a step would take away more than the whole of a weight."""
     if recipe.weight_decay * recipe.learning_rate >= 1:
@@ -211,8 +223,7 @@ class LM(Section):
                 f"{self.learning_rate:g}, from which it decays; lower the first"
             )
         _decay_that_shrinks("lm", self)
-        if len(set(self.seeds)) < len(self.seeds):
-            raise ValueError(f"lm.seeds {list(self.seeds)} repeat; give different ones")
+        _each_once("lm.seeds", self.seeds)
         return self
 
     def checkpoints(self) -> list[int]:
@@ -233,6 +244,9 @@ class Traces(Section):
     test: int = Field(6_000, ge=1, le=1_000_000, description="test specifications that are reported")
     layers: Literal["mean", "each"] = Field(
         "mean", description="hidden states kept: their mean over embedding and layers, or each one as well"
+    )
+    outputs: Literal["shown", "blank", "copied"] = Field(
+        "shown", description="the examples' output worlds in the text: as they are, empty floor, or the inputs again"
     )
     extra_statements: int = Field(
         2, ge=0, le=1000, description="statements a generated program may have beyond the longest one in the corpus"
@@ -264,13 +278,14 @@ class Probes(Section):
     evaluations: int = Field(5, ge=1, description="times during a fit that validation accuracy is taken")
     layer: str = Field("mean", pattern=LAYER, description="which hidden state is read")
     drop_final: bool = Field(False, description="leave out the state of each program's last statement")
+    positions: tuple[Positions, ...] = Field(
+        (), max_length=30, description="statements whose states train and choose the probes, counted from 0; empty: all"
+    )
 
     @model_validator(mode="after")
     def _consistent(self):
         for key in ("features", "sources", "offsets"):
-            values = getattr(self, key)
-            if len(set(values)) < len(values):
-                raise ValueError(f"probes.{key} {list(values)} repeat; give each once")
+            _each_once(f"probes.{key}", getattr(self, key))
         if 0 not in self.offsets:
             raise ValueError(
                 f"probes.offsets {list(self.offsets)} lack 0, which the curves and alternatives are drawn from; add it"
@@ -281,6 +296,9 @@ class Probes(Section):
         for name, widths in self.depths.items():
             if len(widths) != expected[name]:
                 raise ValueError(f"probes.depths.{name} is {list(widths)}; give {expected[name]} hidden widths")
+        for first, last in self.positions:
+            if first > last:
+                raise ValueError(f"probes.positions has [{first}, {last}]; give the earlier statement first")
         if self.evaluations > self.steps:
             raise ValueError(
                 f"probes.evaluations {self.evaluations} are more than probes.steps {self.steps}; lower the first"
@@ -308,9 +326,24 @@ class Interventions(Section):
         description="by name: statement -> what it now means; unnamed statements keep theirs",
     )
     difficulty_matched: str = Field("alt-0", description="the alternative whose labels are as hard as the original's")
+    offsets: tuple[Offset, ...] = Field(
+        (0,), description="those of probes.offsets at which alternatives are compared with the original; 0 is needed"
+    )
+    permutations: int = Field(
+        0,
+        ge=0,
+        le=59,
+        description="pairs of further alternatives, each other's mirror image, drawn from the permutations of the "
+        "five meanings; probed at the last checkpoint, offset 0",
+    )
 
     @model_validator(mode="after")
     def _real(self):
+        _each_once("interventions.offsets", self.offsets)
+        if 0 not in self.offsets:
+            raise ValueError(
+                f"interventions.offsets {list(self.offsets)} lack 0, which the curves are drawn from; add it"
+            )
         known: dict[str, str] = {}  # by name as a disk may see it that does not tell A from a
         meanings: dict[tuple, str] = {}
         for name, mapping in self.alternatives.items():
@@ -332,6 +365,52 @@ class Interventions(Section):
                 f"{', '.join(names[:12])}{', …' if len(names) > 12 else ''}"
             )
         return self
+
+
+class Controls(Section):
+    """What else is probed, to tell what a probe's accuracy is worth."""
+
+    kinds: tuple[Literal[CONTROLS], ...] = Field(
+        ("counts", "prefix", "start", "text", "embedding", "shuffled", "description_length"),
+        description="what probes are given instead of the hidden state, or asked instead of the program state",
+    )
+    checkpoints: Literal["ends", "every"] = Field(
+        "ends", description="at which checkpoints; ends: the untrained one and the last"
+    )
+
+    @model_validator(mode="after")
+    def _known_once(self):
+        _each_once("controls.kinds", self.kinds)
+        return self
+
+
+class Variation(Section):
+    """How specifications differ from those of the training."""
+
+    statements: int = Field(
+        0,
+        ge=-60,
+        le=60,
+        description="above 0: up to so many more than the longest training program; below: fewer than the shortest",
+    )
+    cells: int = Field(0, ge=-28, le=28, description="so many rows and columns more")
+
+    @model_validator(mode="after")
+    def _new(self):
+        if not self.statements and not self.cells:
+            raise ValueError("generalisation.sets: a set is like the training; give statements or cells other than 0")
+        return self
+
+
+class Generalisation(Section):
+    """Whether the last checkpoint also solves specifications of a kind that it was not trained on."""
+
+    sets: dict[Name, Variation] = Field(
+        {"longer": Variation(statements=2), "larger": Variation(cells=1)},
+        max_length=20,
+        description="by name: statements and cells, how programs and worlds differ from training's",
+    )
+    test: int = Field(1_000, ge=20, le=1_000_000, description="specifications in each set")
 
 
 class Statistics(Section):
@@ -378,6 +457,8 @@ class Study(Section):
     traces: Traces = Traces()
     probes: Probes = Probes()
     interventions: Interventions = Interventions()
+    controls: Controls = Controls()
+    generalisation: Generalisation = Generalisation()
     statistics: Statistics = Statistics()
     figures: Figures = Figures()
     compute: Compute = Compute()
@@ -441,6 +522,11 @@ class Study(Section):
 
     @model_validator(mode="after")
     def _probes_fit(self):
+        if "branch" in self.probes.features and self.programs.control_flow == 0:
+            raise ValueError(
+                "probes.features has branch, but programs have no conditions; raise programs.control_flow, or leave "
+                "branch out"
+            )
         # Without its last state, a program has one state less to look back from.
         furthest_back = self.programs.longest - 1 - self.probes.drop_final
         furthest_ahead = self.programs.longest - 1
@@ -454,6 +540,20 @@ class Study(Section):
                     f"probes.offsets has {offset}, but programs have at most {self.programs.longest} statements; "
                     f"give offsets between {-furthest_back} and {furthest_ahead}"
                 )
+        for offset in self.interventions.offsets:
+            if offset not in self.probes.offsets:
+                raise ValueError(
+                    f"interventions.offsets has {offset}, which is none of probes.offsets {list(self.probes.offsets)}; "
+                    "add it there"
+                )
+        for first, last in self.probes.positions:
+            if first >= self.programs.longest:
+                raise ValueError(
+                    f"probes.positions has [{first}, {last}], but programs have at most {self.programs.longest} "
+                    "statements, of which the first is 0"
+                )
+        if "layers" in self.controls.kinds and self.traces.layers != "each":
+            raise ValueError("controls.kinds has layers; set traces.layers to 'each' to keep them")
         if self.probes.layer != "mean":
             layer = int(self.probes.layer.removeprefix("layer_"))
             if self.traces.layers != "each":
@@ -461,6 +561,51 @@ class Study(Section):
             if layer > self.lm.layers:
                 raise ValueError(
                     f"probes.layer is {self.probes.layer}; expected layer_0 (embedding) to layer_{self.lm.layers}"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _permutations_exist(self):
+        wanted, there = self.interventions.permutations, permutations.mirror_pairs(self.markers_matter)
+        if wanted > len(there):
+            raise ValueError(
+                f"interventions.permutations is {wanted}, but without conditions and the feature markers only "
+                f"{len(there)} pairs differ by more than their names; give at most that"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _generalisation_is_new(self):
+        programs = self.programs
+        for name, new in self.generalisation.sets.items():
+            key = f"generalisation.sets.{name}"
+            if new.statements < 0 and programs.train_length[0] == 1:
+                raise ValueError(
+                    f"{key}.statements is {new.statements}, but training has programs of one statement, and none are "
+                    "shorter; give a number above 0, or raise programs.train_length"
+                )
+            worlds, length = self.varied(new)
+            if min(worlds.height, worlds.width) < 2:
+                raise ValueError(
+                    f"{key}.cells is {new.cells}, which leaves worlds of {worlds.height} x {worlds.width} cells; give "
+                    "a number that leaves at least 2 rows and columns"
+                )
+            if programs.step_limit <= length[1]:
+                raise ValueError(
+                    f"programs.step_limit is {programs.step_limit}, but {key} has programs of up to {length[1]} "
+                    f"statements; give at least {length[1] + 1}"
+                )
+            tokens = self.most_tokens(worlds, length[1])
+            if tokens > MAX_POSITIONS:
+                raise ValueError(
+                    f"{key}: a document takes up to {tokens} tokens, but the language model reads at most "
+                    f"{MAX_POSITIONS}; lower its statements or cells"
+                )
+            there = self.specifications(*length, worlds)
+            if 2 * self.generalisation.test > there:
+                raise ValueError(
+                    f"generalisation.test is {self.generalisation.test}, but {key} has at most {there} different "
+                    "specifications, half of which may be drawn; lower the first, or raise its statements or cells"
                 )
         return self
 
@@ -481,8 +626,9 @@ class Study(Section):
                 f"larger one, for at most {MOST_SHARDS}"
             )
         checkpoints = len(self.lm.seeds) * len(self.lm.checkpoints())
-        # Traces and metrics with a manifest each; predictions, accuracies and a manifest for each semantics.
-        files = checkpoints * (4 + 3 * (1 + len(self.interventions.alternatives)))
+        # Traces and metrics with a manifest each; predictions, accuracies and a manifest for each semantics; controls.
+        files = checkpoints * (4 + 3 * (1 + len(self.interventions.alternatives)) + 4)
+        files += len(self.lm.seeds) * (2 + 6 * self.interventions.permutations)
         if files > MOST_FILES:
             raise ValueError(
                 f"lm.checkpoint_every, lm.extra_checkpoints and lm.seeds make {checkpoints} checkpoints, whose "
@@ -505,9 +651,24 @@ class Study(Section):
                 raise ValueError(f"{what} take {size / 10**9:.0f} GB of memory; ask for at most {MOST_GIGABYTES}")
         return self
 
-    def specifications(self, shortest: int, longest: int) -> int:
+    @property
+    def markers_matter(self) -> bool:
+        """Whether what is probed depends on markers: of conditions, or because they are asked for."""
+        return self.programs.control_flow > 0 or "markers" in self.probes.features
+
+    def varied(self, new: Variation) -> tuple[Worlds, tuple[int, int]]:
+        """Worlds, and shortest and longest program, of a set of `generalisation.sets`."""
+        shortest, longest = self.programs.train_length
+        if new.statements > 0:
+            shortest, longest = longest + 1, longest + new.statements
+        elif new.statements < 0:
+            shortest, longest = max(1, shortest + new.statements), shortest - 1
+        size = {"height": self.worlds.height + new.cells, "width": self.worlds.width + new.cells}
+        return self.worlds.model_copy(update=size), (shortest, longest)
+
+    def specifications(self, shortest: int, longest: int, worlds: Worlds | None = None) -> int:
         """Upper bound of how many different specifications there are with programs of so many statements."""
-        worlds, programs = self.worlds, self.programs
+        worlds, programs = worlds or self.worlds, self.programs
         cells = worlds.height * worlds.width
         free = worlds.wall_probability < 1
         kinds = (worlds.wall_probability > 0) + (free and worlds.marker_probability > 0)
@@ -525,11 +686,15 @@ class Study(Section):
         written = self.programs.longest + self.traces.extra_statements
         return max(written if "generated" in self.probes.sources else 0, lengths[1]) - self.probes.drop_final
 
-    def most_tokens(self) -> int:
-        """Upper bound of a document's tokens, with the longest program that may be written."""
+    def most_tokens(self, worlds: Worlds | None = None, longest: int | None = None) -> int:
+        """Upper bound of a document's tokens, with the longest program that may be written.
+
+        `worlds` and `longest` are those of other documents than the corpus's.
+        """
+        worlds, longest = worlds or self.worlds, longest or self.programs.longest
         of_cell, of_code = {"compact": (1, 1), "spaced": (2, 5)}[self.tokens.encoding]
-        codes = self.programs.codes(self.traces.extra_statements)
-        cells = 2 * self.corpus.examples * self.worlds.height * self.worlds.width
+        codes = self.programs.codes(longest + self.traces.extra_statements - self.programs.longest)
+        cells = 2 * self.corpus.examples * worlds.height * worlds.width
         return 16 + of_cell * cells + of_code * (codes + 1)
 
 

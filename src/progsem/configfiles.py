@@ -11,7 +11,7 @@ import yaml
 from progsem.errors import UserError
 
 # Mappings that are one value: what a study says takes the place of config.yaml's.
-REPLACED = (("interventions", "alternatives"), ("probes", "depths"))
+REPLACED = (("interventions", "alternatives"), ("probes", "depths"), ("generalisation", "sets"))
 # YAML 1.1 takes 1e-5 for text, because it has no point.
 _EXPONENT = re.compile(r"[-+]?\d+[eE][-+]?\d+")
 
