@@ -19,6 +19,7 @@ def make(folder: Path, threads: int = 1, **changes) -> Job:
     sections = {
         "corpus": {"train": 3000, "validation": 200, "test": 300, "shard": 1000},
         "traces": {"train": 10, "validation": 10, "test": 10},
+        "generalisation": {"sets": {}},
         **changes,
     }
     study = config.load(sections)

@@ -25,9 +25,10 @@ _MAX_ATTEMPTS = 1000
 
 
 class Shard:
-    """Rows first … first + count of a split, in memory."""
+    """Rows first … first + count of a split, in memory; `name` begins the line that says what is wrong with it."""
 
-    def __init__(self, sampler: Sampler, first: int, count: int, step_limit: int):
+    def __init__(self, sampler: Sampler, first: int, count: int, step_limit: int, name: str = "corpus"):
+        self._name = name
         self._sampler = sampler
         self._first = first
         self._step_limit = step_limit
@@ -72,7 +73,7 @@ class Shard:
     def _count_attempt(self, rows: np.ndarray, failure: str) -> None:
         self._attempts[rows] += 1
         if self._attempts.max(initial=0) > _MAX_ATTEMPTS:
-            raise UserError(f"corpus: {_MAX_ATTEMPTS} draws, and {failure}")
+            raise UserError(f"{self._name}: {_MAX_ATTEMPTS} draws, and {failure}")
 
     def write(self, path: Path, metadata: dict) -> None:
         """Write the rows as one Arrow shard."""
@@ -90,14 +91,16 @@ class Shard:
         )
 
 
-def sampler(job: Job, split: str) -> Sampler:
-    """The sampler of a split, as the job's slice describes it."""
+def sampler(job: Job, split: int, length: tuple[int, int]) -> Sampler:
+    """The sampler of specifications as the job's slice describes them, with programs of so many statements.
+
+    split: its number in `SPLITS`; other numbers have streams of their own.
+    """
     worlds, programs, corpus = job.section("worlds"), job.section("programs"), job.section("corpus")
-    length = programs.train_length if split == "train" else programs.test_length
     weights = programs.weights.model_dump()
     return Sampler(
         seed=corpus.seed,
-        split=SPLITS.index(split),
+        split=split,
         height=worlds.height,
         width=worlds.width,
         wall_probability=worlds.wall_probability,
@@ -141,8 +144,12 @@ def _bare(programs: np.ndarray) -> set[bytes]:
 
 def run(job: Job) -> None:
     """Write the shards of every split; `outputs` name them `train`, `validation`, `test`."""
-    corpus, step_limit = job.section("corpus"), job.section("programs").step_limit
-    worlds = job.section("worlds")
+    worlds, programs, corpus = job.section("worlds"), job.section("programs"), job.section("corpus")
+    step_limit = programs.step_limit
+    samplers = {
+        split: sampler(job, number, programs.train_length if split == "train" else programs.test_length)
+        for number, split in enumerate(SPLITS)
+    }
     metadata = {
         "height": worlds.height,
         "width": worlds.width,
@@ -154,26 +161,26 @@ def run(job: Job) -> None:
     counted: dict[str, np.ndarray] = {}
     for split in ("test", "validation"):
         whole = getattr(corpus, split)
-        programs = []
+        drawn = []
         for index, path in enumerate(job.outputs[split]):
             first = index * corpus.shard
-            shard = Shard(sampler(job, split), first, min(corpus.shard, whole - first), step_limit)
+            shard = Shard(samplers[split], first, min(corpus.shard, whole - first), step_limit)
             taken = distinct(shard, taken)
             shard.write(path, metadata)
-            programs.append(shard.programs)
-        counted[split] = np.concatenate(programs)
+            drawn.append(shard.programs)
+        counted[split] = np.concatenate(drawn)
         seen[split] = _bare(counted[split])
 
     def train_shard(index: int) -> set[bytes]:
         first = index * corpus.shard
-        shard = Shard(sampler(job, "train"), first, min(corpus.shard, corpus.train - first), step_limit)
+        shard = Shard(samplers["train"], first, min(corpus.shard, corpus.train - first), step_limit)
         apart(shard, taken)
         shard.write(job.outputs["train"][index], metadata)
         return _bare(shard.programs)
 
     with ThreadPoolExecutor(job.threads) as pool:
-        for programs in pool.map(train_shard, range(len(job.outputs["train"]))):
-            seen["train"] |= programs
+        for bare in pool.map(train_shard, range(len(job.outputs["train"]))):
+            seen["train"] |= bare
     job.notes["distinct_programs"] = {split: len(programs) for split, programs in seen.items()}
     job.notes["share_of_programs_also_in_training"] = {
         split: round(sum(program.tobytes() in seen["train"] for program in counted[split]) / len(counted[split]), 6)
