@@ -12,8 +12,10 @@ from progsem.karel.codes import (
     CLOSE,
     CODES,
     ELSE,
+    FAILED,
     FRONT,
     HEADINGS,
+    HELD,
     IF,
     IFELSE,
     LEFT,
@@ -28,11 +30,13 @@ from progsem.karel.codes import (
     PUT,
     REPEAT,
     RIGHT,
+    UNTESTED,
     WALL,
     WHILE,
     semantics,
 )
-from progsem.karel.syntax import Action, Program, Repeat, decode, encode, parse
+from progsem.karel.replay import cells_after
+from progsem.karel.syntax import Action, Program, Repeat, actions, decode, encode, parse
 from progsem.karel.world import World
 
 LIMIT = 1000
@@ -40,22 +44,13 @@ LIMIT = 1000
 
 def first_executions(trace, program) -> dict[int, interpreter.Executed]:
     """Position in the code sequence -> first execution, for a program that was parsed (its actions have offsets)."""
-    offsets = sorted({action.offset for action in _actions(program.body)})
+    offsets = [action.offset for action in actions(program)]
     positions = [at for at, code in enumerate(encode(program)) if code <= MOVE]
     where = dict(zip(offsets, positions, strict=True))
     first = {}
     for executed in trace:
         first.setdefault(where[executed.action.offset], executed)
     return first
-
-
-def _actions(body):
-    for statement in body:
-        if isinstance(statement, Action):
-            yield statement
-        else:
-            yield from _actions(statement.body)
-            yield from _actions(getattr(statement, "otherwise", ()))
 
 
 def assert_traced(traced, row, program, trace):
@@ -220,6 +215,84 @@ def test_a_padded_row_alone_does_nothing():
     cells, poses, halted = kernels.execute(programs, world.cells[None, None], world.pose[None, None], ORIGINAL, 1)
     assert np.array_equal(cells[0, 0], world.cells) and np.array_equal(poses[0, 0], world.pose) and halted.all()
     assert not kernels.trace(programs, world.cells[None], world.pose[None], ORIGINAL, 1).executed.any()
+
+
+# Program, a world of one row, and for each action in the order of the text: column, heading, markers on that cell and
+# the last test, right after its first execution; None where it is never reached. Worked out by hand.
+BY_HAND = {
+    "straight": ("put_marker(); move()", "#>..#", [(0, "E", 1, UNTESTED), (1, "E", 0, UNTESTED)]),
+    "inside and after blocks": (
+        "move(); if (front_is_clear()) { turn_left() }; move(); "
+        "ifelse (not front_is_clear()) { turn_right(); put_marker() } else { pick_marker() }; "
+        "repeat (2) { turn_left() }; while (markers_present()) { pick_marker() }; move()",
+        "#>..#",
+        [
+            (1, "E", 0, UNTESTED),
+            (1, "N", 0, HELD),
+            (1, "N", 0, HELD),  # the way north is blocked, and no other condition has been tested
+            (1, "E", 0, HELD),  # `not` is a part of the condition
+            (1, "E", 1, HELD),
+            None,
+            (1, "N", 1, HELD),  # in the first of two rounds
+            (1, "W", 0, HELD),
+            (0, "W", 0, FAILED),  # the test that ended the loop
+        ],
+    ),
+    "first reached in a later round": (
+        "while (front_is_clear()) { move(); if (markers_present()) { pick_marker() }; turn_left(); turn_right() }; "
+        "put_marker()",
+        "#>.1.#",
+        [(1, "E", 0, HELD), (2, "E", 0, HELD), (1, "N", 0, FAILED), (1, "E", 0, FAILED), (3, "E", 1, FAILED)],
+    ),
+    "the other branch": (
+        "repeat (0) { move() }; ifelse (markers_present()) { turn_left() } else { put_marker() }; "
+        "if (no_markers_present()) { move() }; turn_right()",
+        "#>.#",
+        [None, None, (0, "E", 1, FAILED), None, (0, "S", 1, FAILED)],
+    ),
+}
+
+
+@pytest.mark.parametrize("text, row, expected", BY_HAND.values(), ids=BY_HAND)
+def test_traces_worked_out_by_hand(text, row, expected):
+    program = parse(f"def run() {{ {text} }}")
+    border = "#" * len(row)
+    world = World.from_rows([border, row, border])
+    codes = padded([encode(program)])
+    traced = kernels.trace(codes, world.cells[None], world.pose[None], ORIGINAL, LIMIT)
+    seen = [
+        (int(traced.poses[0, at, 1]), HEADINGS[traced.poses[0, at, 2]], traced.markers[0, at], traced.tested[0, at])
+        if traced.executed[0, at]
+        else None
+        for at in np.flatnonzero(codes[0] <= MOVE)
+    ]
+    assert seen == expected
+
+
+@settings(deadline=None, max_examples=100)
+@given(program=programs, world=worlds(), meaning=meanings, limit=st.integers(1, 40))
+def test_cells_after_each_action(program, world, meaning, limit):
+    """Ended after each number of steps in turn, the interpreter shows every world on the way."""
+    program = decode(encode(program))
+    codes = padded([encode(program)])
+    cells = cells_after(codes[0], world.cells, world.pose, limit, semantics(meaning))
+    expected = np.zeros((codes.shape[1], *world.cells.shape), np.uint8)
+    seen = 0
+    for steps in range(1, limit + 1):
+        ended = interpreter.run(program, world, steps, meaning)
+        if len(ended.trace) > seen:
+            seen = len(ended.trace)
+            before, after = (first_executions(trace, program) for trace in (ended.trace[:-1], ended.trace))
+            for position in after.keys() - before.keys():
+                expected[position] = ended.world.cells
+    assert np.array_equal(cells, expected)
+
+
+def test_cells_after_nothing():
+    world = World.from_rows(["####", "#>1#", "####"])
+    assert not cells_after(np.full(3, PAD, np.uint8), world.cells, world.pose, LIMIT).any()
+    with pytest.raises(ValueError, match="code"):
+        cells_after(np.array([IF, MOVE], np.uint8), world.cells, world.pose, LIMIT)
 
 
 _TOKENS = st.sampled_from([PICK, LEFT, MOVE, FRONT, NOT, IF, IFELSE, ELSE, WHILE, REPEAT, OPEN, CLOSE, NUMBER + 2])

@@ -17,6 +17,7 @@ from progsem.karel.syntax import (
     Program,
     Repeat,
     While,
+    actions,
     decode,
     encode,
     parse,
@@ -47,6 +48,7 @@ def test_one_program_in_all_forms():
     codes += [WHILE, FRONT, OPEN, MOVE, CLOSE, CLOSE, REPEAT, NUMBER + MAX_REPEAT, OPEN, MOVE, CLOSE]
     assert encode(TREE) == codes
     assert decode([*codes, PAD, PAD]) == TREE
+    assert [action.name for action in actions(TREE)] == ["put_marker", "move", "move", "turn_left", "move", "move"]
 
 
 @pytest.mark.parametrize("path", GOLDEN, ids=lambda path: f"{path.parents[1].name}-{path.stem}")

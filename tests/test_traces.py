@@ -6,31 +6,40 @@ import numpy as np
 import pytest
 import torch
 
-from progsem import config, corpus, tokens, traces
+from progsem import config, corpus, encodings, tokens, traces
 from progsem import model as lm
 from progsem.artifacts import read_table
 from progsem.decoding import Followed, TokenGrammar
 from progsem.encodings import ENCODINGS
 from progsem.job import Job
-from progsem.karel.codes import ACTIONS, CLOSE, ORIGINAL, PAD
+from progsem.karel.codes import ACTIONS, CLOSE, ORIGINAL, PAD, WALL
 from progsem.karel.grammar import FIRST, NEXT
 from progsem.karel.kernels import execute
 from progsem.karel.syntax import decode
 
 COUNTS = {"train": 20, "validation": 10, "test": 20}
+OUTPUTS = ("shown", "blank", "copied")
 
 
 class Setting:
     """A small corpus, an untrained model with sharp preferences, and the traces of it."""
 
-    def __init__(self, folder: Path, encoding: str, control_flow: float, layers: str = "mean", batch: int = 16):
+    def __init__(
+        self,
+        folder: Path,
+        encoding: str,
+        control_flow: float,
+        layers: str = "mean",
+        batch: int = 16,
+        outputs: str = "shown",
+    ):
         study = config.load(
             {
                 "worlds": {"height": 3, "width": 3},
                 "programs": {"train_length": [1, 4], "test_length": [1, 4], "control_flow": control_flow},
                 "corpus": {**COUNTS, "shard": 100, "examples": 1, "held_out": 2},
                 "tokens": {"encoding": encoding},
-                "traces": {**COUNTS, "layers": layers},
+                "traces": {**COUNTS, "layers": layers, "outputs": outputs},
             }
         )
         self.study, self.encoding = study, ENCODINGS[encoding]()
@@ -55,6 +64,13 @@ class Setting:
         self.forced, _ = read_table(folder / "forced.arrow")
         self.prompts = self.specifications.prompts(self.encoding, slice(None))
         self.folder = folder
+
+
+def drawn(cells: np.ndarray, pose: np.ndarray) -> str:
+    """A world (H, W) as the text has it, glyph by glyph."""
+    glyphs = [["#" if cell == WALL else str(cell) if cell else "." for cell in row] for row in cells]
+    glyphs[pose[0]][pose[1]] = "^>v<"[pose[2]]
+    return " ".join(glyph for row in glyphs for glyph in row)
 
 
 @pytest.fixture(autouse=True)
@@ -152,11 +168,14 @@ def test_against_a_plain_decoder(encoding, control_flow, tmp_path):
     assert unfinished < 10
 
 
-@pytest.mark.parametrize("encoding", ENCODINGS)
-def test_forced_states_and_likelihoods(encoding, tmp_path):
+@pytest.mark.parametrize(
+    "encoding, outputs", [("compact", "shown"), ("spaced", "shown"), ("compact", "blank"), ("compact", "copied")]
+)
+def test_forced_states_and_likelihoods(encoding, outputs, tmp_path):
     from transformers import AutoModelForCausalLM
 
-    setting = Setting(tmp_path, encoding, 0.5, layers="each")
+    setting = Setting(tmp_path, encoding, 0.5, layers="each", outputs=outputs)
+    np.testing.assert_array_equal(setting.programs["reference"], corpus_programs(setting))
     theirs = AutoModelForCausalLM.from_pretrained(tmp_path).eval()
     ids, lengths, _, ends = setting.encoding.spell(setting.specifications.programs)
     start = setting.prompts.shape[1]
@@ -180,31 +199,73 @@ def test_forced_states_and_likelihoods(encoding, tmp_path):
                 np.testing.assert_allclose(setting.forced[f"layer_{layer}"][at], read[layer], rtol=1e-3, atol=5e-3)
 
 
-def test_correctness_is_what_the_worlds_say(tmp_path):
-    setting = Setting(tmp_path, "compact", 0.0)
-    specifications, programs = setting.specifications, setting.programs
-    cells, poses, _ = execute(
-        programs["generated"], specifications.cells, specifications.poses, np.array(ORIGINAL, np.uint8), 200
-    )
-
-    def drawn(cells, pose):
-        grid = cells.astype(int).copy()
-        grid[pose[0], pose[1]] = 1000 + int(pose[2])  # the robot hides the markers of its cell
-        return grid
+@pytest.mark.parametrize("outputs", OUTPUTS)
+def test_correctness_is_what_the_worlds_say(outputs, tmp_path):
+    """By the real outputs, whatever stands in the text."""
+    setting = Setting(tmp_path, "compact", 0.0, outputs=outputs)
+    read, programs = setting.specifications, setting.programs
+    cells, poses, _ = execute(programs["generated"], read.cells, read.poses, np.array(ORIGINAL, np.uint8), 200)
 
     for row in range(50):
         right = [
-            np.array_equal(
-                drawn(cells[row, k], poses[row, k]),
-                drawn(specifications.out_cells[row, k], specifications.out_poses[row, k]),
-            )
+            drawn(cells[row, k], poses[row, k]) == drawn(read.out_cells[row, k], read.out_poses[row, k])
             for k in range(3)
         ]
         finished = bool(programs["generated_finished"][row])
         assert programs["correct_shown"][row] == (right[0] and finished)
         assert programs["correct_all"][row] == (all(right) and finished)
     # References satisfy their own specification.
-    assert specifications.satisfied(specifications.programs, 200).all()
+    assert read.satisfied(read.programs, 200).all()
+
+
+def corpus_programs(setting):
+    """The programs of the corpus, split by split, as its files have them."""
+    shards = [path for split in COUNTS for path in setting.specifications_shards[split]]
+    return np.concatenate([read_table(path)[0]["program"] for path in shards])
+
+
+def specifications(folder: Path, outputs: str) -> traces.Specifications:
+    """A corpus with two examples, read with the outputs of the examples as wanted."""
+    shards = {split: [folder / f"{split}.arrow"] for split in COUNTS}
+    study = config.load(
+        {
+            "worlds": {"height": 2, "width": 3, "marker_probability": 0.4},
+            "programs": {"train_length": [2, 4], "test_length": [2, 4]},
+            "corpus": {**COUNTS, "shard": 100, "examples": 2, "held_out": 1},
+            "traces": {**COUNTS, "outputs": outputs},
+        }
+    ).model_dump(mode="json")
+    if not shards["train"][0].exists():
+        corpus.run(Job("corpus", study, {}, shards))
+    return traces.Specifications(Job("traces", study, shards, {}))
+
+
+@pytest.mark.parametrize("name", ENCODINGS)
+def test_only_the_output_grids_leave_the_text(name, tmp_path):
+    encoding = ENCODINGS[name]()
+    tokenizer = encodings.tokenizer(encoding)
+    for outputs in OUTPUTS:
+        read = specifications(tmp_path, outputs)
+        prompts = read.prompts(encoding, slice(None))
+        for row in range(len(read)):
+            words = []
+            for k in range(2):
+                given = drawn(read.cells[row, k], read.poses[row, k])
+                real = drawn(read.out_cells[row, k], read.out_poses[row, k])
+                words += [given, {"shown": real, "blank": ". . . . . .", "copied": given}[outputs]]
+            text = f"Examples: {' '.join(words)} Code: def run() {{"
+            assert tokenizer.encode(text).ids == prompts[row].tolist()
+
+
+@pytest.mark.parametrize("name", ENCODINGS)
+def test_outputs_that_are_not_shown_cannot_be_read(name, tmp_path):
+    """Exchange the outputs for those of another specification: the text does not change."""
+    for outputs in OUTPUTS:
+        read = specifications(tmp_path, outputs)
+        before = read.prompts(ENCODINGS[name](), slice(None))
+        read.out_cells, read.out_poses = np.roll(read.out_cells, 1, axis=0), np.roll(read.out_poses, 1, axis=0)
+        after = read.prompts(ENCODINGS[name](), slice(None))
+        assert (before.tobytes() == after.tobytes()) == (outputs != "shown")
 
 
 def test_batch_size_changes_no_program(tmp_path):

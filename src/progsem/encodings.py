@@ -49,6 +49,7 @@ from progsem.karel.codes import (
 from progsem.karel.grammar import CONTROL, FIRST, ILLEGAL, NEXT, NEXT_STATE, OTHERWISE, STATES
 
 CELLS = ("#", ".", *"123456789", *GLYPHS)
+EMPTY = CELLS.index(".")
 PAD_TOKEN = "<pad>"
 _KEYWORDS = {NOT: "not", IF: "if", IFELSE: "ifelse", ELSE: "else", WHILE: "while", REPEAT: "repeat"}
 
@@ -181,8 +182,12 @@ class Encoding(ABC):
         cells, out_cells: (N, K, H, W) uint8, the shown worlds; poses, out_poses:
         (N, K, 3) uint8. Returns (N, P) uint8.
         """
-        count = len(cells)
-        pairs = np.stack([glyphs(cells, poses), glyphs(out_cells, out_poses)], axis=2)
+        return self.prompts_of_grids(glyphs(cells, poses), glyphs(out_cells, out_poses))
+
+    def prompts_of_grids(self, inputs: np.ndarray, outputs: np.ndarray) -> np.ndarray:
+        """The same from grids: inputs, outputs (N, K, H * W) uint8 indices into `CELLS`."""
+        count = len(inputs)
+        pairs = np.stack([inputs, outputs], axis=2)
         head, begin = (
             np.broadcast_to(np.array([self.ids[token] for token in tokens], np.uint8), (count, len(tokens)))
             for tokens in (self._head, self._begin)

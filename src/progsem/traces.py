@@ -9,6 +9,12 @@ decoding would have parsed, and log-likelihoods. Two kinds of states:
   back (paper, section on traces);
 - forced: of the position that has just read a statement of the corpus's own
   program, the same at every checkpoint.
+
+What the examples' outputs say of the states in between can be taken out of the text
+(`traces.outputs`; Latent Causal Probing, arXiv 2407.13765): every output grid is
+replaced by one of empty floor, without walls, markers and robot ("blank"), or by its
+own input ("copied"). The language model was trained on real outputs and has met all of
+these tokens. Programs are judged by the real outputs all the same.
 """
 
 from __future__ import annotations
@@ -21,7 +27,7 @@ from progsem import model as lm
 from progsem.artifacts import read_table, write_table
 from progsem.corpus import SPLITS
 from progsem.decoding import TokenGrammar, Written, kept_states, write_programs
-from progsem.encodings import ENCODINGS, Encoding, glyphs
+from progsem.encodings import EMPTY, ENCODINGS, Encoding, glyphs
 from progsem.hardware import attention_dtype, choose_device, choose_precision
 from progsem.job import Job
 from progsem.karel.codes import ACTIONS, ORIGINAL, PAD
@@ -52,6 +58,7 @@ class Specifications:
                 if left == 0:
                     break
         self.examples: int = metadata["examples"]
+        self.outputs: str = wanted.outputs
         self.metadata = {key: metadata[key] for key in ("height", "width")}
         self.programs = np.concatenate(programs)
         self.cells, self.poses, self.out_cells, self.out_poses = map(np.concatenate, zip(*worlds, strict=True))
@@ -61,9 +68,13 @@ class Specifications:
         return len(self.programs)
 
     def prompts(self, encoding: Encoding, rows: slice) -> np.ndarray:
-        """(B, P) ids of the shown worlds."""
-        shown = (array[rows, : self.examples] for array in (self.cells, self.poses, self.out_cells, self.out_poses))
-        return encoding.prompts(*shown)
+        """(B, P) ids of the shown worlds, their outputs as `traces.outputs` has them."""
+        inputs = glyphs(self.cells[rows, : self.examples], self.poses[rows, : self.examples])
+        if self.outputs == "shown":
+            outputs = glyphs(self.out_cells[rows, : self.examples], self.out_poses[rows, : self.examples])
+        else:
+            outputs = inputs if self.outputs == "copied" else np.full_like(inputs, EMPTY)
+        return encoding.prompts_of_grids(inputs, outputs)
 
     def satisfied(self, programs: np.ndarray, step_limit: int) -> np.ndarray:
         """(N, K) bool: on which worlds a program (N, L) halts in the world that the specification draws."""

@@ -215,6 +215,25 @@ def parse(text: str) -> Program:
     return _Parser(text).program()
 
 
+def actions(program: Program) -> list[Action]:
+    """The actions of a program, those in blocks included, in the order of its text."""
+    return _body_actions(program.body)
+
+
+def _body_actions(body: tuple[Statement, ...]) -> list[Action]:
+    return [action for statement in body for action in _statement_actions(statement)]
+
+
+def _statement_actions(statement: Statement) -> list[Action]:
+    match statement:
+        case Action():
+            return [statement]
+        case IfElse(_, body, otherwise):
+            return _body_actions(body + otherwise)
+        case If(_, body) | While(_, body) | Repeat(_, body):
+            return _body_actions(body)
+
+
 def unparse(program: Program) -> str:
     """The text of a program in its canonical form: one line, one space around braces and after semicolons."""
     return f"def run() {_block_text(program.body)}"
