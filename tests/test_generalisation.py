@@ -46,7 +46,15 @@ def make(folder: Path, study=None, batch: int = 16) -> Job:
         model.lm_head.bias[encoding.ids["}"]] = 3.0
     files = {name: folder / name for name in ("model.safetensors", "config.json")}
     lm.save(model, *files.values())
-    slices = study.model_dump(mode="json") | {"step": 5, "seed": 3}
+    sets = {name: study.varied(variation) for name, variation in study.generalisation.sets.items()}
+    frozen = {
+        "test": study.generalisation.test,
+        "sets": {
+            name: {"length": list(length), "height": worlds.height, "width": worlds.width}
+            for name, (worlds, length) in sets.items()
+        },
+    }
+    slices = study.model_dump(mode="json") | {"generalisation": frozen, "step": 5, "seed": 3}
     inputs = {"weights": [files["model.safetensors"]], "config": [files["config.json"]]}
     job = Job("generalisation", slices, inputs, {"programs": [folder / "programs.arrow"]}, batch=batch)
     generalisation.run(job)

@@ -25,7 +25,6 @@ import torch
 
 from progsem import model as lm
 from progsem.artifacts import write_table
-from progsem.config import Study
 from progsem.corpus import SPLITS, Shard, distinct, sampler
 from progsem.encodings import ENCODINGS, Encoding
 from progsem.hardware import choose_device
@@ -36,20 +35,21 @@ from progsem.traces import Tracer, satisfied, whole_programs
 
 
 def set_jobs(job: Job) -> dict[str, Job]:
-    """By name of each set: the job whose slice has the worlds and programs of that set in place of training's."""
-    study = Study.model_construct(worlds=job.section("worlds"), programs=job.section("programs"))
+    """By name of each set: the job whose slice has the worlds and programs of that set in place of training's.
+
+    The slice says of each set `length` (shortest and longest program), `height` and `width`.
+    """
     jobs = {}
-    for name, variation in sorted(job.section("generalisation").sets.items()):
-        worlds, length = study.varied(variation)
-        programs = study.programs.model_copy(update={"train_length": length, "test_length": length})
-        sections = {"worlds": worlds.model_dump(mode="json"), "programs": programs.model_dump(mode="json")}
-        jobs[name] = replace(job, slice=job.slice | sections)
+    for name, kind in sorted(job.slice["generalisation"]["sets"].items()):
+        worlds = job.slice["worlds"] | {side: kind[side] for side in ("height", "width")}
+        programs = job.slice["programs"] | {"train_length": kind["length"], "test_length": kind["length"]}
+        jobs[name] = replace(job, slice=job.slice | {"worlds": worlds, "programs": programs})
     return jobs
 
 
 def specifications(job: Job, name: str) -> Iterator[Shard]:
     """The specifications of one set, drawn and executed, `job.batch` at a time; the same ones whatever the batch."""
-    programs, wanted = job.section("programs"), job.section("generalisation").test
+    programs, wanted = job.section("programs"), job.slice["generalisation"]["test"]
     source = sampler(job, len(SPLITS) + zlib.crc32(name.encode()), programs.train_length)
     taken = np.empty(0, np.uint64)
     for first in range(0, wanted, job.batch):
@@ -89,13 +89,11 @@ def run(job: Job) -> None:
     jobs = set_jobs(job)
     progress = Progress(
         f"generalisation of seed {job.slice['seed']}",
-        len(jobs) * job.section("generalisation").test,
+        len(jobs) * job.slice["generalisation"]["test"],
         "specifications",
     )
-    parts, shapes = [], {}
+    parts = []
     for number, (name, one) in enumerate(jobs.items()):
-        worlds, programs = one.section("worlds"), one.section("programs")
-        shapes[name] = {"length": list(programs.train_length), "height": worlds.height, "width": worlds.width}
         tracer = Tracer(model, encoding, one)
         for shard in specifications(one, name):
             solved = solve(tracer, encoding, shard, examples, step_limit)
@@ -103,7 +101,12 @@ def run(job: Job) -> None:
             progress.update(len(shard.programs))
     progress.close()
     columns = {name: _joined([part[name] for part in parts]) for name in parts[0]}
-    metadata = {"sets": list(jobs), "shapes": shapes, "seed": job.slice["seed"], "step": job.slice["step"]}
+    metadata = {
+        "sets": list(jobs),
+        "shapes": job.slice["generalisation"]["sets"],
+        "seed": job.slice["seed"],
+        "step": job.slice["step"],
+    }
     write_table(job.output("programs"), columns, metadata)
     job.notes["generative_accuracy"] = {
         name: round(float(columns["correct_shown"][columns["set"] == number].mean()), 6)
