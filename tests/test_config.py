@@ -85,7 +85,7 @@ BAD = {
         {"lm": {"decay_steps": 90_000, "warmup_steps": 90_000}},
         ["lm.warmup_steps 90000", "lm.decay_steps 90000"],
     ),
-    "seeds repeat": ({"lm": {"seeds": [1, 1]}}, ["lm.seeds [1, 1]", "different"]),
+    "seeds repeat": ({"lm": {"seeds": [1, 1]}}, ["lm.seeds [1, 1]", "once"]),
     "no seeds": ({"lm": {"seeds": []}}, ["lm.seeds", "[]", "at least 1"]),
     "offsets without 0": ({"probes": {"offsets": [1, 2]}}, ["probes.offsets [1, 2]", "0"]),
     "offset beyond programs": ({"probes": {"offsets": [0, 60]}}, ["probes.offsets", "60", "give offsets between"]),
@@ -240,6 +240,57 @@ BAD = {
         {"interventions": {"alternatives": {"a": {"move": "turn_left"}, "b": {"move": "turn_left"}}}},
         ["interventions.alternatives.b", "the same as a"],
     ),
+    "a name that permutations have": (
+        {"interventions": {"alternatives": {"perm-01234": {"move": "turn_left"}}, "difficulty_matched": "perm-01234"}},
+        ["interventions.alternatives.perm-01234", "perm-", "another name"],
+    ),
+    "more permutations than there are": (
+        {"interventions": {"permutations": 30}},
+        ["interventions.permutations", "30", "29 pairs"],
+    ),
+    "alternatives compared without offset 0": ({"interventions": {"offsets": [1]}}, ["interventions.offsets", "[1]"]),
+    "alternatives where nothing is probed": (
+        {"interventions": {"offsets": [0, 3]}},
+        ["interventions.offsets", "3", "probes.offsets"],
+    ),
+    "a control twice": ({"controls": {"kinds": ["text", "text"]}}, ["controls.kinds", "repeat"]),
+    "an unknown control": ({"controls": {"kinds": ["words"]}}, ["controls.kinds[0]", "'words'", "'counts'"]),
+    "layers that nobody keeps": ({"controls": {"kinds": ["layers"]}}, ["controls.kinds", "traces.layers"]),
+    "branches without conditions": (
+        {"probes": {"features": ["facing", "branch"]}},
+        ["probes.features", "branch", "programs.control_flow"],
+    ),
+    "positions reversed": ({"probes": {"positions": [[2, 1]]}}, ["probes.positions", "[2, 1]", "earlier"]),
+    "positions beyond the programs": ({"probes": {"positions": [[4, 5]]}}, ["probes.positions", "[4, 5]", "at most 4"]),
+    "a set like the training": (
+        {"generalisation": {"sets": {"same": {}}}},
+        ["generalisation.sets", "like the training", "statements or cells"],
+    ),
+    "a set of shorter programs than one statement": (
+        {"generalisation": {"sets": {"short": {"statements": -1}}}},
+        ["generalisation.sets.short.statements", "-1", "none are shorter"],
+    ),
+    "a set of worlds without cells": (
+        {"generalisation": {"sets": {"small": {"cells": -3}}}},
+        ["generalisation.sets.small.cells", "1 x 1", "at least 2"],
+    ),
+    "a set with worlds too large to be read": (
+        {"generalisation": {"sets": {"large": {"cells": 20}}}},
+        ["generalisation.sets.large", "2048", "cells"],
+    ),
+    "a set with programs that run too long": (
+        {"programs": {"step_limit": 6}, "generalisation": {"sets": {"long": {"statements": 2}}}},
+        ["programs.step_limit", "generalisation.sets.long", "at least 7"],
+    ),
+    "a set that is larger than its kind": (
+        {
+            "worlds": {"height": 3, "width": 3, "marker_probability": 0, "wall_probability": 0},
+            "corpus": {"examples": 1, "train": 10, "validation": 20, "test": 20},
+            "traces": {"train": 10, "validation": 20, "test": 20},
+            "generalisation": {"sets": {"small": {"cells": -1}}, "test": 10_000},
+        },
+        ["generalisation.test", "10000", "generalisation.sets.small"],
+    ),
     "an alternative that is nothing": (
         {"interventions": {"alternatives": {"a": None}, "difficulty_matched": "a"}},
         ["interventions.alternatives.a", "None", "a mapping"],
@@ -255,6 +306,11 @@ BAD = {
 # What looks odd, and runs.
 ODD = {
     "no alternatives": {"interventions": {"alternatives": {}}},
+    "all permutations, where markers matter": {
+        "probes": {"features": ["facing", "markers"]},
+        "interventions": {"permutations": 59},
+    },
+    "no controls and no other kinds": {"controls": {"kinds": []}, "generalisation": {"sets": {}}},
     "walls everywhere in a large world": {"worlds": {"wall_probability": 1}},
     "markers everywhere": {"worlds": {"wall_probability": 0, "marker_probability": 1}},
     "one kind of statement": {

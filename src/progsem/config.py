@@ -350,6 +350,11 @@ class Interventions(Section):
             key = f"interventions.alternatives.{name}"
             if name.lower() == "original":
                 raise ValueError(f"{key}: an alternative may not be called 'original'; choose another name")
+            if name.lower().startswith(permutations.PREFIX):
+                raise ValueError(
+                    f"{key}: names that begin with {permutations.PREFIX} are those of interventions.permutations; choose "
+                    "another name"
+                )
             if name.lower() in known:
                 raise ValueError(f"{key} differs from {known[name.lower()]} by case only; choose another name")
             if all(token == meaning for token, meaning in mapping.items()):
