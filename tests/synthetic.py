@@ -3,7 +3,8 @@
 Programs are executed and labelled by the real kernels; what the language model
 writes and what the probes answer is drawn at random, with probabilities that
 rise over the training. Before `babbling` steps the model writes one statement
-and too little of its own to be probed.
+and too little of its own to be probed. Controls answer at every step as well as
+`CONTROL_SKILL` says, those with shuffled labels always the most frequent one.
 """
 
 from __future__ import annotations
@@ -19,9 +20,16 @@ from progsem.artifacts import write_json, write_table
 from progsem.config import Study, load
 from progsem.job import Job
 from progsem.karel import codes, kernels
+from progsem.measures.columns import TABLES
+from progsem.permutations import meaning, mirror_pairs
 
 DEPTH_SKILL = {"linear": 0.35, "mlp1": 0.7, "mlp2": 0.8}
-TABLES = ("checkpoints", "probes", "alternatives", "regression", "offsets", "lengths", "training")
+CONTROL_SKILL = {"counts": 0.1, "prefix": 0.25, "start": 0.0, "text": 0.3, "embedding": 0.05}
+SOURCES = ("generated", "forced")
+ACCURACY = (
+    "semantics source offset feature depth seed n_train n_validation n_test classes chosen_step validation_accuracy "
+    "test_accuracy majority_accuracy"
+).split()
 
 
 def small_study(**sections) -> Study:
@@ -74,6 +82,7 @@ def write_results(folder: Path, study: Study, *, babbling: int = 0, gap: float =
     """
     rng = np.random.default_rng(seed)
     height, width = study.worlds.height, study.worlds.width
+    pairs = mirror_pairs(study.markers_matter)[: study.interventions.permutations]
     test, longest = study.traces.test, max(study.programs.train_length[1], study.programs.test_length[1])
     reference = sample_programs(rng, test, study.programs.test_length, longest)
     cells, poses = sample_worlds(rng, test, height, width)
@@ -81,9 +90,12 @@ def write_results(folder: Path, study: Study, *, babbling: int = 0, gap: float =
     shards = [folder / "corpus" / f"{index:05d}.arrow" for index in range(2)]
     for path, programs in zip(shards, np.array_split(train, 2), strict=True):
         write_table(path, {"program": programs}, {"height": height, "width": width, "worlds": 5, "examples": 2})
-    inputs = {"programs": [], "predictions": [], "accuracy": [], "metrics": [], "manifests": [], "corpus": shards}
+    lists = "programs predictions accuracy metrics manifests generalisation".split()
+    lists += [f"controls_{name}" for name in ("predictions", "accuracy", "description")]
+    inputs = {"corpus": shards} | {name: [] for name in lists}
+    steps = study.lm.checkpoints()
     for lm_seed in study.lm.seeds:
-        for step in study.lm.checkpoints():
+        for step in steps:
             place = folder / f"seed-{lm_seed}" / f"step-{step:06d}"
             inputs["metrics"].append(_metrics(place / "metrics.csv", study, step))
             generated = _generate(rng, study, reference, step, babbling)
@@ -93,7 +105,10 @@ def write_results(folder: Path, study: Study, *, babbling: int = 0, gap: float =
             for stage, seconds in (("train", 10.0), ("traces", 2.5)):
                 inputs["manifests"].append(place / f"{stage}.json")
                 write_json(inputs["manifests"][-1], {"stage": stage, "seconds": seconds})
-            for name, mapping in {"original": {}, **study.interventions.alternatives}.items():
+            semantics = {"original": {}, **study.interventions.alternatives}
+            if step == steps[-1]:
+                semantics |= {name: meaning(name) for pair in pairs for name in pair}
+            for name, mapping in semantics.items():
                 worse = 0.0 if name == "original" else gap * skill(study, step)
                 paths = place / name / "predictions.arrow", place / name / "accuracy.csv"
                 _predictions(
@@ -112,18 +127,30 @@ def write_results(folder: Path, study: Study, *, babbling: int = 0, gap: float =
                 )
                 inputs["predictions"].append(paths[0])
                 inputs["accuracy"].append(paths[1])
+            if study.controls.kinds and (study.controls.checkpoints == "every" or step in (steps[0], steps[-1])):
+                paths = [
+                    place / "controls" / name for name in ("predictions.arrow", "accuracy.csv", "description.arrow")
+                ]
+                _controls(*paths[:2], rng, study, lm_seed, step, (generated, reference), cells, poses, babbling)
+                _description(paths[2], rng, study, lm_seed, step, (generated, reference), babbling)
+                for name, path in zip(("predictions", "accuracy", "description"), paths, strict=True):
+                    inputs[f"controls_{name}"].append(path)
+        if study.generalisation.sets:
+            inputs["generalisation"].append(folder / f"seed-{lm_seed}" / "generalisation.arrow")
+            _generalisation(inputs["generalisation"][-1], rng, study, lm_seed)
     config = study.model_dump(mode="json")
-    sections = ("study", "lm", "traces", "probes", "interventions", "statistics", "worlds", "programs", "corpus")
+    sections = "study lm traces probes interventions controls generalisation statistics worlds programs corpus".split()
     output = folder / "statistics"
     files = {name: [output / f"{name}.csv"] for name in TABLES}
-    files |= {name: [output / f"{name}.json"] for name in ("summary", "gallery", "manifest")}
-    frozen = {name: config[name] for name in sections} | {"figures": {"gallery": study.figures.gallery}}
+    files |= {name: [output / f"{name}.json"] for name in ("summary", "gallery", "viewer", "manifest")}
+    frozen = {name: config[name] for name in sections}
+    frozen |= {"figures": {"gallery": study.figures.gallery}, "permutations": [list(pair) for pair in pairs]}
     return Job("statistics", frozen, inputs, files)
 
 
 def figures_job(statistics: Job, folder: Path, title: str = "") -> Job:
     """The job that draws what `statistics` wrote."""
-    names = (*TABLES, "summary", "gallery")
+    names = (*TABLES, "summary", "gallery", "viewer")
     frozen = {"study": statistics.slice["study"], "figures": {"title": title, "gallery": 4, "dpi": 100}}
     return Job("figures", frozen, {name: statistics.outputs[name] for name in names}, {"directory": [folder]})
 
@@ -154,8 +181,8 @@ def _metrics(path: Path, study: Study, step: int) -> Path:
 
 
 def _programs(path, rng, study, lm_seed, step, reference, generated, cells, poses) -> Path:
-    """programs.arrow: 20 training rows that nothing may look at, then the test rows."""
-    others, count = 20, len(reference)
+    """programs.arrow: training rows, which repeat the first test rows, then the test rows."""
+    others, count = study.traces.train, len(reference)
     split = np.r_[np.zeros(others, np.int8), np.full(count, 2, np.int8)]
     padded = np.full_like(generated, codes.PAD)
     padded[:, : reference.shape[1]] = reference
@@ -192,85 +219,216 @@ def _predictions(
     path, table, rng, study, lm_seed, step, name, mapping, programs, cells, poses, babbling, worse
 ) -> None:
     """predictions.arrow and accuracy.csv of one checkpoint and semantics."""
-    probes, test = study.probes, study.traces.test
-    depths, seeds = tuple(probes.depths), probes.seeds
-    offsets = probes.offsets if name == "original" else (0,)
-    heads = features.heads(probes.features, cells.shape[1], cells.shape[2])
-    spans = features.spans(heads)
-    meanings = codes.semantics(mapping)
+    offsets = study.interventions.offsets if name in study.interventions.alternatives else (0,)
     parts, accuracies = [], []
-    for source_code, source in enumerate(("generated", "forced")):
-        if source not in probes.sources or (source == "generated" and step < babbling):
-            continue
-        program = programs[source_code]
-        trace = kernels.trace(program, cells, poses, meanings, 1000)
-        length = (program < 5).sum(axis=1)
-        end = trace.poses[np.arange(test), length - 1]
-        for offset in offsets:
-            index, statement = np.nonzero(np.arange(program.shape[1]) < length[:, None])
-            final = statement == length[index] - 1
-            keep = (statement + offset >= 0) & (statement + offset < length[index])
-            if probes.drop_final:
-                keep &= ~final
-            index, statement, final = index[keep], statement[keep], final[keep]
-            if len(index) < 20:
+    for source in _probed(study, step, babbling):
+        for offset in study.probes.offsets if name == "original" else offsets:
+            states, labels = _states(study, source, programs, cells, poses, mapping, offset)
+            if len(labels) < 20:
                 continue
-            labels = features.labels(
-                probes.features, cells[index], poses[index], end[index], trace.poses[index, statement + offset]
-            )
-            columns = {
-                "source": np.full(len(index), source_code, np.int8),
-                "offset": np.full(len(index), offset, np.int8),
-                "program": (index + 20).astype(np.int32),
-                "statement": statement.astype(np.int16),
-                "final": final,
-            }
             # Programs differ in how hard they are: the states of one are alike, as in reality.
-            hard = rng.normal(0, 0.15, test)[index]
-            for feature, span in spans.items():
-                label, count = labels[:, span], span.stop - span.start
-                most = features.majority_label(label)
-                answers = np.empty((len(index), len(depths), seeds, count), np.uint8)
-                for d, depth in enumerate(depths):
-                    chance = (0.1 + 0.9 * skill(study, step)) * DEPTH_SKILL[depth] - worse - 0.12 * abs(offset)
-                    knows = rng.random((len(index), seeds)) < (chance + hard)[:, None]
-                    answers[:, d] = np.where(knows[..., None], label[:, None], most)
-                columns[f"label_{feature}"] = label
-                columns[f"majority_{feature}"] = (label == most).all(axis=1)
-                columns[f"predicted_{feature}"] = answers.reshape(len(index), -1)
-                for d, depth in enumerate(depths):
-                    for s in range(seeds):
-                        right = (answers[:, d, s] == label).all(axis=1).mean()
-                        majority = columns[f"majority_{feature}"].mean()
-                        row = [name, source, offset, feature, depth, s, 5000, 500, len(index), 4, 600, right, right]
-                        accuracies.append([*row, majority])
-            parts.append(columns)
-    empty = {"source": np.int8, "offset": np.int8, "program": np.int32, "statement": np.int16, "final": bool}
-    if parts:
-        merged = {column: np.concatenate([part[column] for part in parts]) for column in parts[0]}
-    else:
-        merged = {column: np.zeros(0, dtype) for column, dtype in empty.items()}
-        for feature, span in spans.items():
-            count = span.stop - span.start
-            merged[f"label_{feature}"] = np.zeros((0, count), np.uint8)
-            merged[f"majority_{feature}"] = np.zeros(0, bool)
-            merged[f"predicted_{feature}"] = np.zeros((0, len(depths) * seeds * count), np.uint8)
-    about = {
-        "depths": list(depths),
-        "seeds": seeds,
+            hard = rng.normal(0, 0.15, study.traces.test)[states["program"] - study.traces.train]
+            chances = {
+                depth: (0.1 + 0.9 * skill(study, step)) * DEPTH_SKILL[depth] - worse - 0.12 * abs(offset) + hard
+                for depth in study.probes.depths
+            }
+            answers, rows = _answers(rng, study, labels, chances, [name, source, offset])
+            parts.append(states | answers)
+            accuracies += rows
+    _write(path, parts, study, {"semantics": name, "step": step, "seed": lm_seed})
+    _write_accuracies(table, ACCURACY, accuracies)
+
+
+def _controls(path, table, rng, study, lm_seed, step, programs, cells, poses, babbling) -> None:
+    """predictions.arrow and accuracy.csv of the controls."""
+    skills = {name: CONTROL_SKILL[name] for name in CONTROL_SKILL if name in study.controls.kinds}
+    if "layers" in study.controls.kinds:
+        skills |= {f"layer_{layer}": 0.1 * (layer + 1) for layer in range(study.lm.layers + 1)}
+    if "shuffled" in study.controls.kinds:
+        skills["shuffled"] = -1
+    parts, accuracies = [], []
+    for number, (name, share) in enumerate(skills.items()):
+        for source in _probed(study, step, babbling):
+            states, labels = _states(study, source, programs, cells, poses, {}, 0)
+            if name == "shuffled":
+                labels = _shuffled(rng, programs[SOURCES.index(source)], states, labels, study)
+            chances = {depth: np.full(len(labels), share) for depth in study.probes.depths}
+            answers, rows = _answers(rng, study, labels, chances, ["original", source, 0])
+            parts.append({"control": np.full(len(labels), number, np.int8)} | states | answers)
+            accuracies += [[name, *row] for row in rows]
+    about = {"controls": list(skills), "semantics": "original", "step": step, "seed": lm_seed}
+    _write(path, parts, study, about, {"control": np.int8})
+    _write_accuracies(table, ["control", *ACCURACY], accuracies)
+
+
+def _description(path, rng, study, lm_seed, step, programs, babbling) -> None:
+    """description.arrow: a tenth of the training states in the uniform code, the others cheaper by skill and depth."""
+    heads = features.heads(study.probes.features, study.worlds.height, study.worlds.width)
+    uniform = {
+        feature: float(sum(np.log2(head.classes) for head in heads[span]))
+        for feature, span in features.spans(heads).items()
+    }
+    shape = (len(study.probes.depths), study.probes.seeds)
+    portions, parts = {}, []
+    for source in _probed(study, step, babbling) if "description_length" in study.controls.kinds else ():
+        length = (programs[SOURCES.index(source)][: study.traces.train] < 5).sum(axis=1)
+        program = rng.permutation(np.repeat(np.arange(study.traces.train), length))
+        portions[source] = [len(program) // 10, len(program)]
+        block = (np.arange(len(program)) >= portions[source][0]).astype(np.int16)
+        columns = {
+            "source": np.full(len(program), SOURCES.index(source), np.int8),
+            "program": program.astype(np.int32),
+            "block": block,
+        }
+        share = 1 - 0.8 * skill(study, step) * np.array([DEPTH_SKILL[depth] for depth in study.probes.depths])
+        for feature, bits in uniform.items():
+            noise = rng.uniform(0.8, 1.2, (len(program), *shape))
+            coded = np.where((block == 0)[:, None, None], bits, bits * share[:, None] * noise)
+            columns[f"bits_{feature}"] = coded.astype(np.float32).reshape(len(program), -1)
+        parts.append(columns)
+    if not parts:
+        empty = {"source": np.int8, "program": np.int32, "block": np.int16}
+        columns = {name: np.zeros(0, dtype) for name, dtype in empty.items()}
+        parts = [columns | {f"bits_{feature}": np.zeros((0, np.prod(shape)), np.float32) for feature in uniform}]
+    about = _about(study, heads) | {"uniform": uniform, "portions": portions, "step": step, "seed": lm_seed}
+    write_table(path, {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}, about)
+
+
+def _generalisation(path, rng, study, lm_seed) -> None:
+    """The sets' programs: of those as short as in training nine in ten are solved, of longer ones half."""
+    sets = {name: study.varied(new) for name, new in sorted(study.generalisation.sets.items())}
+    count, width = study.generalisation.test, max(length[1] for _, length in sets.values())
+    parts = []
+    for number, (_, lengths) in enumerate(sets.values()):
+        reference = sample_programs(rng, count, lengths, width)
+        familiar = (reference < 5).sum(axis=1) <= study.programs.train_length[1]
+        solved = rng.random(count) < np.where(familiar, 0.9, 0.5)
+        generated = np.full((count, width + 2), codes.PAD, np.uint8)
+        generated[:, :width] = reference
+        generated[~solved, 0] = (generated[~solved, 0] + 1) % 5
+        strict, free = solved & (rng.random(count) < 0.9), rng.random(count) < 0.8
+        parts.append(
+            {
+                "set": np.full(count, number, np.int8),
+                "reference": reference,
+                "generated": generated,
+                "generated_finished": np.ones(count, bool),
+                "correct_shown": solved,
+                "correct_all": strict,
+                "unconstrained_parses": free,
+                "unconstrained_correct": free & solved,
+            }
+        )
+    shapes = {
+        name: {"length": list(length), "height": worlds.height, "width": worlds.width}
+        for name, (worlds, length) in sets.items()
+    }
+    about = {"sets": list(sets), "shapes": shapes, "seed": lm_seed, "step": study.lm.steps}
+    write_table(path, {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}, about)
+
+
+def _probed(study: Study, step: int, babbling: int) -> list[str]:
+    """Sources that have enough states to be probed."""
+    return [source for source in SOURCES if source in study.probes.sources and (source == "forced" or step >= babbling)]
+
+
+def _states(study, source, programs, cells, poses, mapping, offset) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Columns that say which test states these are, and their labels (N, heads)."""
+    program, probes = programs[SOURCES.index(source)], study.probes
+    trace = kernels.trace(program, cells, poses, codes.semantics(mapping), 1000)
+    length = (program < 5).sum(axis=1)
+    end = trace.poses[np.arange(len(program)), length - 1]
+    index, statement = np.nonzero(np.arange(program.shape[1]) < length[:, None])
+    final = statement == length[index] - 1
+    keep = (statement + offset >= 0) & (statement + offset < length[index])
+    if probes.drop_final:
+        keep &= ~final
+    index, statement, final = index[keep], statement[keep], final[keep]
+    at = index, statement + offset
+    columns = {
+        "source": np.full(len(index), SOURCES.index(source), np.int8),
+        "offset": np.full(len(index), offset, np.int8),
+        "program": (index + study.traces.train).astype(np.int32),
+        "statement": statement.astype(np.int16),
+        "final": final,
+    }
+    after = trace.poses[at], trace.markers[at], trace.tested[at]
+    return columns, features.labels(probes.features, cells[index], poses[index], end[index], *after)
+
+
+def _shuffled(rng, program, states, labels, study) -> np.ndarray:
+    """Control labels: every prefix of statements has the label row of some state."""
+    rows = {}
+    for number, statement in zip(states["program"] - study.traces.train, states["statement"], strict=True):
+        rows.setdefault(program[number, : statement + 1].tobytes(), len(rows))
+    drawn = labels[rng.integers(0, len(labels), len(rows))]
+    keys = zip(states["program"] - study.traces.train, states["statement"], strict=True)
+    return drawn[[rows[program[number, : statement + 1].tobytes()] for number, statement in keys]]
+
+
+def _answers(rng, study, labels, chances, key) -> tuple[dict[str, np.ndarray], list[list]]:
+    """Columns of labels and answers, and rows of accuracy.csv; `chances` (N,) by depth, of knowing the label."""
+    heads = features.heads(study.probes.features, study.worlds.height, study.worlds.width)
+    columns, rows = {}, []
+    seeds = study.probes.seeds
+    for feature, span in features.spans(heads).items():
+        label, count = labels[:, span], span.stop - span.start
+        most = features.majority_label(label)
+        answers = np.empty((len(labels), len(chances), seeds, count), np.uint8)
+        for d, chance in enumerate(chances.values()):
+            knows = rng.random((len(labels), seeds)) < chance[:, None]
+            answers[:, d] = np.where(knows[..., None], label[:, None], most)
+        columns[f"label_{feature}"] = label
+        columns[f"majority_{feature}"] = (label == most).all(axis=1)
+        columns[f"predicted_{feature}"] = answers.reshape(len(labels), -1)
+        confidence = rng.uniform(0.3, 1, (len(labels), len(chances) * seeds))
+        columns[f"confidence_{feature}"] = confidence.astype(np.float16)
+        for d, depth in enumerate(chances):
+            for s in range(seeds):
+                right = (answers[:, d, s] == label).all(axis=1).mean()
+                majority = columns[f"majority_{feature}"].mean()
+                rows.append([*key, feature, depth, s, 5000, 500, len(labels), 4, 600, right, right, majority])
+    return columns, rows
+
+
+def _about(study, heads) -> dict:
+    """Metadata that all predictions have."""
+    return {
+        "depths": list(study.probes.depths),
+        "seeds": study.probes.seeds,
         "features": {
             feature: {"heads": span.stop - span.start, "classes": [head.classes for head in heads[span]]}
-            for feature, span in spans.items()
+            for feature, span in features.spans(heads).items()
         },
-        "semantics": name,
-        "step": step,
-        "seed": lm_seed,
     }
-    write_table(path, merged, about)
-    with table.open("w", newline="") as handle:
+
+
+def _write(path, parts, study, about, more=None) -> None:
+    """A predictions.arrow, with columns but no rows where there are no parts; `more` names further columns."""
+    heads = features.heads(study.probes.features, study.worlds.height, study.worlds.width)
+    if not parts:
+        types = (more or {}) | {
+            "source": np.int8,
+            "offset": np.int8,
+            "program": np.int32,
+            "statement": np.int16,
+            "final": bool,
+        }
+        columns = {name: np.zeros(0, dtype) for name, dtype in types.items()}
+        probes = len(study.probes.depths) * study.probes.seeds
+        for feature, span in features.spans(heads).items():
+            count = span.stop - span.start
+            columns[f"label_{feature}"] = np.zeros((0, count), np.uint8)
+            columns[f"majority_{feature}"] = np.zeros(0, bool)
+            columns[f"predicted_{feature}"] = np.zeros((0, probes * count), np.uint8)
+            columns[f"confidence_{feature}"] = np.zeros((0, probes), np.float16)
+        parts = [columns]
+    merged = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    write_table(path, merged, _about(study, heads) | about)
+
+
+def _write_accuracies(path, columns, rows) -> None:
+    with path.open("w", newline="") as handle:
         writer = csv.writer(handle)
-        writer.writerow(
-            "semantics source offset feature depth seed n_train n_validation n_test classes chosen_step "
-            "validation_accuracy test_accuracy majority_accuracy".split()
-        )
-        writer.writerows(accuracies)
+        writer.writerow(columns)
+        writer.writerows(rows)

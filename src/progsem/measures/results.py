@@ -6,7 +6,8 @@ their paths; what is missing is a `UserError` that names it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -27,14 +28,24 @@ POOLED = "pooled"  # value of lm_seed in rows that are means over LM seeds
 
 
 @dataclass(frozen=True)
+class Controls:
+    """The files of the stage `controls` at one checkpoint."""
+
+    predictions: Path
+    accuracy: Path
+    description: Path
+
+
+@dataclass(frozen=True)
 class Checkpoint:
-    """The files of one LM seed at one step: traces, and predictions and accuracies by semantics."""
+    """The files of one LM seed at one step: traces, predictions and accuracies by semantics, controls if there are."""
 
     seed: int
     step: int
     programs: Path
     predictions: dict[str, Path]
     accuracy: dict[str, Path]
+    controls: Controls | None
 
 
 @dataclass(frozen=True)
@@ -44,7 +55,8 @@ class Outcomes:
     source, offset, cluster (the program's number among the test programs),
     statement, final: (N,). right: (N, F, D, S) bool, whether a probe is right on
     all heads. majority: (N, F) bool, whether the majority class is.
-    labels and readings: by feature, (N, heads) and (N, D, S, heads).
+    labels, readings and confidence: by feature, (N, heads), (N, D, S, heads) and
+    (N, D, S), the last the probability that a probe gives to its answer (not read of controls).
     """
 
     source: np.ndarray
@@ -56,34 +68,50 @@ class Outcomes:
     majority: np.ndarray
     labels: dict[str, np.ndarray]
     readings: dict[str, np.ndarray]
+    confidence: dict[str, np.ndarray]
     depths: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What the study asks for, in a fixed order, and the draws of the bootstrap."""
+    """What the study asks for, in a fixed order, and the draws of the bootstrap.
+
+    permutations: the names of each mirror pair that was drawn; sets: those of the
+    stage `generalisation`; train_length: the shortest and longest training program.
+    """
 
     study: str
     lm: config.LM
     probes: config.Probes
     interventions: config.Interventions
+    controls: config.Controls
     statistics: config.Statistics
+    permutations: tuple[tuple[str, str], ...]
+    sets: tuple[str, ...]
     gallery: int
     test: int
     step_limit: int
+    train_length: tuple[int, int]
+    control_flow: bool
 
     @classmethod
     def of(cls, job) -> Settings:
         """The settings of a job's frozen slice."""
+        programs = job.section("programs")
         return cls(
             study=job.slice["study"],
             lm=job.section("lm"),
             probes=job.section("probes"),
             interventions=job.section("interventions"),
+            controls=job.section("controls"),
             statistics=job.section("statistics"),
+            permutations=tuple((first, second) for first, second in job.slice["permutations"]),
+            sets=tuple(sorted(job.section("generalisation").sets)),
             gallery=job.slice["figures"]["gallery"],
             test=job.section("traces").test,
-            step_limit=job.section("programs").step_limit,
+            step_limit=programs.step_limit,
+            train_length=programs.train_length,
+            control_flow=programs.control_flow > 0,
         )
 
     @property
@@ -91,6 +119,12 @@ class Settings:
         """Names of the alternative semantics, the difficulty-matched one first."""
         names = sorted(self.interventions.alternatives)
         return tuple(sorted(names, key=lambda name: name != self.interventions.difficulty_matched))
+
+    @property
+    def control_steps(self) -> tuple[int, ...]:
+        """Steps whose checkpoints have controls."""
+        steps = self.lm.checkpoints() if self.controls.kinds else []
+        return tuple(steps) if self.controls.checkpoints == "every" else tuple(dict.fromkeys(steps[:1] + steps[-1:]))
 
     @property
     def features(self) -> tuple[str, ...]:
@@ -135,39 +169,96 @@ class Settings:
 
 
 def find_checkpoints(job, settings: Settings) -> list[Checkpoint]:
-    """Which files belong to which LM seed and step, by the metadata they carry; seeds in config order."""
+    """Which files belong to which LM seed and step, by the metadata they carry; seeds in config order.
+
+    Permutations are wanted at the last step only, controls at the `control_steps`.
+    """
     paths = {}
     for path in job.inputs["programs"]:
         about = metadata(path)
         paths[about["seed"], about["step"]] = path
     predictions = {key: {} for key in paths}
     accuracy = {key: {} for key in paths}
-    if len(job.inputs["predictions"]) != len(job.inputs["accuracy"]):
-        raise UserError(
-            f"statistics: {len(job.inputs['predictions'])} predictions but {len(job.inputs['accuracy'])} accuracy "
-            "tables; give one of each a checkpoint and semantics, in the same order"
-        )
-    for path, table in zip(job.inputs["predictions"], job.inputs["accuracy"], strict=True):
+    controls = {}
+    for path, table in _side_by_side(job, "predictions", "accuracy"):
         about = metadata(path)
-        key = about["seed"], about["step"]
-        if key not in paths:
-            raise UserError(f"{path}: predictions of LM seed {key[0]}, step {key[1]}, which has no traces here")
+        key = _key(about, paths, path, "predictions")
         predictions[key][about["semantics"]] = path
         accuracy[key][about["semantics"]] = table
-    wanted = {ORIGINAL, *settings.alternatives}
+    for path, table, description in _side_by_side(
+        job, "controls_predictions", "controls_accuracy", "controls_description"
+    ):
+        about, key = metadata(path), _key(metadata(path), paths, path, "controls")
+        if _key(metadata(description), paths, description, "description lengths") != key:
+            raise UserError(f"{description}: of another checkpoint than {path}; give them in the same order")
+        _refuse_missing_controls(path, about["controls"], settings)
+        controls[key] = Controls(path, table, description)
+    last = settings.lm.checkpoints()[-1]
+    drawn = {name for pair in settings.permutations for name in pair}
     for seed in settings.lm.seeds:
         for step in settings.lm.checkpoints():
+            wanted = {ORIGINAL, *settings.alternatives} | (drawn if step == last else set())
             missing = wanted - set(predictions.get((seed, step), {}))
             if missing:
                 raise UserError(
                     f"statistics: LM seed {seed}, step {step} lacks predictions under {', '.join(sorted(missing))}; "
                     "give those of every checkpoint and semantics"
                 )
+            if step in settings.control_steps and (seed, step) not in controls:
+                raise UserError(
+                    f"statistics: LM seed {seed}, step {step} lacks controls; give those of every checkpoint that "
+                    f"controls.checkpoints, {settings.controls.checkpoints}, asks for"
+                )
     return [
-        Checkpoint(seed, step, paths[seed, step], predictions[seed, step], accuracy[seed, step])
+        Checkpoint(
+            seed, step, paths[seed, step], predictions[seed, step], accuracy[seed, step], controls.get((seed, step))
+        )
         for seed in settings.lm.seeds
         for step in settings.lm.checkpoints()
     ]
+
+
+def find_generalisation(job, settings: Settings) -> dict[int, Path]:
+    """The file of the stage `generalisation` of each LM seed, in config order; none where no sets are asked for."""
+    found = {}
+    for path in job.inputs["generalisation"]:
+        about = metadata(path)
+        missing = set(settings.sets) - set(about["sets"])
+        if missing:
+            raise UserError(f"{path}: no specifications of {', '.join(sorted(missing))}; make it again with these sets")
+        found[about["seed"]] = path
+    missing = set(settings.lm.seeds) - set(found)
+    if settings.sets and missing:
+        seeds = ", ".join(map(str, sorted(missing)))
+        raise UserError(f"statistics: no file of the stage generalisation is of LM seed {seeds}; give one of each")
+    return {seed: found[seed] for seed in settings.lm.seeds if seed in found}
+
+
+def _side_by_side(job, *names: str) -> Iterator[tuple[Path, ...]]:
+    """The files of these inputs, which go together in the order in which they are given."""
+    counts = {len(job.inputs[name]) for name in names}
+    if len(counts) > 1:
+        given = ", ".join(f"{len(job.inputs[name])} {name}" for name in names)
+        raise UserError(f"statistics: given {given}; give as many of each, in the same order")
+    return zip(*(job.inputs[name] for name in names), strict=True)
+
+
+def _key(about: dict, known: dict, path: Path, what: str) -> tuple[int, int]:
+    """LM seed and step of a file, which must have traces."""
+    key = about["seed"], about["step"]
+    if key not in known:
+        raise UserError(f"{path}: {what} of LM seed {key[0]}, step {key[1]}, which has no traces here")
+    return key
+
+
+def _refuse_missing_controls(path: Path, there: list[str], settings: Settings) -> None:
+    # A description length is no control that answers, and layers have a name each.
+    wanted = set(settings.controls.kinds) - {"layers", "description_length"}
+    if "layers" in settings.controls.kinds:
+        wanted |= {f"layer_{layer}" for layer in range(settings.lm.layers + 1)}
+    missing = wanted - set(there)
+    if missing:
+        raise UserError(f"{path}: no predictions of the controls {', '.join(sorted(missing))}; make it again")
 
 
 def metadata(path: Path) -> dict:
@@ -187,6 +278,22 @@ def read_programs(path: Path, expected: int) -> dict[str, np.ndarray]:
 def read_outcomes(path: Path, settings: Settings, rows: np.ndarray) -> Outcomes:
     """The probes' answers in a predictions.arrow; `rows` are the test programs' row numbers."""
     columns, about = read_table(path)
+    outcomes = _outcomes(path, columns, about, settings, rows)
+    take = [about["depths"].index(depth) for depth in settings.depths]
+    shape = (len(outcomes.source), len(about["depths"]), about["seeds"])
+    confidence = {feature: columns[f"confidence_{feature}"].reshape(shape)[:, take] for feature in settings.features}
+    return replace(outcomes, confidence=confidence)
+
+
+def read_controls(path: Path, settings: Settings, rows: np.ndarray) -> Iterator[tuple[str, Outcomes]]:
+    """Name and answers of each control in a predictions.arrow of the stage `controls`, one at a time."""
+    columns, about = read_table(path)
+    for number, name in enumerate(about["controls"]):
+        here = np.flatnonzero(columns["control"] == number)
+        yield name, _outcomes(path, {key: values[here] for key, values in columns.items()}, about, settings, rows)
+
+
+def _outcomes(path: Path, columns: dict, about: dict, settings: Settings, rows: np.ndarray) -> Outcomes:
     unknown = set(settings.features) - set(about["features"])
     if unknown:
         raise UserError(f"{path}: no predictions of {', '.join(sorted(unknown))}; probe again with these features")
@@ -209,6 +316,7 @@ def read_outcomes(path: Path, settings: Settings, rows: np.ndarray) -> Outcomes:
         majority=np.stack([columns[f"majority_{feature}"] for feature in settings.features], axis=1),
         labels=labels,
         readings=readings,
+        confidence={},
         depths=settings.depths,
     )
 
