@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
+from progsem import features
 from progsem.encodings import Spaced
 from progsem.karel import codes, kernels
+from progsem.karel.replay import cells_after
 from progsem.measures.results import (
     ORIGINAL,
     SOURCES,
     Checkpoint,
-    Outcomes,
     Settings,
     metadata,
     read_outcomes,
@@ -22,6 +23,98 @@ GALLERY_RULE = (
     "Test specifications in file order, each generated program once, of {least} or more statements, all of them "
     "probed: correct ones first, the last entry a wrong one if there is any."
 )
+PROGRAMS = {"generated": "generated", "forced": "reference"}  # whose states: the column with their programs
+
+
+class Readings:
+    """The test programs of one checkpoint, and what a probe reads at each of their statements.
+
+    Programs and states are those of the headline source, the probe is the deepest one
+    of probe seed 0. `programs` holds the test rows of programs.arrow, `about` their
+    metadata; `codes` (N, L) the programs that are shown; `probed` (N,) how many of
+    their statements a probe has answered for.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, settings: Settings):
+        source = settings.sources[0]
+        self.step_limit = settings.step_limit
+        self.programs = read_programs(checkpoint.programs, settings.test)
+        self.about = metadata(checkpoint.programs)
+        self.codes = self.programs[PROGRAMS[source]]
+        self._outcome = read_outcomes(checkpoint.predictions[ORIGINAL], settings, self.programs["row_in_file"])
+        self._rows = np.flatnonzero((self._outcome.source == SOURCES.index(source)) & (self._outcome.offset == 0))
+        self._clusters = self._outcome.cluster[self._rows]
+        self.probed = np.bincount(self._clusters, minlength=settings.test)
+
+    def example(self, index: int) -> dict:
+        """The first example of a test specification: its input, and the output that its own program makes of it."""
+        cells, pose = self._world(index)
+        reference = self.programs["reference"][index]
+        wanted_cells, wanted_poses, _ = kernels.execute(
+            reference[None], cells[None, None], pose[None, None], codes.ORIGINAL, self.step_limit
+        )
+        return {
+            "specification": int(self.programs["row"][index]),
+            "cells": cells.tolist(),
+            "start": _robot(pose),
+            "wanted": {"cells": wanted_cells[0, 0].tolist(), "robot": _robot(wanted_poses[0, 0])},
+        }
+
+    def run(self, index: int) -> dict:
+        """A test specification's program on its first example: text, whether it is right, and every statement.
+
+        A statement has the world right after its first execution, which is null where it
+        was never reached, and the robot that the probe reads, null where it was not asked.
+        `correct` and `finished` are those of the program that the model writes.
+        """
+        program, (cells, pose) = self.codes[index], self._world(index)
+        trace = kernels.trace(program[None], cells[None], pose[None], codes.ORIGINAL, self.step_limit)
+        after = cells_after(program, cells, pose, self.step_limit)
+        rows = self._rows[self._clusters == index]
+        answered = dict(zip(self._outcome.statement[rows].tolist(), rows, strict=True))
+        entries = []
+        for statement, position in enumerate(np.flatnonzero(program < len(codes.ACTIONS))):
+            executed = bool(trace.executed[0, position])
+            now, markers, tested = (values[:, position] for values in (trace.poses, trace.markers, trace.tested))
+            facts = features.labels(("wall_ahead",), cells[None], pose[None], pose[None], now, markers, tested)
+            true = _robot(now[0]) | {"markers": int(markers[0]), "wall_ahead": bool(facts[0, 0])}
+            read, confidence = self._reading(answered.get(statement) if executed else None, pose, cells.shape)
+            entries.append(
+                {
+                    "text": codes.ACTIONS[program[position]] + "()",
+                    "executed": executed,
+                    "cells": after[position].tolist() if executed else None,
+                    "true": true if executed else None,
+                    "read": read,
+                    "confidence": confidence,
+                }
+            )
+        return {
+            "program": program_text(program),
+            "correct": bool(self.programs["correct_shown"][index]),
+            "finished": bool(self.programs["generated_finished"][index]),
+            "statements": entries,
+        }
+
+    def _world(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """Cells (H, W) and pose (3,) of the first example's input."""
+        cells = self.programs["cells"][index].reshape(self.about["height"], self.about["width"])
+        return cells, self.programs["pose"][index]
+
+    def _reading(self, row: int | None, start: np.ndarray, shape: tuple[int, int]) -> tuple[dict, dict]:
+        """The robot in a row of the predictions, and by feature how likely the probe holds its answer to be."""
+        read = {"row": None, "column": None, "heading": None, "wall_ahead": None}
+        if row is None:
+            return read, {}
+        answers = {name: values[row, -1, 0] for name, values in self._outcome.readings.items()}
+        confidence = {name: round(float(values[row, -1, 0]), 3) for name, values in self._outcome.confidence.items()}
+        if "facing" in answers:
+            read["heading"] = int(answers["facing"][0])
+        if "offset_from_start" in answers:
+            read["row"], read["column"] = position_from_offset(answers["offset_from_start"], start, *shape)
+        if "wall_ahead" in answers:
+            read["wall_ahead"] = bool(answers["wall_ahead"][0])
+        return read, confidence
 
 
 def choose(checkpoints: list[Checkpoint], settings: Settings) -> dict:
@@ -32,84 +125,47 @@ def choose(checkpoints: list[Checkpoint], settings: Settings) -> dict:
     """
     seed, last = settings.lm.seeds[0], settings.lm.checkpoints()[-1]
     (checkpoint,) = (one for one in checkpoints if (one.seed, one.step) == (seed, last))
+    readings = Readings(checkpoint, settings)
     source = settings.sources[0]
-    column = "generated" if source == "generated" else "reference"
-    programs = read_programs(checkpoint.programs, settings.test)
-    about = metadata(checkpoint.programs)
-    outcome = read_outcomes(checkpoint.predictions[ORIGINAL], settings, programs["row_in_file"])
-    here = np.flatnonzero((outcome.source == SOURCES.index(source)) & (outcome.offset == 0))
-    probed = np.bincount(outcome.cluster[here], minlength=settings.test)
-    lengths = statements(programs[column])
+    lengths = statements(readings.codes)
     # With drop_final, the last statement has no state.
-    suitable = (probed >= np.maximum(lengths - (1 if settings.probes.drop_final else 0), 1)) & (
-        programs["generated_finished"] | (source == "forced")
+    suitable = (readings.probed >= np.maximum(lengths - (1 if settings.probes.drop_final else 0), 1)) & (
+        readings.programs["generated_finished"] | (source == "forced")
     )
     least = next((n for n in (3, 2, 1) if (suitable & (lengths >= n)).any()), 1)
     first_of_each = np.zeros(settings.test, dtype=bool)
-    first_of_each[np.unique(programs[column], axis=0, return_index=True)[1]] = True
+    first_of_each[np.unique(readings.codes, axis=0, return_index=True)[1]] = True
     candidates = np.flatnonzero(suitable & (lengths >= least) & first_of_each)
-    correct = programs["correct_shown"].astype(bool)
+    correct = readings.programs["correct_shown"].astype(bool)
     wrong = [index for index in candidates if not correct[index]][:1] if settings.gallery > 1 else []
     chosen = [index for index in candidates if correct[index]][: settings.gallery - len(wrong)] + wrong
-    entries = []
-    for index in chosen:
-        rows = {int(outcome.statement[row]): row for row in here[outcome.cluster[here] == index]}
-        entries.append(gallery_entry(programs, column, index, rows, outcome, about, settings))
     return {
         "rule": GALLERY_RULE.format(least=least),
         "source": source,
         "depth": settings.depths[-1],
         "step": last,
         "lm_seed": seed,
-        "height": about["height"],
-        "width": about["width"],
-        "entries": entries,
+        "height": readings.about["height"],
+        "width": readings.about["width"],
+        "entries": [gallery_entry(readings, index) for index in chosen],
     }
 
 
-def gallery_entry(
-    programs: dict, column: str, index: int, rows: dict[int, int], outcome: Outcomes, about: dict, settings: Settings
-) -> dict:
+def gallery_entry(readings: Readings, index: int) -> dict:
     """One specification: its first example, the program, and after each statement the robot, true and read."""
-    program, pose = programs[column][index], programs["pose"][index]
-    height, width = about["height"], about["width"]
-    cells = programs["cells"][index].reshape(height, width)
-    trace = kernels.trace(program[None], cells[None], pose[None], codes.ORIGINAL, settings.step_limit)
-    # The example's output is what the specification's own program makes of its input.
-    wanted_cells, wanted_poses, _ = kernels.execute(
-        programs["reference"][index][None], cells[None, None], pose[None, None], codes.ORIGINAL, settings.step_limit
-    )
-    deepest, entry = len(settings.depths) - 1, []
-    for statement, position in enumerate(np.flatnonzero(program < len(codes.ACTIONS))):
-        executed = bool(trace.executed[0, position])
-        row, column_, heading = (int(value) for value in trace.poses[0, position])
-        true = {"row": row, "column": column_, "heading": heading, "markers": int(trace.markers[0, position])}
-        read = {"row": None, "column": None, "heading": None}
-        if executed and statement in rows:
-            answers = {name: values[rows[statement], deepest, 0] for name, values in outcome.readings.items()}
-            if "facing" in answers:
-                read["heading"] = int(answers["facing"][0])
-            if "offset_from_start" in answers:
-                read["row"], read["column"] = position_from_offset(answers["offset_from_start"], pose, height, width)
-        entry.append(
-            {
-                "text": codes.ACTIONS[program[position]] + "()",
-                "executed": executed,
-                "true": true if executed else None,
-                "read": read,
-                "facing_right": None if read["heading"] is None else read["heading"] == heading,
-                "position_right": None if read["row"] is None else (read["row"], read["column"]) == (row, column_),
-            }
-        )
+    run, program = readings.run(index), readings.codes[index]
+    for statement in run["statements"]:
+        statement |= _judgement(statement["true"], statement["read"])
+    straight_line = not bool(((program >= codes.NOT) & (program != codes.PAD)).any())
+    return readings.example(index) | run | {"straight_line": straight_line}
+
+
+def _judgement(true: dict | None, read: dict) -> dict:
+    """Whether heading and place are read right; None where they are not read."""
+    place = read["row"], read["column"]
     return {
-        "specification": int(programs["row"][index]),
-        "correct": bool(programs["correct_shown"][index]),
-        "program": program_text(program),
-        "straight_line": not bool(((program >= codes.NOT) & (program != codes.PAD)).any()),
-        "cells": cells.tolist(),
-        "start": _robot(pose),
-        "wanted": {"cells": wanted_cells[0, 0].tolist(), "robot": _robot(wanted_poses[0, 0])},
-        "statements": entry,
+        "facing_right": None if read["heading"] is None else read["heading"] == true["heading"],
+        "position_right": None if place[0] is None else place == (true["row"], true["column"]),
     }
 
 
