@@ -16,8 +16,12 @@ from progsem.features import Head
 from progsem.job import Job
 from progsem.karel.codes import (
     CLOSE,
+    FAILED,
     FRONT,
+    HELD,
+    IF,
     LEFT,
+    MARKERS,
     MOVE,
     NUMBER,
     OPEN,
@@ -26,6 +30,7 @@ from progsem.karel.codes import (
     PUT,
     REPEAT,
     RIGHT,
+    UNTESTED,
     WHILE,
     semantics,
 )
@@ -201,11 +206,56 @@ def test_kept_snapshot_is_the_best_one():
     settings = recipe(steps=60, evaluations=3, depths={"linear": ()})
     batch = ProbeBatch([(data, 0)], [standardised(data, torch.float32)], heads, settings, "cpu")
     batch.learning_rate = lambda step: 0.01 if step < 40 else -0.5
-    steps, predicted = batch.fit()
+    steps, weights = batch.fit()
     assert (steps < 60).all()
-    right = (predicted[TEST][0][:, 0] == data.labels[data.of(TEST)]).mean(0)
+    right = (batch.answers(TEST, weights)[0].classes[:, 0] == data.labels[data.of(TEST)]).mean(0)
     now = batch.hits(TEST)[0, 0].numpy() / len(data.of(TEST))
     assert (right > now + 0.1).all()
+
+
+def test_confidence_and_bits_are_the_softmax():
+    data, heads = encoded(n=700, noise=4.0)
+    inputs = standardised(data, torch.float32)
+    batch = ProbeBatch([(data, 0)], [inputs], heads, recipe(depths={"linear": ()}), "cpu")
+    _, weights = batch.fit()
+    (answers,) = batch.answers(TEST, weights)
+    test = data.of(TEST)
+    assert answers.bits.shape == (len(test), 1, len(heads)) and (answers.bits >= 0).all()
+    for index, head in enumerate(heads):
+        weight = weights[0][0][0].view(len(heads), 4, WIDTH + 1)[index, : head.classes].double()
+        likely = torch.softmax(inputs[test].double() @ weight.T, 1).numpy()
+        assert (answers.classes[:, 0, index] == likely.argmax(1)).all()
+        assert np.allclose(answers.confidence[:, 0, index], likely.max(1), atol=1e-5)
+        truth = data.labels[test, index]
+        assert np.allclose(answers.bits[:, 0, index], -np.log2(likely[np.arange(len(test)), truth]), atol=1e-4)
+
+
+def test_chosen_by_likelihood():
+    """The snapshot under which the validation labels cost least; the untrained one where nothing can be learned."""
+    data, heads = encoded(n=1500)
+    noise = np.random.default_rng(1).integers(0, 2, len(data.labels)).astype(np.uint8)
+    labels = np.column_stack([data.labels[:, :2], noise])
+    data = States(data.name, data.activations, data.rows, labels, data.split)
+    settings = recipe(steps=200, evaluations=4, depths={"mlp1": (64,)})
+    batch = ProbeBatch([(data, 0)], [standardised(data, torch.float32)], heads, settings, "cpu")
+    seen = {0: batch.log_likelihood(VALIDATION)}
+    learning_rate = batch.learning_rate
+
+    def watching(step):
+        if step in (50, 100, 150):
+            seen[step] = batch.log_likelihood(VALIDATION)
+        return learning_rate(step)
+
+    batch.learning_rate = watching
+    chosen, weights = batch.fit(by_likelihood=True)
+    seen[200] = batch.log_likelihood(VALIDATION)
+    best = max(seen, key=lambda step: seen[step][0, 0, 0])
+    assert chosen[0, 0, 0] == best > 0
+    assert chosen[0, 0, 2] == 0
+    (answers,) = batch.answers(VALIDATION, weights)
+    for head in range(3):
+        expected = -seen[int(chosen[0, 0, head])][0, 0, head] / np.log(2)
+        assert answers.bits[:, 0, head].sum() == pytest.approx(float(expected), rel=1e-4)
 
 
 def test_a_constant_unit_and_fewer_states_than_a_minibatch():
@@ -243,6 +293,15 @@ def test_offsets_by_hand():
     assert facing_at(-1, outcome, drop_final=True) == ([1, 2], [3, 2])
     assert facing_at(4, outcome) == ([], [])
     assert outcome.ends.tolist() == [[2, 1, 3]]
+
+
+def test_what_lies_below_and_how_the_condition_came_out():
+    # put; if (front_is_clear) { move } turn_left; if (markers_present) { put } put, on an empty world
+    codes = [PUT, IF, FRONT, OPEN, MOVE, CLOSE, LEFT, IF, MARKERS, OPEN, PUT, CLOSE, PUT]
+    outcome = single(codes, length=14)
+    assert outcome.executed[0, :5].tolist() == [True, True, True, False, True]
+    assert outcome.markers[0, [0, 1, 2, 4]].tolist() == [1, 0, 0, 1]
+    assert outcome.branch[0, [0, 1, 2, 4]].tolist() == [UNTESTED, HELD, HELD, FAILED]
 
 
 def test_mirror_semantics_mirrors_the_turns():
@@ -351,6 +410,16 @@ def test_stage_writes_what_it_promises(folder):
     assert columns["label_offset_from_start"].shape[1] == 2
     assert columns["predicted_offset_from_start"].shape[1] == 2 * 2 * 2
     assert columns["majority_facing"].dtype == bool
+    for feature in FEATURES:
+        sure = columns[f"confidence_{feature}"]
+        assert sure.shape[1] == 2 * 2 and sure.dtype == np.float16
+        assert (sure > 0).all() and (sure <= 1).all()
+    # They know how often they are right.
+    right = (columns["predicted_facing"] == columns["label_facing"]).astype(float)
+    for offset, least, most in ((0, 0.85, 1), (1, 0.4, 0.8)):
+        here = columns["offset"] == offset
+        sure = columns["confidence_facing"][here].mean(dtype=float)
+        assert least < sure < most and sure == pytest.approx(right[here].mean(), abs=0.1)
     assert (columns["program"] >= 650).all() and set(columns["offset"]) == {0, 1}
     assert len(rows) == 2 * 2 * len(FEATURES) * 2 * 2
     assert job.notes["left_out"] == []
@@ -394,6 +463,29 @@ def test_stage_under_an_alternative(folder):
     assert max(facing) < 0.9
 
 
+def test_positions_that_train(folder):
+    """Test states are all there; of the others, those of the statements named."""
+    everywhere, _, rows, _ = stage(folder, "everywhere", sources=("forced",), steps=60)
+    columns, _, first, _ = stage(folder, "first", sources=("forced",), steps=60, positions=((0, 0), (2, 3)))
+    for name in ("program", "statement", "offset", "label_facing"):
+        assert np.array_equal(columns[name], everywhere[name])
+    programs, _ = read_table(folder / "programs.arrow")
+    lengths = (programs["reference"] != PAD).sum(1)
+    for split, (name, wanted) in enumerate(
+        {"n_train": (0, 2, 3), "n_validation": (0, 2, 3), "n_test": range(4)}.items()
+    ):
+        here = lengths[programs["split"] == split]
+        counted = {int(row[name]) for row in first if row["offset"] == "0"}
+        assert counted == {sum(int((here > statement).sum()) for statement in wanted)}
+        # A state's own statement counts, not the one that is asked about.
+        counted = {int(row[name]) for row in first if row["offset"] == "1"}
+        assert counted == {sum(int((here > statement + 1).sum()) for statement in wanted)}
+    assert {row["n_test"] for row in rows} == {row["n_test"] for row in first}
+    trained = np.isin(columns["statement"], (0, 2, 3))
+    assert not np.array_equal(columns["predicted_offset_from_start"], everywhere["predicted_offset_from_start"])
+    assert trained.any() and not trained.all()
+
+
 def test_too_few_states_give_no_rows(folder):
     """A checkpoint that writes one statement a program has nothing to probe at offset 1, or none with 40 programs."""
     columns, _ = read_table(folder / "programs.arrow")
@@ -406,7 +498,10 @@ def test_too_few_states_give_no_rows(folder):
     )
     columns, metadata, rows, job = stage(folder, "few", programs="few.arrow")
     assert rows == [] and {len(column) for column in columns.values()} == {0}
-    assert columns["predicted_offset_from_start"].shape == (0, 4)
+    full, *_ = stage(folder, "whole", sources=("forced",), steps=10)
+    assert {name: (column.dtype, column.shape[1:]) for name, column in columns.items()} == {
+        name: (column.dtype, column.shape[1:]) for name, column in full.items()
+    }
     assert metadata["step"] == 0
     assert [(entry["source"], entry["offset"]) for entry in job.notes["left_out"]] == [
         ("generated", 0),

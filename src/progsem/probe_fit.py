@@ -22,6 +22,7 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -42,8 +43,8 @@ class States:
 
     `name` takes part in seeding: probes of equal name, seed, depth and head start
     from the same weights and see the same minibatches. `activations` (M, width)
-    float16 or float32 may be shared by several of these, `rows` (N,) are the ones
-    meant. `labels` (N, heads) uint8; `split` (N,) is TRAIN, VALIDATION or TEST.
+    float16, float32 or uint8 may be shared by several of these, `rows` (N,) are the
+    ones meant. `labels` (N, heads) uint8; `split` (N,) is TRAIN, VALIDATION or TEST.
     """
 
     name: str
@@ -62,13 +63,28 @@ class Fitted:
     """What the probes of one data set say, each at its best snapshot.
 
     `validation` and `test` (rows of that split, depths, seeds, heads) uint8 are
-    predicted classes; `chosen_step` (depths, seeds, heads) is the step of the
-    snapshot with the highest validation accuracy of that head, the first of equals.
+    predicted classes. Of the test states, in the shape of `test` and float32,
+    `confidence` is the probability that the probe gives to its answer, and `bits`
+    what the true label costs: -log2 of its probability. `chosen_step` (depths, seeds,
+    heads) is the step of the snapshot, the first of equally good ones.
     """
 
     validation: np.ndarray
     test: np.ndarray
+    confidence: np.ndarray
+    bits: np.ndarray
     chosen_step: np.ndarray
+
+    @classmethod
+    def unfilled(cls, validation: int, test: int, probes: tuple[int, int, int]) -> Fitted:
+        """For so many states of these splits, and (depths, seeds, heads) probes."""
+        return cls(
+            validation=np.empty((validation, *probes), np.uint8),
+            test=np.empty((test, *probes), np.uint8),
+            confidence=np.empty((test, *probes), np.float32),
+            bits=np.empty((test, *probes), np.float32),
+            chosen_step=np.empty(probes, np.int64),
+        )
 
 
 def fit(
@@ -79,8 +95,13 @@ def fit(
     dtype: torch.dtype | None = None,
     at_once: int | None = None,
     progress: Callable[[int], None] | None = None,
+    by_likelihood: bool = False,
 ) -> list[Fitted]:
     """Fit every depth, seed and head of the recipe to every data set.
+
+    Each probe is reported at the snapshot with the highest validation accuracy. With
+    `by_likelihood` it is the one under which the validation labels are most likely,
+    the untrained one included: where there is nothing to learn, that costs fewest bits.
 
     `dtype` is that of the matrix products (by default the fastest that the device
     has hardware for); `at_once` is how many (data set, seed) groups are stacked:
@@ -92,15 +113,8 @@ def fit(
     dtype = dtype or choose_precision("auto", device)
     jobs = [(index, seed) for index in range(len(datasets)) for seed in range(recipe.seeds)]
     at_once = at_once or _groups_at_once(datasets, heads, recipe, device)
-    depths = len(recipe.depths)
-    results = [
-        Fitted(
-            np.empty((len(data.of(VALIDATION)), depths, recipe.seeds, len(heads)), np.uint8),
-            np.empty((len(data.of(TEST)), depths, recipe.seeds, len(heads)), np.uint8),
-            np.empty((depths, recipe.seeds, len(heads)), np.int64),
-        )
-        for data in datasets
-    ]
+    probes = (len(recipe.depths), recipe.seeds, len(heads))
+    results = [Fitted.unfilled(len(data.of(VALIDATION)), len(data.of(TEST)), probes) for data in datasets]
     inputs: dict[int, torch.Tensor] = {}
     for start in range(0, len(jobs), at_once):
         chunk = jobs[start : start + at_once]
@@ -109,13 +123,18 @@ def fit(
             for index in dict.fromkeys(index for index, _ in chunk)
         }
         groups = [(datasets[index], seed) for index, seed in chunk]
-        steps, predictions = ProbeBatch(groups, list(inputs.values()), heads, recipe, device).fit()
+        batch = ProbeBatch(groups, list(inputs.values()), heads, recipe, device)
+        steps, weights = batch.fit(by_likelihood)
+        validation, test = (batch.answers(split, weights) for split in (VALIDATION, TEST))
         for group, (index, seed) in enumerate(chunk):
-            results[index].chosen_step[:, seed] = steps[:, group]
-            for split, into in ((VALIDATION, results[index].validation), (TEST, results[index].test)):
-                into[:, :, seed] = predictions[split][group]
+            result = results[index]
+            result.chosen_step[:, seed] = steps[:, group]
+            result.validation[:, :, seed] = validation[group].classes
+            result.test[:, :, seed] = test[group].classes
+            result.confidence[:, :, seed] = test[group].confidence
+            result.bits[:, :, seed] = test[group].bits
         if progress:
-            progress(len(chunk) * depths * len(heads))
+            progress(len(chunk) * len(recipe.depths) * len(heads))
     return results
 
 
@@ -180,6 +199,14 @@ def _as_integers(activations: torch.Tensor) -> torch.Tensor:
     integer arithmetic is not, and this is five times as fast.
     """
     return activations.view(torch.int16 if activations.element_size() == 2 else torch.int32)
+
+
+class Answers(NamedTuple):
+    """What a group's probes say of some states, each (states, K, H); `Fitted` has more of the meanings."""
+
+    classes: np.ndarray
+    confidence: np.ndarray
+    bits: np.ndarray
 
 
 class ProbeBatch:
@@ -369,16 +396,18 @@ class ProbeBatch:
         if self.low is not self.parameters:
             self.low.copy_(self.parameters)
 
-    def fit(self) -> tuple[np.ndarray, dict[int, list[np.ndarray]]]:
-        """Train, keep each probe's best snapshot, predict with it.
+    def fit(self, by_likelihood: bool = False) -> tuple[np.ndarray, list]:
+        """Train; returns each probe's best step (K, G, H) and its weights then, laid out as `weights`.
 
-        Returns the chosen steps (K, G, H), and for VALIDATION and TEST each
-        group's predictions (rows, K, H) uint8.
+        `by_likelihood` is that of the function `fit`.
         """
         recipe = self.recipe
         milestones = {round(recipe.steps * k / recipe.evaluations) for k in range(1, recipe.evaluations + 1)}
-        best = torch.full((len(self.sizes), *self.count), -1, device=self.device)
-        chosen = torch.zeros_like(best)
+        score = self.log_likelihood if by_likelihood else self.hits
+        best = torch.full((len(self.sizes), *self.count), -1.0, dtype=torch.float64, device=self.device)
+        if by_likelihood:
+            best = score(VALIDATION)
+        chosen = torch.zeros_like(best, dtype=torch.int64)
         best_weights = self._views(self.low.clone())
         streams = [
             _minibatches(rows, _generator("minibatches", data.name, seed), recipe.batch, recipe.steps)
@@ -392,13 +421,12 @@ class ProbeBatch:
                 self.update(self.learning_rate(step))
                 step += 1
                 if step in milestones:
-                    hits = self.hits(VALIDATION)
-                    better = hits > best
-                    best = torch.where(better, hits, best)
+                    scores = score(VALIDATION)
+                    better = scores > best
+                    best = torch.where(better, scores, best)
                     chosen = torch.where(better, step, chosen)
                     self._keep(best_weights, better)
-        predictions = {split: self.predict(split, best_weights) for split in (VALIDATION, TEST)}
-        return chosen.cpu().numpy(), predictions
+        return chosen.cpu().numpy(), best_weights
 
     def _keep(self, kept: list, better: torch.Tensor) -> None:
         """Copy the current weights of the probes where `better` (K, G, H) is true."""
@@ -412,8 +440,8 @@ class ProbeBatch:
     def _chunks(self, split: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """All rows of a split, `batch` at a time: index (G, batch), and which of them are real."""
         batch, rows = self.recipe.batch, self.rows[split]
-        longest = max(len(part) for part in rows)
-        padded = torch.zeros(len(rows), -(-longest // batch) * batch, dtype=torch.int64)
+        chunks = max(1, *(-(-len(part) // batch) for part in rows))
+        padded = torch.zeros(len(rows), chunks * batch, dtype=torch.int64)
         real = torch.zeros_like(padded, dtype=torch.bool)
         for group, part in enumerate(rows):
             padded[group, : len(part)] = part
@@ -423,17 +451,36 @@ class ProbeBatch:
             yield padded[:, start : start + batch].contiguous(), real[:, start : start + batch]
 
     def hits(self, split: int) -> torch.Tensor:
-        """How many states of a split each probe gets right at the moment: (K, G, H)."""
-        total = torch.zeros(len(self.sizes), *self.count, dtype=torch.int64, device=self.device)
+        """How many states of a split each probe gets right at the moment: (K, G, H) float64."""
+        # max, as argmax is five times slower here.
+        return self._total(split, lambda logits, labels: logits.max(3).indices == labels.squeeze(2))
+
+    def log_likelihood(self, split: int) -> torch.Tensor:
+        """Log-likelihood of a split's labels under each probe at the moment, in nats: (K, G, H) float64."""
+        return self._total(split, lambda logits, labels: _at(logits, labels) - torch.logsumexp(logits.float(), 3))
+
+    def _total(self, split: int, score: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]) -> torch.Tensor:
+        """Sum over a split's states of the scores (K, G, H, batch) of logits and labels: (K, G, H)."""
+        total = torch.zeros(len(self.sizes), *self.count, dtype=torch.float64, device=self.device)
         for index, real in self._chunks(split):
-            predicted = self.forward(index, self.weights).max(3).indices  # argmax is five times slower here
-            total += ((predicted == self._labels(index).squeeze(2)) & real.unsqueeze(1)).sum(3)
+            scores = score(self.forward(index, self.weights), self._labels(index))
+            total += (scores * real.unsqueeze(1)).sum(3)
         return total
 
-    def predict(self, split: int, weights: list) -> list[np.ndarray]:
-        """Each group's predicted classes of its states in a split: (rows, K, H) uint8."""
-        parts = [self.forward(index, weights).max(3).indices.to(torch.uint8) for index, _ in self._chunks(split)]
-        if not parts:
-            return [np.empty((0, len(self.sizes), self.count[1]), np.uint8) for _ in self.groups]
-        stacked = torch.cat(parts, 3).permute(1, 3, 0, 2).cpu().numpy()  # (G, rows, K, H)
-        return [stacked[group, : len(rows)] for group, rows in enumerate(self.rows[split])]
+    def answers(self, split: int, weights: list) -> list[Answers]:
+        """What each group's probes, with weights from `fit`, say of its states in a split."""
+        parts = []
+        for index, _ in self._chunks(split):
+            logits = self.forward(index, weights)
+            best, total = logits.max(3), torch.logsumexp(logits.float(), 3)
+            bits = (total - _at(logits, self._labels(index))) / math.log(2)
+            parts.append((best.indices.to(torch.uint8), (best.values - total).exp(), bits))
+        stacked = [torch.cat(some, 3).permute(1, 3, 0, 2).cpu().numpy() for some in zip(*parts, strict=True)]
+        return [
+            Answers(*(array[group, : len(rows)] for array in stacked)) for group, rows in enumerate(self.rows[split])
+        ]
+
+
+def _at(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Of logits (K, G, H, classes, batch) those of the labels (G, H, 1, batch): (K, G, H, batch)."""
+    return logits.gather(3, labels.expand(len(logits), *labels.shape)).squeeze(3)
