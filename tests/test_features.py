@@ -6,7 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from progsem import config, features
-from progsem.karel.codes import WALL
+from progsem.karel.codes import FAILED, HELD, ORIGINAL, WALL
+from progsem.karel.syntax import encode, parse
+from progsem.probes import run_programs
 
 # Three columns, two rows; # is a wall:
 #   . # .
@@ -64,6 +66,34 @@ def test_neighbour_walls_do_not_turn_with_the_robot():
 def test_three_markers_and_more_are_one_class():
     labels = [labels_of("markers", (1, 2, NORTH), markers=count) for count in (0, 1, 2, 3, 4, 9)]
     assert labels == [[0], [1], [2], [3], [3], [3]]
+
+
+def test_states_inside_blocks_and_behind_them():
+    """Worked out by hand for a robot that starts in the south-western corner, facing east."""
+    program = parse(
+        "def run() { ifelse (front_is_clear()) { move(); put_marker() } else { turn_left() }; "
+        "while (markers_present()) { pick_marker() }; turn_right(); "
+        "if (not front_is_clear()) { turn_left(); move() }; repeat (3) { put_marker() } }"
+    )
+    codes = np.array([encode(program)], np.uint8)
+    start = np.array([[1, 0, EAST]], np.uint8)
+    run = run_programs(codes, CELLS, start, ORIGINAL, 100)
+    asked = ("facing", "offset_from_start", "offset_from_end", "wall_ahead", "markers", "branch")
+    seen = [
+        features.labels(asked, CELLS, run.starts, run.ends, run.poses[:, k], run.markers[:, k], run.branch[:, k])[0]
+        for k in range(8)
+    ]
+    assert run.executed[0, :8].tolist() == [True, True, False, True, True, True, True, True]
+    here, east_of, west_of = [2, 1], [3, 1], [1, 1]  # dx and dy of 0 and 0, 1 and 0, -1 and 0
+    assert [row.tolist() for row, there in zip(seen, run.executed[0], strict=False) if there] == [
+        [EAST, *east_of, *west_of, 0, 0, HELD],  # move
+        [EAST, *east_of, *west_of, 0, 1, HELD],  # put_marker
+        [EAST, *east_of, *west_of, 0, 0, HELD],  # pick_marker, in the only round
+        [SOUTH, *east_of, *west_of, 1, 0, FAILED],  # turn_right: the loop ended because its test failed
+        [EAST, *east_of, *west_of, 0, 0, HELD],  # turn_left
+        [EAST, 4, 1, *here, 1, 1, HELD],  # move, onto the marker
+        [EAST, 4, 1, *here, 1, 2, HELD],  # put_marker, in the first of three rounds
+    ]
 
 
 def test_heads_describe_every_feature_of_the_config():
