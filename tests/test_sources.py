@@ -48,6 +48,11 @@ def test_closure_has_imports_inside_functions_and_not_the_other_stages():
     assert "job.py" in code_files("__main__")  # imported inside a function
 
 
+def test_a_page_belongs_to_the_module_beside_it():
+    assert {"plots/viewer.py", "plots/viewer.html"} <= set(code_files("figures"))
+    assert "plots/viewer.html" not in code_files("statistics")
+
+
 def test_there_is_no_such_module():
     with pytest.raises(ValueError, match="no module progsem.nonsense"):
         closure("nonsense")
@@ -60,7 +65,7 @@ def test_a_changed_module_changes_the_stages_that_import_it_and_no_others(tmp_pa
     before = dict(zip(job.STAGES, python(code, tmp_path).split(), strict=True))
     assert before == {stage: code_digest(stage) for stage in job.STAGES}  # not of the place they stand in
     everywhere = {stage: set(code_files(stage)) for stage in job.STAGES}
-    several = ("karel/kernels.py", "measures/bootstrap.py", "model.py", "plots/style.py", "errors.py")
+    several = ("karel/kernels.py", "measures/bootstrap.py", "model.py", "plots/style.py", "plots/viewer.html", "errors.py")
     for module in several:
         path = tmp_path / "progsem" / module
         text = path.read_text()

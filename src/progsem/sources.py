@@ -1,7 +1,7 @@
 """The source files that a stage is made of: what it imports within the package, and a digest of them.
 
 Found by parsing, so that nothing heavy is imported and imports inside functions
-count. A digest of the files' bytes names the code in an artifact's folder, so a
+count. A page `NAME.html` beside a module `NAME.py` is part of that module. A digest of the files' bytes names the code in an artifact's folder, so a
 change of any of them leaves earlier results where they are.
 """
 
@@ -19,7 +19,7 @@ _PACKAGE = Path(progsem.__file__).parent
 
 
 def closure(module: str) -> list[Path]:
-    """Source files that `progsem.MODULE` imports within the package, itself included, sorted.
+    """Source files that `progsem.MODULE` imports within the package, itself and their pages included, sorted.
 
     The dispatchers in `progsem.job` and `progsem.__main__` name other modules
     only at run time, so those do not count. Raises ValueError for a module that
@@ -32,7 +32,7 @@ def closure(module: str) -> list[Path]:
     while waiting:
         path = _source(waiting.pop())
         if path is not None and path not in found:
-            found.add(path)
+            found.update(file for file in (path, path.with_suffix(".html")) if file.is_file())
             waiting.extend(_imports(path))
     return sorted(found)
 
