@@ -1,8 +1,8 @@
 """Stage `figures`: draw what the statistics say.
 
 Reads only the files of the stage `statistics`. Every figure is written as PNG,
-PDF and CSV (the numbers in it), with `summary.json` and `manifest.json` beside
-them, into a folder that takes its name only when all of it is there.
+PDF and CSV (the numbers in it), with `trace_viewer.html`, `summary.json` and
+`manifest.json` beside them, into a folder that takes its name only when all of it is there.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import matplotlib
 
 from progsem import manifest
 from progsem.artifacts import read_csv, read_json, replacing_folder
-from progsem.plots import alternatives, content, gallery, lengths, style, training
+from progsem.plots import alternatives, content, gallery, lengths, style, training, viewer
 
 TABLES = ("checkpoints", "probes", "alternatives", "regression", "offsets", "lengths", "training")
 FIGURES = {
@@ -44,6 +44,7 @@ def run(job) -> None:
         for name, draw in FIGURES.items():
             figure, rows = draw(results)
             style.save(figure, temporary, name, wanted.dpi, rows)
+        viewer.write(temporary, read_json(job.input("viewer")), results.title)
         shutil.copyfile(job.input("summary"), temporary / "summary.json")
         manifest.write(job, temporary, sorted(temporary.iterdir()))
 
