@@ -1,24 +1,58 @@
 """Resampling statistics: pure functions on arrays, without files or config.
 
-Every bootstrapped quantity here is an array whose first axis has length
-1 + R: row 0 is the estimate from the data as they are, rows 1… are the R
-resamples. Weights are built the same way (row 0 is all ones), so that one
-formula gives the estimate and its replicates together, and two quantities
-computed from the same weights are paired.
+Every bootstrapped quantity is an array of shape (1 + R, U, …): row 0 holds the
+estimates from the data as they are, rows 1… the R resamples of test programs;
+the second axis are the *units* whose mean is reported. Weights are built the
+same way (row 0 is all ones), so that one formula gives estimate and replicates
+together, and two quantities computed from the same weights are paired.
 
-The unit that is drawn again is the program: the states of one program are not
-independent, so a program's states enter a resample together, as often as the
-program was drawn (cluster bootstrap; Davison & Hinkley 1997, §3.8). Where
-there are several language models, they are drawn again as well, crossed with
-the programs (Owen 2007, "The pigeonhole bootstrap").
+Programs are many. The states of one program are not independent, so they enter
+a resample together, as often as the program was drawn (cluster bootstrap;
+Davison & Hinkley 1997, §3.8).
+
+Units are few: the S probes that differ in their initial weights and minibatches
+(one language model), or the M language models (several). Drawing 2 or 3 units
+again says little of how units vary, so they are not drawn. The variance of the
+mean over units is taken apart instead, as in a two-way layout of programs and
+units (Owen 2007, "The pigeonhole bootstrap"):
+
+- `programs`, the variance over program draws of the mean over units;
+- `crossed`, its part that is each unit's own (which programs suit which unit),
+  and that the units' spread therefore shows as well;
+- `units`, the sample variance over units of their estimates, over U.
+
+The whole is (programs - crossed) + units. Its interval has a Student factor with
+Satterthwaite's degrees of freedom; to either side, the programs' part is as
+wide as its percentiles are.
+
+Where units are probes, those of one language model at neighbouring checkpoints
+are fits of the same kind, each with random numbers of its own or at least other
+hidden states, and `borrow` replaces `units` by its mean over up to `WINDOW`
+checkpoints: 2 probe seeds have 1 degree of freedom, 5 checkpoints of them have
+5. Only neighbours, because fits vary more at some times of the training than at
+others. Where units are language models nothing is borrowed, as neighbouring
+checkpoints of one training are no independent draws. Their variance holds
+that of their probes, which are nested in them: equal initial weights meet
+unrelated hidden states in another language model.
+
+`tests/test_intervals.py` shows what share of such intervals covers the truth.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Hashable
+from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.special import ndtri, stdtr, stdtrit
+
+WINDOW = 5  # checkpoints over which the variance of probe fits is averaged
+# A variance of few units that comes out small by chance makes the interval short and its degrees of freedom many;
+# so it counts 1 + CAUTION / df times for them. 5 keeps coverage within 93 to 97 % for any df and ratio of variances.
+CAUTION = 5
+ANY = (-math.inf, math.inf)
+SHARE = (0.0, 1.0)
 
 
 def resampling_weights(units: int, resamples: int, rng: np.random.Generator) -> np.ndarray:
@@ -31,17 +65,6 @@ def resampling_weights(units: int, resamples: int, rng: np.random.Generator) -> 
     for row in range(1, 1 + resamples):
         weights[row] = np.bincount(rng.integers(0, units, size=units), minlength=units)
     return weights
-
-
-def rescaled(weights: np.ndarray) -> np.ndarray:
-    """Weights (1 + R, S) of few units, spread so that means over them vary as means of S independent units do.
-
-    Drawing S of S units again gives means whose variance is too small by
-    (S - 1) / S, half of it for two. Deviations from 1 are widened accordingly (Rao
-    & Wu 1988); a single unit keeps weight 1, as nothing can be said of its spread.
-    """
-    units = weights.shape[1]
-    return np.ones_like(weights) if units == 1 else 1 + (weights - 1) * (units / (units - 1)) ** 0.5
 
 
 def totals(weights: np.ndarray, sums: np.ndarray) -> np.ndarray:
@@ -61,42 +84,176 @@ def ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
     return np.divide(numerator, denominator, out=np.full(numerator.shape, np.nan), where=denominator != 0)
 
 
-def interval(values: np.ndarray, confidence: float) -> tuple[np.ndarray, np.ndarray]:
-    """Percentile interval of each column of (1 + R, …) values: low and high, of shape (…).
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over units with all that its interval is made of; every array has the statistic's shape (…).
 
-    Replicates in which a quantity is undefined are left out. A column whose
-    estimate is undefined, or that is undefined in more than a tenth of its
-    replicates, gets NaN: its interval would be of another population.
+    value: the estimate. below, above: standard errors over program draws, from
+    the percentiles on either side. programs, crossed, units: variances (see the
+    module). unit_df, program_df: degrees of freedom of `units` and of the rest.
+    `value` and all variances are NaN where the statistic is undefined.
+    """
+
+    value: np.ndarray
+    below: np.ndarray
+    above: np.ndarray
+    programs: np.ndarray
+    crossed: np.ndarray
+    units: np.ndarray
+    unit_df: np.ndarray
+    program_df: np.ndarray
+    confidence: float
+    resamples: int
+    within: tuple[float, float]  # values that the statistic can take; intervals end there
+
+    def interval(self) -> tuple[np.ndarray, np.ndarray]:
+        """Ends of the interval, low and high, each (…); NaN where the statistic is undefined."""
+        factor = stdtrit(self._df(), (1 + self.confidence) / 2)
+        low, high = self.value - factor * self._error(self.below), self.value + factor * self._error(self.above)
+        return np.maximum(low, self.within[0]), np.minimum(high, self.within[1])
+
+    def p_value(self) -> np.ndarray:
+        """Two-sided p of "it is 0", (…): below 1 - `confidence` exactly where the interval does not hold 0.
+
+        Never below 2 / (R + 1), since R resamples cannot tell smaller ones. NaN where the statistic is undefined.
+        """
+        error = self._error(np.where(self.value > 0, self.below, self.above))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            distance = np.where(self.value == 0, 0.0, np.abs(self.value) / error)
+        p = np.maximum(2 * stdtr(self._df(), -distance), 2 / (self.resamples + 1))
+        return np.where(np.isfinite(error), np.minimum(p, 1.0), np.nan)
+
+    def _shared(self) -> np.ndarray:
+        """Share of `programs` that all units have in common."""
+        return np.clip(1 - _quotient(self.crossed, self.programs, 0.0), 0, 1)
+
+    def _error(self, side: np.ndarray) -> np.ndarray:
+        return np.sqrt(self._shared() * side**2 + self.units)
+
+    def _df(self) -> np.ndarray:
+        """Satterthwaite's degrees of freedom of the whole variance, with CAUTION."""
+        shared = self._shared() * self.programs
+        few = self.units * (1 + CAUTION / self.unit_df)
+        return _quotient((shared + few) ** 2, shared**2 / self.program_df + few**2 / self.unit_df, math.inf)
+
+
+def _quotient(numerator: np.ndarray, denominator: np.ndarray, otherwise: float) -> np.ndarray:
+    """Element-wise quotient; `otherwise` where the denominator is 0."""
+    shape = np.broadcast_shapes(np.shape(numerator), np.shape(denominator))
+    return np.divide(numerator, denominator, out=np.full(shape, otherwise), where=np.asarray(denominator) != 0)
+
+
+def estimate(
+    values: np.ndarray,
+    confidence: float,
+    clusters: np.ndarray | int,
+    within: tuple[float, float] = ANY,
+) -> Estimate:
+    """The mean over units of (1 + R, U, …) values, with the variances of its interval.
+
+    `clusters`, to be broadcast over (…), is the number of programs that the statistic is made of.
+    Replicates in which it is undefined are left out; a statistic that is undefined in the data or
+    in more than a tenth of its replicates is undefined.
     """
     values = np.asarray(values, dtype=float)
-    flat = values.reshape(len(values), -1)
-    bounds = np.full((2, flat.shape[1]), np.nan)
+    resamples, count, shape = len(values) - 1, values.shape[1], values.shape[2:]
+    means = values.mean(axis=1)
+    defined = np.isfinite(means)
+    undefined = ~(defined[0] & (defined[1:].mean(axis=0) >= 0.9))
+    clusters = np.broadcast_to(np.asarray(clusters, dtype=float), shape)
+    # n units drawn again vary by (n - 1) / n of what they should.
+    correction = _quotient(clusters, np.maximum(clusters - 1, 0), 1.0)
+    low, high = _quantiles(means[1:], defined[1:], confidence)
+    z = ndtri((1 + confidence) / 2)
+    over_programs = _variance(means[1:], defined[1:]) * correction
+    crossed, units, unit_df = np.zeros(shape), np.zeros(shape), math.inf
+    if count > 1:
+        own = _variance(values[1:] - means[1:, None], defined[1:, None]).sum(axis=0)
+        crossed = own / (count - 1) / count * correction
+        units = values[0].var(axis=0, ddof=1) / count
+        unit_df = count - 1
+    estimates = {
+        "value": means[0],
+        "below": np.maximum(means[0] - low, 0) / z * correction**0.5,
+        "above": np.maximum(high - means[0], 0) / z * correction**0.5,
+        "programs": over_programs,
+        "crossed": crossed,
+        "units": units,
+    }
+    return Estimate(
+        **{name: np.where(undefined, np.nan, array) for name, array in estimates.items()},
+        unit_df=np.full(shape, float(unit_df)),
+        program_df=np.maximum(clusters - 1, 1),
+        confidence=confidence,
+        resamples=resamples,
+        within=within,
+    )
+
+
+def share_interval(estimate: Estimate, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Interval of a share of n independent cases, low and high.
+
+    Wilson's (1927), which holds for rare outcomes and for none at all, where there is one unit; with several
+    language models the estimate's own, unless all of them have none or all.
+    """
+    low, high = estimate.interval()
+    share, z = estimate.value, ndtri((1 + estimate.confidence) / 2)
+    centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z / (1 + z**2 / n) * np.sqrt(np.maximum(share * (1 - share), 0) / n + (z / (2 * n)) ** 2)
+    wilson = np.isinf(estimate.unit_df) | (low == high)
+    return np.where(wilson, np.maximum(centre - half, 0), low), np.where(wilson, np.minimum(centre + half, 1), high)
+
+
+def percentiles(replicates: np.ndarray, confidence: float) -> tuple[np.ndarray, np.ndarray]:
+    """Percentile interval of (R, …) replicates, (…) low and high; NaN where over a tenth of them are undefined."""
+    defined = np.isfinite(replicates)
+    low, high = _quantiles(replicates, defined, confidence)
+    enough = defined.mean(axis=0) >= 0.9
+    return np.where(enough, low, np.nan), np.where(enough, high, np.nan)
+
+
+def _quantiles(replicates: np.ndarray, defined: np.ndarray, confidence: float) -> tuple[np.ndarray, np.ndarray]:
+    """Percentiles of the defined (R, …) replicates that leave out (1 - confidence) / 2 on either side."""
     tails = ((1 - confidence) / 2, (1 + confidence) / 2)
-    defined = np.isfinite(flat)
-    enough = defined[0] & (defined[1:].mean(axis=0) >= 0.9)
-    whole = enough & defined.all(axis=0)
-    if whole.any():
-        bounds[:, whole] = np.quantile(flat[1:, whole], tails, axis=0)
-    for column in np.flatnonzero(enough & ~whole):
-        bounds[:, column] = np.quantile(flat[1:, column][defined[1:, column]], tails)
-    low, high = bounds.reshape(2, *values.shape[1:])
+    flat, there = (array.reshape(len(array), -1) for array in (replicates, defined))
+    bounds = np.full((2, flat.shape[1]), np.nan)
+    whole = there.all(axis=0)
+    bounds[:, whole] = np.quantile(flat[:, whole], tails, axis=0)
+    for column in np.flatnonzero(~whole & there.any(axis=0)):
+        bounds[:, column] = np.quantile(flat[there[:, column], column], tails)
+    low, high = bounds.reshape(2, *replicates.shape[1:])
     return low, high
 
 
-def p_value(differences: np.ndarray) -> np.ndarray:
-    """Two-sided bootstrap p of "the difference is 0" for each column of (1 + R, …) differences.
+def _variance(replicates: np.ndarray, defined: np.ndarray) -> np.ndarray:
+    """Variance of the defined replicates along the first axis."""
+    count = np.maximum(defined.sum(axis=0), 1)
+    present = np.where(defined, replicates, 0.0)
+    deviations = np.where(defined, replicates - present.sum(axis=0) / count, 0.0)
+    return (deviations**2).sum(axis=0) / count
 
-    Twice the smaller share of replicates on either side of 0, with one added to
-    counts and resamples (so that p is never 0: the smallest is 2 / (R + 1)).
-    NaN where the estimate or more than a tenth of the replicates are undefined.
+
+def borrow(by_step: dict[int, dict[Hashable, Estimate]]) -> dict[int, dict[Hashable, Estimate]]:
+    """Estimates by step and key, each with the variance over probe fits that its neighbours have as well.
+
+    Steps are those of one language model, in any order. `units` of each estimate becomes the mean
+    over the `WINDOW` steps nearest to it (fewer where there are fewer) that have the same key, and
+    `unit_df` the sum of theirs, whose units are probes of equal number.
     """
-    differences = np.asarray(differences, dtype=float)
-    replicates = differences[1:]
-    defined = np.isfinite(replicates).sum(axis=0)
-    below = ((replicates <= 0).sum(axis=0) + 1) / (defined + 1)
-    above = ((replicates >= 0).sum(axis=0) + 1) / (defined + 1)
-    p = np.minimum(1.0, 2 * np.minimum(below, above))
-    return np.where(np.isfinite(differences[0]) & (defined >= 0.9 * len(replicates)), p, np.nan)
+    borrowed = {step: {} for step in by_step}
+    keys = dict.fromkeys(key for estimates in by_step.values() for key in estimates)
+    for key in keys:
+        steps = sorted(step for step, estimates in by_step.items() if key in estimates)
+        units = np.stack([by_step[step][key].units for step in steps])
+        for index, step in enumerate(steps):
+            first = max(0, min(index - WINDOW // 2, len(steps) - WINDOW))
+            near = units[first : first + WINDOW]
+            defined = np.isfinite(near)
+            count = np.maximum(defined.sum(axis=0), 1)
+            mean = np.where(defined, near, 0.0).sum(axis=0) / count
+            here = by_step[step][key]
+            borrowed[step][key] = replace(here, units=mean, unit_df=here.unit_df * count)
+    return borrowed
 
 
 def holm(p: np.ndarray) -> np.ndarray:
@@ -126,26 +283,107 @@ def entropy_bits(counts: np.ndarray) -> float:
 
 
 @dataclass(frozen=True)
-class Regression:
-    """A straight line through points; NaN where they do not determine one."""
+class Line:
+    """A straight line through n points; NaN where they do not determine one.
 
+    correlation: of x and y. n_effective: how many independent points would determine it as well.
+    """
+
+    n: int
+    n_effective: float
     slope: float
     intercept: float
-    r2: float
+    correlation: float
+    slope_error: float
+    intercept_error: float
+
+    @property
+    def r2(self) -> float:
+        """The squared correlation."""
+        return self.correlation**2
+
+    def intervals(self, confidence: float) -> dict[str, tuple[float, float]]:
+        """Low and high of slope, intercept and r2, by Student's t with n_effective - 2 degrees of freedom.
+
+        That of r2 comes from the correlation's, by Fisher's z.
+        """
+        df = max(self.n_effective - 2, 1.0)
+        factor = stdtrit(df, (1 + confidence) / 2)
+        ends = {
+            name: (value - factor * error, value + factor * error)
+            for name, value, error in (
+                ("slope", self.slope, self.slope_error),
+                ("intercept", self.intercept, self.intercept_error),
+            )
+        }
+        z = fisher_z(self.correlation)
+        return ends | {"r2": r2_interval(z - factor / df**0.5, z + factor / df**0.5)}
 
 
-def regress(x: np.ndarray, y: np.ndarray) -> Regression:
-    """Ordinary least squares of `y` on `x`, both of shape (n,).
+NO_LINE = (math.nan,) * 6
 
-    `r2` is the squared correlation. Undefined (NaN) below three points, or if
-    either is constant.
+
+def regress(x: np.ndarray, y: np.ndarray, independent: bool = False) -> Line:
+    """Ordinary least squares of `y` on `x`, both of shape (n,), in the order of training unless `independent`.
+
+    Undefined (NaN) below three points, or if either is constant. Neighbouring checkpoints resemble each
+    other, and n of them are worth n (1 - a b) / (1 + a b) independent points, a and b being the lag-1
+    autocorrelations of x and of the residuals (Bartlett 1935; Bretherton et al. 1999), corrected for
+    the bias that small n gives them (Kendall 1954). `tests/test_intervals.py` says what the intervals cover.
     """
     x, y = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
-    if len(x) < 3 or np.ptp(x) == 0 or np.ptp(y) == 0:
-        return Regression(math.nan, math.nan, math.nan)
+    n = len(x)
+    if n < 3 or np.ptp(x) == 0 or np.ptp(y) == 0:
+        return Line(n, *NO_LINE)
     dx, dy = x - x.mean(), y - y.mean()
-    slope = (dx @ dy) / (dx @ dx)
-    return Regression(float(slope), float(y.mean() - slope * x.mean()), float((dx @ dy) ** 2 / ((dx @ dx) * (dy @ dy))))
+    spread = dx @ dx
+    slope = (dx @ dy) / spread
+    residuals = dy - slope * dx
+    of_x, of_residuals = (0.0, 0.0) if independent else (_lag_1(dx), _lag_1(residuals))
+    alike = np.clip(of_x * of_residuals, 0, 0.95)
+    effective = n * (1 - alike) / (1 + alike)
+    variance = (residuals @ residuals) / max(effective - 2, 1)
+    slope_error = (variance / spread) ** 0.5
+    # The mean of y, at the mean of x, sees the residuals alone.
+    repeated = np.clip(of_residuals, 0, 0.95)
+    mean_error = (variance * effective / n**2 * (1 + repeated) / (1 - repeated)) ** 0.5
+    return Line(
+        n=n,
+        n_effective=float(effective),
+        slope=float(slope),
+        intercept=float(y.mean() - slope * x.mean()),
+        correlation=float((dx @ dy) / (spread * (dy @ dy)) ** 0.5),
+        slope_error=float(slope_error),
+        intercept_error=float(math.hypot(mean_error, x.mean() * slope_error)),
+    )
+
+
+def _lag_1(deviations: np.ndarray) -> float:
+    """Lag-1 autocorrelation, with Kendall's correction of its bias."""
+    n, whole = len(deviations), deviations @ deviations
+    if whole == 0:
+        return 0.0
+    r = (deviations[1:] @ deviations[:-1]) / whole
+    return float(np.clip(r + (1 + 3 * r) / n, -0.99, 0.99))
+
+
+def fisher_z(correlation: float) -> float:
+    """Fisher's z, on which a correlation's error does not depend on its value; finite for 1 as well."""
+    return math.atanh(max(-1 + 1e-12, min(1 - 1e-12, correlation)))
+
+
+def r2_interval(low: float, high: float) -> tuple[float, float]:
+    """Ends of r2, from those of Fisher's z."""
+    ends = math.tanh(low) ** 2, math.tanh(high) ** 2
+    return (0.0 if low <= 0 <= high else min(ends)), max(ends)
+
+
+def student_interval(values: np.ndarray, confidence: float) -> tuple[float, float]:
+    """Interval of the mean of a few independent values (M,), NaN for one."""
+    if len(values) < 2:
+        return math.nan, math.nan
+    half = stdtrit(len(values) - 1, (1 + confidence) / 2) * (np.var(values, ddof=1) / len(values)) ** 0.5
+    return float(np.mean(values) - half), float(np.mean(values) + half)
 
 
 def block_length(points: int) -> int:
@@ -170,31 +408,23 @@ def block_weights(points: int, resamples: int, rng: np.random.Generator) -> np.n
 
 
 def regress_blocks(
-    series: list[tuple[np.ndarray, np.ndarray]], resamples: int, rng: np.random.Generator
+    x: np.ndarray, y: np.ndarray, resamples: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Moving-block bootstrap of a regression over checkpoints, which are autocorrelated.
+    """Moving-block bootstrap of a regression over the checkpoints of one training, in their order.
 
-    `series` has one pair (x, y) of shape (n,) a language model, in the order of
-    training; its points are drawn in blocks (`block_weights`), and where there
-    are several language models these are drawn with replacement as well.
-    Returns slope and R², each of shape (1 + resamples,), NaN where undefined.
+    Returns slope and correlation, each (1 + resamples,), NaN where undefined. Percentiles of a dozen
+    points drawn in blocks are too narrow: `Line.intervals` is what is quoted.
     """
-    centre_x = np.mean(np.concatenate([x for x, _ in series]))
-    centre_y = np.mean(np.concatenate([y for _, y in series]))
-    models = resampling_weights(len(series), resamples, rng)
-    moments = np.zeros((1 + resamples, 6))
-    for which, (x, y) in enumerate(series):
-        x, y = np.asarray(x) - centre_x, np.asarray(y) - centre_y
-        terms = np.stack([np.ones(len(x)), x, y, x * x, y * y, x * y], axis=1)
-        moments += models[:, which, None] * (block_weights(len(x), resamples, rng) @ terms)
-    n, sum_x, sum_y, xx, yy, xy = moments.T
+    x, y = np.asarray(x, dtype=float) - np.mean(x), np.asarray(y, dtype=float) - np.mean(y)
+    terms = np.stack([np.ones(len(x)), x, y, x * x, y * y, x * y], axis=1)
+    n, sum_x, sum_y, xx, yy, xy = (block_weights(len(x), resamples, rng) @ terms).T
     # A resample that repeats one point has no line through it; rounding leaves its variance just off 0.
-    variance_x = _positive(xx - sum_x**2 / n, 1e-9 * moments[0, 3])
-    variance_y = _positive(yy - sum_y**2 / n, 1e-9 * moments[0, 4])
+    variance_x = _positive(xx - sum_x**2 / n, 1e-9 * xx[0])
+    variance_y = _positive(yy - sum_y**2 / n, 1e-9 * yy[0])
     covariance = xy - sum_x * sum_y / n
-    if n[0] < 3:
+    if len(x) < 3:
         variance_x[:] = np.nan
-    return covariance / variance_x, covariance**2 / (variance_x * variance_y)
+    return covariance / variance_x, covariance / np.sqrt(variance_x * variance_y)
 
 
 def _positive(values: np.ndarray, smallest: float) -> np.ndarray:

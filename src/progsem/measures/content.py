@@ -1,7 +1,11 @@
-"""Semantic content: how much the probes of one checkpoint read, with the replicates of the bootstrap."""
+"""Semantic content: how much the probes of one checkpoint read, with the replicates of the bootstrap.
+
+How they become intervals is said in `bootstrap`.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,16 +13,17 @@ import numpy as np
 
 from progsem.artifacts import read_csv
 from progsem.features import corrected_accuracy
-from progsem.measures import bootstrap
-from progsem.measures.results import MEAN, ORIGINAL, SOURCES, Checkpoint, Outcomes, Settings, read_outcomes
+from progsem.measures import bootstrap, labels
+from progsem.measures.results import ORIGINAL, SOURCES, Checkpoint, Outcomes, Settings, read_outcomes
 
 
 @dataclass(frozen=True)
 class Content:
-    """Semantic content of one set of states, estimate and replicates along the first axis (1 + R).
+    """Semantic content of one set of states, estimate and replicates along the first axis, U units along the second.
 
-    accuracy and corrected: (1 + R, F + 1, D), majority: (1 + R, F + 1); the last
-    feature is the mean over features. states, programs: (F + 1,) counts.
+    Units are the probes of one language model, one a probe seed, or several language models. accuracy and
+    corrected: (1 + R, U, F + 1, D), majority: (1 + R, U, F + 1); the last feature is the mean over features.
+    states, programs: (F + 1,) counts.
     """
 
     accuracy: np.ndarray
@@ -28,92 +33,126 @@ class Content:
     programs: np.ndarray
 
 
+def program_weights(settings: Settings) -> np.ndarray:
+    """How often each test program is drawn, float32 (1 + R, test): one set of draws, so that all results are paired."""
+    rng = np.random.default_rng([settings.statistics.seed, 0])
+    return bootstrap.resampling_weights(settings.test, settings.statistics.resamples, rng)
+
+
 def in_all(dictionaries: list[dict]) -> list:
     """Keys that every dictionary has, in the order of the first."""
     return [key for key in dictionaries[0] if all(key in other for other in dictionaries)]
 
 
-def average(values: list[np.ndarray], models: np.ndarray) -> np.ndarray:
-    """Mean over LM seeds of (1 + R, …) values, each resample with its own draw of LM seeds."""
-    shape = (-1,) + (1,) * (values[0].ndim - 1)
-    # A seed that was not drawn must not spoil the mean, even where its own value is undefined.
-    parts = [
-        np.where((weight := models[:, which].reshape(shape)) > 0, weight * value, 0.0)
-        for which, value in enumerate(values)
-    ]
-    return sum(parts) / len(values)
-
-
-def pool(contents: list[Content], models: np.ndarray) -> Content:
-    """Mean over LM seeds of their semantic content; states and programs are summed."""
+def pool(contents: list[Content]) -> Content:
+    """Semantic content with the language models as units, each the mean of its probes; counts are summed."""
     return Content(
-        accuracy=average([one.accuracy for one in contents], models),
-        majority=average([one.majority for one in contents], models),
-        corrected=average([one.corrected for one in contents], models),
+        accuracy=np.stack([one.accuracy.mean(axis=1) for one in contents], axis=1),
+        majority=np.stack([one.majority.mean(axis=1) for one in contents], axis=1),
+        corrected=np.stack([one.corrected.mean(axis=1) for one in contents], axis=1),
         states=sum(one.states for one in contents),
         programs=sum(one.programs for one in contents),
     )
 
 
+@dataclass(frozen=True)
+class Labels:
+    """How hard the labels of a pair of semantics are, and how alike: by feature and (last) their mean, (F + 1,).
+
+    Entropies in bits, and the share of states whose label differs (see `labels`).
+    """
+
+    entropy_original: np.ndarray
+    entropy_alternative: np.ndarray
+    share_differing: np.ndarray
+
+
+def pool_pairs(pairs: list[tuple[Content, Content, Labels]]) -> tuple[Content, Content, Labels]:
+    """Both sides pooled, and the means of what is said of their labels."""
+    firsts, seconds, about = zip(*pairs, strict=True)
+    means = {name: np.mean([vars(one)[name] for one in about], axis=0) for name in vars(about[0])}
+    return pool(list(firsts)), pool(list(seconds)), Labels(**means)
+
+
 def checkpoint_contents(
-    checkpoint: Checkpoint, settings: Settings, weights: np.ndarray, fits: np.ndarray, rows: np.ndarray
+    checkpoint: Checkpoint, settings: Settings, weights: np.ndarray, rows: np.ndarray
 ) -> tuple[dict, dict, dict]:
     """Semantic content of one checkpoint.
 
-    Returns contents by (semantics, source, offset, states); pairs (original,
-    alternative) of the states that differ, by (alternative, source, states);
-    and per (semantics, source, depth, feature) what accuracy.csv and the probe
-    seeds add to the rows of offset 0.
+    Returns contents by (semantics, source, offset, states); pairs (original, alternative, Labels) by
+    (alternative, source, offset, states), those of the states that differ among them; and what accuracy.csv says
+    by (semantics, source). Pairs of drawn permutations are there where these are probed.
     """
-    outcomes = {
-        semantics: read_outcomes(checkpoint.predictions[semantics], settings, rows)
-        for semantics in (ORIGINAL, *settings.alternatives)
-    }
-    # All sums go through one matrix product, which is many times faster than one for each.
-    keys, sums, programs = [], [], []
-
-    def add(key, outcome: Outcomes, chosen: np.ndarray) -> None:
-        if chosen.any():
-            keys.append(key)
-            sums.append(cluster_sums(outcome, chosen, settings.test))
-            programs.append((sums[-1][:, :, 0] > 0).sum(axis=0))
-
-    for semantics, outcome in outcomes.items():
-        for source in settings.sources:
-            # Alternatives are compared at offset 0 only.
-            for offset in sorted(settings.probes.offsets) if semantics == ORIGINAL else (0,):
-                here = (outcome.source == SOURCES.index(source)) & (outcome.offset == offset)
-                for states in settings.states:
-                    chosen = here if states == "all" else here & ~outcome.final
-                    add((semantics, source, offset, states), outcome, chosen[:, None].repeat(len(settings.features), 1))
-    for alternative in settings.alternatives:
-        first, second = differing(outcomes[ORIGINAL], outcomes[alternative], settings)
-        for source in settings.sources:
-            for side, (outcome, chosen) in enumerate(
-                ((outcomes[ORIGINAL], first), (outcomes[alternative], second)),
-            ):
-                of_source = (outcome.source == SOURCES.index(source))[:, None]
-                add((alternative, source, side), outcome, chosen & of_source)
-    contents, pairs = {}, {}
-    if keys:
-        counted = bootstrap.totals(weights, np.stack(sums, axis=1))
-        for index, key in enumerate(keys):
-            contents[key] = content_of(counted[:, index], programs[index], fits)
-    for alternative in settings.alternatives:
-        for source in settings.sources:
-            for states in settings.states:
-                key = (alternative, source, 0, states)
-                original = (ORIGINAL, source, 0, states)
-                if key in contents and original in contents:
-                    pairs[alternative, source, states] = comparable(contents[original], contents[key])
-            if (alternative, source, 0) in contents and (alternative, source, 1) in contents:
-                pairs[alternative, source, "differing"] = comparable(
-                    contents.pop((alternative, source, 0)), contents.pop((alternative, source, 1))
+    original = read_outcomes(checkpoint.predictions[ORIGINAL], settings, rows)
+    chosen = state_sets(original, settings.probes.offsets, settings)
+    contents = contents_of(original, {(ORIGINAL, *key): mask for key, mask in chosen.items()}, settings, weights)
+    entropy = {key: labels.entropies(original, mask, settings) for key, mask in chosen.items()}
+    fits = probe_fits(ORIGINAL, checkpoint.accuracy[ORIGINAL], settings)
+    pairs = {}
+    drawn = [name for pair in settings.permutations for name in pair if name in checkpoint.predictions]
+    for name in (*settings.alternatives, *drawn):
+        offsets = settings.interventions.offsets if name in settings.alternatives else (0,)
+        outcome = read_outcomes(checkpoint.predictions[name], settings, rows)
+        here = state_sets(outcome, offsets, settings)
+        first, second = differing(original, outcome, settings)
+        unlike = {
+            side: {key: mask & where for key, mask in sets.items() if key[2] == settings.states[0]}
+            for side, sets, where in ((0, chosen, first), (1, here, second))
+        }
+        # One call for all, see there.
+        measured = contents_of(outcome, here | {(*key, 1): mask for key, mask in unlike[1].items()}, settings, weights)
+        of_original = contents_of(original, unlike[0], settings, weights)
+        for key, mask in here.items():
+            if key in measured and (ORIGINAL, *key) in contents:
+                about = Labels(
+                    entropy[key],
+                    labels.entropies(outcome, mask, settings),
+                    labels.shares_differing(original, outcome, chosen[key], settings),
                 )
-    extras = {}
-    for semantics, outcome in outcomes.items():
-        extras |= probe_extras(semantics, outcome, checkpoint.accuracy[semantics], settings)
-    return contents, pairs, extras
+                pairs[name, *key] = (*comparable(contents[ORIGINAL, *key], measured[key]), about)
+        for key, mask in unlike[0].items():
+            if key in of_original and (*key, 1) in measured:
+                about = Labels(
+                    labels.entropies(original, mask, settings),
+                    labels.entropies(outcome, unlike[1][key], settings),
+                    labels.shares_differing(original, outcome, mask, settings),
+                )
+                pairs[name, *key[:2], "differing"] = (*comparable(of_original[key], measured[*key, 1]), about)
+        if name in settings.alternatives:
+            contents |= {(name, *key): measured[key] for key in here if key in measured}
+            fits |= probe_fits(name, checkpoint.accuracy[name], settings)
+    return contents, pairs, fits
+
+
+def state_sets(outcome: Outcomes, offsets: Sequence[int], settings: Settings) -> dict[tuple, np.ndarray]:
+    """Which states belong to each (source, offset, states), (N, F) bool."""
+    sets = {}
+    for source in settings.sources:
+        for offset in sorted(offsets):
+            here = (outcome.source == SOURCES.index(source)) & (outcome.offset == offset)
+            for states in settings.states:
+                chosen = here if states == "all" else here & ~outcome.final
+                sets[source, offset, states] = chosen[:, None].repeat(len(settings.features), axis=1)
+    return sets
+
+
+def contents_of(
+    outcome: Outcomes, groups: dict[Hashable, np.ndarray], settings: Settings, weights: np.ndarray
+) -> dict[Hashable, Content]:
+    """Semantic content of each group of states, given as (N, F) bool; groups without states have none.
+
+    `weights` (1 + R, test) are those of the test programs.
+    """
+    groups = {key: chosen for key, chosen in groups.items() if chosen.any()}
+    if not groups:
+        return {}
+    sums = [cluster_sums(outcome, chosen, settings.test) for chosen in groups.values()]
+    # One matrix product for all is many times faster than one for each.
+    counted = bootstrap.totals(weights, np.stack(sums, axis=1))
+    return {
+        key: content_of(counted[:, index], (sums[index][:, :, 0] > 0).sum(axis=0), settings.probes.seeds)
+        for index, key in enumerate(groups)
+    }
 
 
 def cluster_sums(outcome: Outcomes, chosen: np.ndarray, clusters: int) -> np.ndarray:
@@ -132,31 +171,30 @@ def cluster_sums(outcome: Outcomes, chosen: np.ndarray, clusters: int) -> np.nda
     return np.stack(summed, axis=1).reshape(clusters, *columns.shape[1:])
 
 
-def content_of(counted: np.ndarray, programs: np.ndarray, fits: np.ndarray) -> Content:
-    """Semantic content from totals (1 + R, F, 2 + D * S) of `cluster_sums`.
+def content_of(counted: np.ndarray, programs: np.ndarray, seeds: int) -> Content:
+    """Semantic content from totals (1 + R, F, 2 + D * S) of `cluster_sums`; units are the S probe seeds.
 
-    `programs` (F,) counts programs, `fits` (1 + R, S) weighs the probe seeds.
+    `programs` (F,) counts programs.
     """
-    states, seeds = counted[..., 0], fits.shape[1]
-    majority = bootstrap.ratio(counted[..., 1], states)
-    right = counted[..., 2:].reshape(*states.shape, -1, seeds) @ fits[:, None, :, None]
-    accuracy = bootstrap.ratio(right[..., 0], seeds * states[..., None])
-    corrected = corrected_accuracy(accuracy, majority[..., None])
+    states = counted[..., 0]
+    majority = bootstrap.ratio(counted[..., 1], states)[:, None]
+    right = counted[..., 2:].reshape(*states.shape, -1, seeds).transpose(0, 3, 1, 2)
+    accuracy = bootstrap.ratio(right, states[:, None, :, None])
     return Content(
         with_mean(accuracy),
         with_mean(majority),
-        with_mean(corrected),
+        with_mean(corrected_accuracy(accuracy, majority[..., None])),
         np.append(states[0], states[0].max()).astype(int),
         np.append(programs, programs.max()),
     )
 
 
 def with_mean(values: np.ndarray) -> np.ndarray:
-    """(1 + R, F, …) with the mean over the features that are defined in the estimate appended: (1 + R, F + 1, …)."""
-    defined = np.isfinite(values[0]).reshape(values.shape[1], -1).all(axis=1)
+    """(1 + R, U, F, …) with the mean over the features that are defined in the estimate appended."""
+    defined = np.isfinite(values[0]).all(axis=0).reshape(values.shape[2], -1).all(axis=1)
     if not defined.any():
-        return np.concatenate([values, np.full_like(values[:, :1], np.nan)], axis=1)
-    return np.concatenate([values, values[:, defined].mean(axis=1, keepdims=True)], axis=1)
+        return np.concatenate([values, np.full_like(values[:, :, :1], np.nan)], axis=2)
+    return np.concatenate([values, values[:, :, defined].mean(axis=2, keepdims=True)], axis=2)
 
 
 def comparable(original: Content, alternative: Content) -> tuple[Content, Content]:
@@ -165,10 +203,10 @@ def comparable(original: Content, alternative: Content) -> tuple[Content, Conten
     Where the majority class is always right under one of them, the corrected
     accuracy of that feature is undefined and leaves both means.
     """
-    defined = np.isfinite(original.corrected[0, :-1]) & np.isfinite(alternative.corrected[0, :-1])
+    defined = np.isfinite(original.corrected[0, :, :-1]) & np.isfinite(alternative.corrected[0, :, :-1])
     sides = []
     for content in (original, alternative):
-        corrected = np.where(defined, content.corrected[:, :-1], np.nan)
+        corrected = np.where(defined, content.corrected[:, :, :-1], np.nan)
         sides.append(
             Content(content.accuracy, content.majority, with_mean(corrected), content.states, content.programs)
         )
@@ -176,50 +214,53 @@ def comparable(original: Content, alternative: Content) -> tuple[Content, Conten
 
 
 def differing(original: Outcomes, alternative: Outcomes, settings: Settings) -> tuple[np.ndarray, np.ndarray]:
-    """States at offset 0 whose label differs under the two semantics, feature by feature.
+    """States whose label differs under the two semantics, feature by feature.
 
     Returns (N, F) bool for the original's rows and for the alternative's. A
     state that only one of them has (control flow may take another way) is in neither.
     """
-
-    def keys(outcome: Outcomes) -> np.ndarray:
-        parts = (outcome.source, outcome.cluster, outcome.statement)
-        key = np.zeros(len(outcome.source), dtype=np.int64)
-        for part in parts:
-            key = key * 100_000 + part
-        return np.where(outcome.offset == 0, key, -1 - np.arange(len(key)))
-
-    first, second = keys(original), keys(alternative)
-    common, in_first, in_second = np.intersect1d(first, second, return_indices=True)
-    in_first, in_second = in_first[common >= 0], in_second[common >= 0]
+    in_first, in_second = rows = labels.common_states(original, alternative)
+    unlike = labels.unlike(original, alternative, rows, settings)
     chosen = np.zeros(original.majority.shape, dtype=bool), np.zeros(alternative.majority.shape, dtype=bool)
-    for index, feature in enumerate(settings.features):
-        unlike = (original.labels[feature][in_first] != alternative.labels[feature][in_second]).any(axis=1)
-        chosen[0][in_first[unlike], index] = True
-        chosen[1][in_second[unlike], index] = True
+    chosen[0][in_first], chosen[1][in_second] = unlike, unlike
     return chosen
 
 
-def probe_extras(semantics: str, outcome: Outcomes, table: Path, settings: Settings) -> dict:
-    """By (semantics, source, depth, feature): validation accuracy, training states, spread over probe seeds."""
-    extras = {}
-    rows = [row for row in read_csv(table) if int(row["offset"]) == 0]
+@dataclass(frozen=True)
+class Fits:
+    """What accuracy.csv says of the probes of one semantics and source at offset 0.
+
+    validation, test: accuracies (S, F + 1, D), the last feature being the mean over features; n_train, n_validation:
+    states.
+    """
+
+    validation: np.ndarray
+    test: np.ndarray
+    n_train: int
+    n_validation: int
+
+
+def probe_fits(semantics: str, table: Path, settings: Settings) -> dict[tuple[str, str], Fits]:
+    """The fits of one semantics by (semantics, source); sources without states have none."""
+    at_zero = [row for row in read_csv(table) if int(row["offset"]) == 0]
+    fits = {}
     for source in settings.sources:
-        for depth in settings.depths:
-            per_seed = []
-            for feature in settings.features:
-                here = [
-                    row for row in rows if (row["source"], row["depth"], row["feature"]) == (source, depth, feature)
+        rows = {(row["feature"], row["depth"], int(row["seed"])): row for row in at_zero if row["source"] == source}
+        if not rows:
+            continue
+        accuracies = [
+            np.array(
+                [
+                    [
+                        [float(rows[feature, depth, seed][column]) for depth in settings.depths]
+                        for feature in settings.features
+                    ]
+                    for seed in range(settings.probes.seeds)
                 ]
-                if not here:
-                    continue
-                accuracies = [float(row["test_accuracy"]) for row in here]
-                per_seed.append(accuracies)
-                extras[semantics, source, depth, feature] = {
-                    "validation_accuracy": np.mean([float(row["validation_accuracy"]) for row in here]),
-                    "n_train": int(here[0]["n_train"]),
-                    "probe_seed_sd": np.std(accuracies, ddof=1) if len(accuracies) > 1 else None,
-                }
-            if len(per_seed) == len(settings.features) and outcome.right.shape[-1] > 1:
-                extras[semantics, source, depth, MEAN] = {"probe_seed_sd": np.std(np.mean(per_seed, axis=0), ddof=1)}
-    return extras
+            )
+            for column in ("validation_accuracy", "test_accuracy")
+        ]
+        validation, test = (np.append(each, each.mean(axis=1, keepdims=True), axis=1) for each in accuracies)
+        first = next(iter(rows.values()))
+        fits[semantics, source] = Fits(validation, test, int(first["n_train"]), int(first["n_validation"]))
+    return fits

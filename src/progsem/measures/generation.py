@@ -1,23 +1,47 @@
-"""What the language model writes: accuracy, perplexity, diversity, lengths, with intervals."""
+"""What the language model writes: accuracy, perplexity, diversity, lengths, with intervals.
+
+A specification is one test program, so these are independent draws and need no
+clusters. Entropies are those of the sample of n programs ("plug-in"), at most
+log2 n bits and too small by about (distinct - 1) / (2 n ln 2) bits (Miller 1955);
+their intervals, and those of the share of distinct programs, say what another n
+specifications would give, so compare them with the references' only, which are
+as many.
+"""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import numpy as np
 
 from progsem.measures import bootstrap
-from progsem.measures.columns import TABLES
+from progsem.measures.bootstrap import Estimate
 from progsem.measures.results import Settings, statements
 
+SHARES = ("generative_accuracy", "strict_accuracy", "unconstrained_accuracy", "unconstrained_parses", "finished")
+# What is compared with the correct programs' mean length in `length_tests`, by the column with the difference.
+COMPARISONS = {"longer_than_training": "correct_vs_training", "longer_than_references": "correct_vs_their_references"}
 
-def generation_statistics(programs: dict[str, np.ndarray], weights: np.ndarray) -> dict[str, np.ndarray | float]:
-    """What the LM wrote for the test specifications: shares, means and perplexities, each (1 + R,) or a float."""
+
+class Sampled(NamedTuple):
+    """A statistic of generated programs: values (1 + R, U), one language model a unit, and of how many programs."""
+
+    values: np.ndarray
+    n: int
+
+
+def generation_statistics(
+    programs: dict[str, np.ndarray], weights: np.ndarray, training_length: float
+) -> dict[str, Sampled]:
+    """What one language model wrote for the test specifications; `training_length` is the training programs' mean."""
     generated, reference = statements(programs["generated"]), statements(programs["reference"])
     correct = programs["correct_shown"].astype(bool)
+    test, solved = len(correct), int(correct.sum())
     counted = bootstrap.totals(
         weights,
         np.stack(
             [
-                np.ones(len(correct)),
+                np.ones(test),
                 correct,
                 programs["correct_all"],
                 programs["unconstrained_correct"],
@@ -36,9 +60,12 @@ def generation_statistics(programs: dict[str, np.ndarray], weights: np.ndarray) 
         ),
     ).T
     (n, right, strict, free, parses, finished, length, length_right, wanted, wanted_right, *likelihood) = counted
-    counts = np.unique(programs["generated"], axis=0, return_counts=True)[1]
-    counts_reference = np.unique(programs["reference"], axis=0, return_counts=True)[1]
-    return {
+    length_right, wanted_right = (bootstrap.ratio(total, right) for total in (length_right, wanted_right))
+    diversity = {}
+    for name, written in (("", programs["generated"]), ("_reference", programs["reference"])):
+        for statistic, values in distinct_and_entropy(written, weights).items():
+            diversity[statistic + name] = values
+    of_all = {
         "generative_accuracy": right / n,
         "strict_accuracy": strict / n,
         "unconstrained_accuracy": free / n,
@@ -47,28 +74,100 @@ def generation_statistics(programs: dict[str, np.ndarray], weights: np.ndarray) 
         "perplexity_generated": np.exp(-bootstrap.ratio(likelihood[0], likelihood[1])),
         "perplexity_reference": np.exp(-bootstrap.ratio(likelihood[2], likelihood[3])),
         "mean_length_generated": length / n,
-        "mean_length_generated_correct": bootstrap.ratio(length_right, right),
         "mean_length_reference": wanted / n,
-        "mean_length_reference_of_correct": bootstrap.ratio(wanted_right, right),
-        "distinct": len(counts) / len(correct),
-        "distinct_reference": len(counts_reference) / len(correct),
-        "entropy_bits": bootstrap.entropy_bits(counts),
-        "entropy_bits_reference": bootstrap.entropy_bits(counts_reference),
+        **diversity,
+    }
+    of_solved = {
+        "mean_length_generated_correct": length_right,
+        "mean_length_reference_of_correct": wanted_right,
+        "longer_than_training": length_right - training_length,
+        "longer_than_references": length_right - wanted_right,
+    }
+    return {name: Sampled(values[:, None], test) for name, values in of_all.items()} | {
+        name: Sampled(values[:, None], solved) for name, values in of_solved.items()
     }
 
 
-def generation_row(statistics: dict, settings: Settings, training_lengths: np.ndarray) -> dict:
-    """Estimates, and intervals where the table has columns for them."""
-    row = {"n_test": settings.test, "mean_length_training": mean_of_counts(training_lengths)}
-    for name, values in statistics.items():
-        if not isinstance(values, np.ndarray):
-            row[name] = values
+def distinct_and_entropy(programs: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
+    """Share of distinct programs among (N, L), and the entropy of their distribution in bits, each (1 + R,).
+
+    A resample has fewer distinct programs than its sample, so drawing programs again would bias both. Replicates are
+    linear in the draws instead, by the pseudo-values of the jackknife (Efron & Tibshirani 1993, ch. 11).
+    """
+    which, counts = np.unique(programs, axis=0, return_inverse=True, return_counts=True)[1:]
+    n = len(programs)
+    terms = counts * np.log2(counts)
+    fewer = np.maximum(counts - 1, 1)
+    without = {
+        "distinct": (len(counts) - (counts == 1)) / max(n - 1, 1),
+        "entropy_bits": np.log2(max(n - 1, 1)) - (terms.sum() - terms + fewer * np.log2(fewer)) / max(n - 1, 1),
+        # A program that occurs once leaves nothing behind; `fewer` takes it for one, whose term is 0 as well.
+    }
+    whole = {"distinct": len(counts) / n, "entropy_bits": np.log2(n) - terms.sum() / n}
+    replicates = {}
+    for name, value in whole.items():
+        pseudo = (n * value - (n - 1) * without[name])[which.reshape(-1)]
+        replicates[name] = value + (weights @ (pseudo - pseudo.mean())) / n
+    return replicates
+
+
+def pool_generations(each: list[dict[str, Sampled]]) -> dict[str, Sampled]:
+    """The same statistics with the language models as units."""
+    return {
+        name: Sampled(np.concatenate([one[name].values for one in each], axis=1), sum(one[name].n for one in each))
+        for name in each[0]
+    }
+
+
+def generation_estimates(statistics: dict[str, Sampled], settings: Settings) -> dict[str, Estimate]:
+    """Estimates of all statistics."""
+    ranges = {name: bootstrap.SHARE for name in (*SHARES, "distinct", "distinct_reference")}
+    ranges |= {f"perplexity_{kind}": (1.0, np.inf) for kind in ("generated", "reference")}
+    ranges |= {name: (0.0, np.log2(settings.test)) for name in ("entropy_bits", "entropy_bits_reference")}
+    return {
+        name: bootstrap.estimate(
+            values, settings.statistics.confidence, n // values.shape[1], ranges.get(name, bootstrap.ANY)
+        )
+        for name, (values, n) in statistics.items()
+    }
+
+
+def generation_row(
+    statistics: dict[str, Sampled], estimates: dict[str, Estimate], settings: Settings, training_lengths: np.ndarray
+) -> dict:
+    """Estimates with intervals; the training programs' mean length is exact, being that of all of them."""
+    row = {
+        "n_test": settings.test,
+        "n_correct": statistics["mean_length_generated_correct"].n,
+        "mean_length_training": mean_of_counts(training_lengths),
+        "n_training": int(training_lengths.sum()),
+    }
+    for name, estimate in estimates.items():
+        if name in COMPARISONS:
             continue
-        row[name] = values[0]
-        if f"{name}_low" in TABLES["checkpoints"]:
-            low, high = bootstrap.interval(values, settings.statistics.confidence)
-            row |= {f"{name}_low": low, f"{name}_high": high}
+        low, high = estimate.interval()
+        if name in SHARES:
+            low, high = bootstrap.share_interval(estimate, settings.test)
+        row |= {name: estimate.value, f"{name}_low": low, f"{name}_high": high}
     return row
+
+
+def length_test_rows(statistics: dict[str, Sampled], estimates: dict[str, Estimate]) -> list[dict]:
+    """How much longer correct programs are than all training programs, and than the references they stand for."""
+    rows = []
+    for name, comparison in COMPARISONS.items():
+        low, high = estimates[name].interval()
+        rows.append(
+            {
+                "comparison": comparison,
+                "difference": estimates[name].value,
+                "difference_low": low,
+                "difference_high": high,
+                "p": estimates[name].p_value(),
+                "n": statistics[name].n,
+            }
+        )
+    return rows
 
 
 def training_progress(training: list[dict], seed: int, step: int) -> dict:

@@ -1,11 +1,26 @@
-"""The study in numbers: `summary.json`."""
+"""The study in numbers: `summary.json`.
+
+Every number that is estimated from a sample has its interval and its n beside it: `x` has `x_ci` (a list of two)
+or `x_low` and `x_high`, a mapping of numbers has `_ci` and `_n` beside it, and `n`, `n_…` say of how many. What is
+exact has none (`EXACT`).
+"""
 
 from __future__ import annotations
 
+from progsem.measures.bootstrap import WINDOW
 from progsem.measures.columns import TABLES
 from progsem.measures.results import MEAN, ORIGINAL, Settings
-from progsem.measures.training import PHASE_RULE, find_phases
+from progsem.measures.training import PHASE_RULE, phases
 from progsem.measures.writing import plain
+
+SHARES = ("generative_accuracy", "strict_accuracy", "unconstrained_accuracy")
+LENGTHS = {  # of mean_length: column of the table `checkpoints`, and that of its n
+    "generated_correct": ("mean_length_generated_correct", "n_correct"),
+    "training": ("mean_length_training", "n_training"),
+    "generated": ("mean_length_generated", "n_test"),
+    "reference": ("mean_length_reference", "n_test"),
+    "reference_of_correct": ("mean_length_reference_of_correct", "n_correct"),
+}
 
 
 def summary(results: dict, settings: Settings, seconds: dict[str, float]) -> dict:
@@ -19,51 +34,24 @@ def summary(results: dict, settings: Settings, seconds: dict[str, float]) -> dic
     (final,) = rows("checkpoints", lm_seed=seed, step=last)
     contents = rows("probes", lm_seed=seed, step=last, semantics=ORIGINAL, feature=MEAN)
     headline = {row["depth"]: row for row in contents if (row["source"], row["states"]) == (source, states)}
-    regressions = rows("regression", lm_seed=seed, source=source, states=states)
-    alternatives = rows("alternatives", lm_seed=seed, step=last, feature=MEAN)
+    regressions = rows("regression", lm_seed=seed, source=source, states=states, points="levels", measure="raw")
+    alternatives = rows("alternatives", lm_seed=seed, step=last, feature=MEAN, family="named")
     deepest = {
         row["alternative"]: row
         for row in alternatives
-        if (row["source"], row["states"], row["depth"]) == (source, states, depths[-1])
+        if (row["source"], row["states"], row["offset"], row["depth"]) == (source, states, 0, depths[-1])
     }
-    quoted = "original difference ci_low ci_high p p_holm raw_original raw_alternative raw_difference".split()
-    quoted += [
-        "raw_ci_low",
-        "raw_ci_high",
-        "majority_original",
-        "majority_alternative",
-        "n_features",
-        "n_states",
-        "n_programs",
-    ]
     by_step = {
         (row["step"], row["depth"]): row
         for row in rows("probes", lm_seed=seed, semantics=ORIGINAL, feature=MEAN, source=source, states=states)
     }
-
-    def over_training(of: int | str) -> dict:
-        curve = rows("checkpoints", lm_seed=of)
-        return find_phases(
-            [row["step"] for row in curve],
-            [row["entropy_bits"] for row in curve],
-            [row["generative_accuracy"] for row in curve],
-        )
-
-    value = {
-        "study": settings.study,
-        "step": last,
-        "generative_accuracy": final["generative_accuracy"],
-        "generative_accuracy_ci": [final["generative_accuracy_low"], final["generative_accuracy_high"]],
-        "strict_accuracy": final["strict_accuracy"],
-        "unconstrained_accuracy": final["unconstrained_accuracy"],
-        "semantic_content": {depth: headline.get(depth, {}).get("accuracy") for depth in depths},
-        "semantic_content_corrected": {depth: headline.get(depth, {}).get("corrected") for depth in depths},
+    value = {"study": settings.study, "step": last}
+    for name in SHARES:
+        value |= {name: final[name], f"{name}_ci": ends(final, name)}
+    value |= by_depth(headline, depths)
+    value |= {
         "semantic_content_by": [
-            {
-                key: row[key]
-                for key in TABLES["probes"]
-                if key in row and key not in ("lm_seed", "step", "semantics", "feature", "n_train")
-            }
+            {key: row.get(key) for key in without("probes", "lm_seed", "step", "semantics", "feature", "n_train")}
             for row in contents
         ],
         "sources": {
@@ -77,49 +65,35 @@ def summary(results: dict, settings: Settings, seconds: dict[str, float]) -> dic
                 "r2": row.get("r2"),
                 "ci_low": row.get("r2_low"),
                 "ci_high": row.get("r2_high"),
-                "slope": row.get("slope"),
-                "n_points": row["n_points"],
-                "block_length": row["block_length"],
+                **{key: row.get(key) for key in ("slope", "slope_low", "slope_high", "n_points", "block_length")},
             }
             for row in regressions
-            if row["points"] == "levels" and row["measure"] == "raw"
         },
         "r2_by": [
-            {key: row.get(key) for key in TABLES["regression"] if key != "lm_seed"}
-            for row in rows("regression", lm_seed=seed)
+            {key: row.get(key) for key in without("regression", "lm_seed")} for row in rows("regression", lm_seed=seed)
         ],
         "alternatives": {
-            name: {
-                "meaning": dict(sorted(settings.interventions.alternatives[name].items())),
-                "difficulty_matched": name == settings.interventions.difficulty_matched,
-                "alternative": deepest.get(name, {}).get("alternative_content"),
-            }
-            | {key: deepest.get(name, {}).get(key) for key in quoted}
-            for name in settings.alternatives
+            name: alternative_summary(name, deepest.get(name, {}), settings) for name in settings.alternatives
         },
         "alternatives_depth": depths[-1],
         "alternatives_by": [
-            {key: row[key] for key in TABLES["alternatives"] if key not in ("lm_seed", "step", "feature")}
-            for row in alternatives
+            {key: row[key] for key in without("alternatives", "lm_seed", "step", "feature")} for row in alternatives
         ],
         "checkpoints": [
-            {key: row[key] for key in TABLES["checkpoints"] if key != "lm_seed"}
-            | {
-                name: {depth: by_step.get((row["step"], depth), {}).get(column) for depth in depths}
-                for name, column in (("semantic_content", "accuracy"), ("semantic_content_corrected", "corrected"))
-            }
+            {key: row[key] for key in without("checkpoints", "lm_seed")}
+            | by_depth({depth: by_step.get((row["step"], depth), {}) for depth in depths}, depths)
             for row in rows("checkpoints", lm_seed=seed)
         ],
-        "mean_length": {
-            "generated_correct": final["mean_length_generated_correct"],
-            "training": final["mean_length_training"],
-            "generated": final["mean_length_generated"],
-            "reference": final["mean_length_reference"],
-            "reference_of_correct": final["mean_length_reference_of_correct"],
+        "mean_length": {name: final[column] for name, (column, _) in LENGTHS.items()},
+        "mean_length_ci": {name: ends(final, column) for name, (column, _) in LENGTHS.items()},
+        "mean_length_n": {name: final[n] for name, (_, n) in LENGTHS.items()},
+        "length_tests": {
+            row["comparison"]: {key: row[key] for key in without("length_tests", "lm_seed", "step", "comparison")}
+            for row in rows("length_tests", lm_seed=seed, step=last)
         },
-        "phases": over_training(seed)
+        "phases": phases(curves(results, seed), settings)
         | {"rule": PHASE_RULE}
-        | {"by_seed": {str(one): over_training(one) for one in settings.lm.seeds}},
+        | {"by_seed": {str(one): phases(curves(results, one), settings) for one in settings.lm.seeds}},
         "n": {
             "test_programs": settings.test,
             "lm_seeds": len(settings.lm.seeds),
@@ -129,16 +103,76 @@ def summary(results: dict, settings: Settings, seconds: dict[str, float]) -> dic
             "training_programs": int(results["training_lengths"].sum()),
             "states": headline[depths[0]]["n_states"] if headline else 0,
         },
-        "intervals": {
-            "confidence": settings.statistics.confidence,
-            "resamples": settings.statistics.resamples,
-            "resampled": [
-                "test programs",
-                *(["probe seeds"] if settings.probes.seeds > 1 else []),
-                *(["LM seeds"] if settings.pooled else []),
-            ],
-            "kind": "percentile bootstrap; over checkpoints: moving blocks of checkpoints",
-        },
+        "intervals": intervals(settings),
         "wall_seconds": seconds,
     }
     return plain(value)
+
+
+def without(table: str, *names: str) -> list[str]:
+    """The columns of a table but these."""
+    return [column for column in TABLES[table] if column not in names]
+
+
+def ends(row: dict, name: str) -> list[float] | None:
+    """Both ends of an interval; None for a number that is exact."""
+    return [row[f"{name}_low"], row[f"{name}_high"]] if f"{name}_low" in row else None
+
+
+def curves(results: dict, seed: int | str) -> dict[int, dict]:
+    """What phases are told by, by step."""
+    return {step: values for (name, step), values in results["curves"].items() if name == seed}
+
+
+def by_depth(rows: dict[str, dict], depths: tuple[str, ...]) -> dict:
+    """Semantic content by depth, raw and corrected, with intervals and numbers of states; None where none is probed."""
+    value = {}
+    for name, column in (("semantic_content", "accuracy"), ("semantic_content_corrected", "corrected")):
+        rows_of_depths = {depth: rows.get(depth) for depth in depths}
+        value |= {
+            name: {depth: row[column] if row else None for depth, row in rows_of_depths.items()},
+            f"{name}_ci": {depth: ends(row, column) if row else None for depth, row in rows_of_depths.items()},
+            f"{name}_n": {depth: row["n_states"] if row else 0 for depth, row in rows_of_depths.items()},
+        }
+    return value
+
+
+def alternative_summary(name: str, row: dict, settings: Settings) -> dict:
+    """One alternative at the deepest probe; None where it was not probed."""
+    quoted = without(
+        "alternatives", *"lm_seed step source offset states depth feature family alternative difficulty_matched".split()
+    )
+    columns = {key: row.get(key) for key in quoted}
+    # On the corrected scale the two sides are called original and alternative.
+    columns = {key.replace("alternative_content", "alternative"): value for key, value in columns.items()}
+    return {
+        "meaning": dict(sorted(settings.interventions.alternatives[name].items())),
+        "difficulty_matched": name == settings.interventions.difficulty_matched,
+    } | columns
+
+
+def intervals(settings: Settings) -> dict:
+    """What the intervals are."""
+    fits = settings.probes.seeds > 1
+    return {
+        "confidence": settings.statistics.confidence,
+        "resamples": settings.statistics.resamples,
+        # Over which units: the programs are drawn again, the others enter by their sample variance.
+        "resampled": [
+            "test programs",
+            *(["probe seeds"] if fits else []),
+            *(["LM seeds"] if settings.pooled else []),
+        ],
+        "kind": "bootstrap over test programs, with the sample variance over "
+        + ("LM seeds (their probes nested in them)" if settings.pooled else "probe seeds")
+        + " and Student's t with Satterthwaite's degrees of freedom",
+        "probe_seeds": (
+            f"of one language model: variance over probe seeds, averaged over up to {WINDOW} neighbouring checkpoints"
+            if fits
+            else "one probe of each kind: nothing is said of how fits differ"
+        ),
+        "r2": "Student's t, for as many independent points as autocorrelated checkpoints are worth"
+        if not settings.pooled
+        else "Student's t from the spread over LM seeds",
+        "shares": "of test specifications, one language model: Wilson's",
+    }

@@ -1,94 +1,198 @@
-"""Rows of the tables on semantic content, and of the original semantics against the alternatives."""
+"""Rows of the tables on semantic content, and of the original semantics against the alternatives.
+
+First estimates are made of every checkpoint, by key; the last part of a key is the column of the table. When those of
+all checkpoints are there (`bootstrap.borrow` needs them), they become rows.
+"""
 
 from __future__ import annotations
+
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from progsem.measures import bootstrap
-from progsem.measures.content import Content
+from progsem.measures.bootstrap import Estimate
+from progsem.measures.content import Content, Fits, Labels
 from progsem.measures.results import MEAN, ORIGINAL, Settings
 
+CONTENT = ("accuracy", "majority", "corrected")
+PAIRED = (
+    "raw_original",
+    "raw_alternative",
+    "raw_difference",
+    "majority_original",
+    "majority_alternative",
+    "original",
+    "alternative_content",
+    "difference",
+)
+SHARES = ("accuracy", "majority", "raw_original", "raw_alternative", "majority_original", "majority_alternative")
+# Columns of an interval that are not called after that of the estimate.
+ENDS = {"difference": ("ci_low", "ci_high"), "raw_difference": ("raw_ci_low", "raw_ci_high")}
 
-def add_content_rows(tables: dict, at: dict, contents: dict, pairs: dict, settings: Settings, extras: dict) -> None:
-    """Append the rows of one checkpoint to the tables `probes`, `offsets` and `alternatives`."""
-    confidence = settings.statistics.confidence
-    features = (*settings.features, MEAN)
-    for (semantics, source, *rest), content in contents.items():
-        offset, states = rest
-        accuracy, corrected = (bootstrap.interval(x, confidence) for x in (content.accuracy, content.corrected))
-        for d, depth in enumerate(settings.depths):
-            for f, feature in enumerate(features):
-                row = at | {
-                    "semantics": semantics,
-                    "source": source,
-                    "states": states,
-                    "depth": depth,
-                    "feature": feature,
-                    "accuracy": content.accuracy[0, f, d],
-                    "accuracy_low": accuracy[0][f, d],
-                    "accuracy_high": accuracy[1][f, d],
-                    "majority": content.majority[0, f],
-                    "corrected": content.corrected[0, f, d],
-                    "corrected_low": corrected[0][f, d],
-                    "corrected_high": corrected[1][f, d],
-                    "n_states": content.states[f],
-                    "n_programs": content.programs[f],
-                }
-                if offset == 0:
-                    extra = extras.get((semantics, source, depth, feature), {}) if states == settings.states[0] else {}
-                    tables["probes"].append(row | extra)
-                if semantics == ORIGINAL:
-                    tables["offsets"].append(row | {"offset": offset})
+
+@dataclass(frozen=True)
+class Counts:
+    """What a set of states consists of, by feature and (last) for their mean: states and programs (F + 1,).
+
+    `features`: how many the mean is taken over; `labels`: of pairs of semantics.
+    """
+
+    states: np.ndarray
+    programs: np.ndarray
+    features: int
+    labels: Labels | None = None
+
+    @classmethod
+    def of(cls, content: Content) -> Counts:
+        """Those of a semantic content."""
+        defined = np.isfinite(content.corrected[0, :, :-1]).all(axis=(0, 2))
+        return cls(content.states, content.programs, int(defined.sum()))
+
+
+def content_estimates(
+    contents: dict, pairs: dict, fits: dict, settings: Settings
+) -> tuple[dict[tuple, Estimate], dict[tuple, Counts]]:
+    """Estimates (F + 1, D) of one checkpoint by key and column, those of majority classes (F + 1, 1); counts by key."""
+    estimates, counts = {}, {}
+    for key, content in contents.items():
+        counts[key] = Counts.of(content)
+        estimates |= {(*key, name): one for name, one in estimates_of(content, settings).items()}
+    for key, (original, alternative, about) in pairs.items():
+        counts["pair", *key] = replace(Counts.of(original), labels=about)
+        values = (
+            original.accuracy,
+            alternative.accuracy,
+            original.accuracy - alternative.accuracy,
+            original.majority[..., None],
+            alternative.majority[..., None],
+            original.corrected,
+            alternative.corrected,
+            original.corrected - alternative.corrected,
+        )
+        for name, one in _estimates(dict(zip(PAIRED, values, strict=True)), original, settings).items():
+            estimates["pair", *key, name] = one
+    for (semantics, source), fit in fits.items():
+        key = semantics, source, 0, settings.states[0]
+        if key in counts:
+            test = estimates[*key, "accuracy"]
+            estimates[*key, "validation_accuracy"] = validation_estimate(fit, test, counts[key].states)
+    return estimates, counts
+
+
+def estimates_of(content: Content, settings: Settings) -> dict[str, Estimate]:
+    """Estimates (F + 1, D) of the columns `CONTENT`, that of the majority class (F + 1, 1)."""
+    values = content.accuracy, content.majority[..., None], content.corrected
+    return _estimates(dict(zip(CONTENT, values, strict=True)), content, settings)
+
+
+def _estimates(columns: dict[str, np.ndarray], content: Content, settings: Settings) -> dict[str, Estimate]:
+    return {
+        name: bootstrap.estimate(
+            values,
+            settings.statistics.confidence,
+            clusters=content.programs[:, None],
+            within=bootstrap.SHARE if name in SHARES else bootstrap.ANY,
+        )
+        for name, values in columns.items()
+    }
+
+
+def validation_estimate(fit: Fits, test: Estimate, states: np.ndarray) -> Estimate:
+    """Validation accuracy of probes, (F + 1, D).
+
+    Only their accuracies are known. Validation specifications are drawn as test ones are, so the
+    variance over programs is that of the test accuracy, for the number of validation states.
+    """
+    scale = states[:, None] / fit.n_validation
+    seeds = len(fit.validation)
+    return replace(
+        test,
+        value=fit.validation.mean(axis=0),
+        below=test.below * scale**0.5,
+        above=test.above * scale**0.5,
+        programs=test.programs * scale,
+        crossed=test.crossed * scale,
+        units=fit.validation.var(axis=0, ddof=1) / seeds if seeds > 1 else test.units,
+    )
+
+
+def add_content_rows(tables: dict, at: dict, estimates: dict, counts: dict, fits: dict, settings: Settings) -> None:
+    """Append the rows of one checkpoint to the tables `probes` and `offsets`."""
+    for key, count in counts.items():
+        if key[0] == "pair":
+            continue
+        semantics, source, offset, states = key
+        columns, extra = CONTENT, {}
+        fit = fits.get((semantics, source)) if offset == 0 and states == settings.states[0] else None
+        if fit:
+            columns = (*CONTENT, "validation_accuracy")
+            extra = {"n_train": fit.n_train, "n_validation": fit.n_validation, "n_probe_seeds": len(fit.test)}
+        where = at | {"semantics": semantics, "source": source, "states": states}
+        rows = []
+        for (f, d), row in rows_of({name: estimates[*key, name] for name in columns}, settings):
+            row |= where | {"n_states": count.states[f], "n_programs": count.programs[f]} | extra
+            if fit and len(fit.test) > 1:
+                row["probe_seed_sd"] = fit.test[:, f, d].std(ddof=1)
+            rows.append(row)
+        if offset == 0:
+            tables["probes"] += rows
+        if semantics == ORIGINAL:
+            tables["offsets"] += [row | {"offset": offset} for row in rows]
+
+
+def add_alternative_rows(tables: dict, at: dict, estimates: dict, counts: dict, settings: Settings) -> None:
+    """Append the rows of one checkpoint to the table `alternatives`.
+
+    Holm's family are the alternatives of one kind: those of the config, or the drawn permutations.
+    """
+    drawn = [name for pair in settings.permutations for name in pair]
     for source in settings.sources:
-        for states in (*settings.states, "differing"):
-            names = [name for name in settings.alternatives if (name, source, states) in pairs]
-            if names:
-                family = [pairs[name, source, states] for name in names]
-                tables["alternatives"] += alternative_rows(
-                    at | {"source": source, "states": states}, names, family, settings
-                )
+        for offset in sorted(settings.interventions.offsets):
+            for states in (*settings.states, "differing"):
+                for family, names in (("named", settings.alternatives), ("permutation", drawn)):
+                    keys = [("pair", name, source, offset, states) for name in names]
+                    keys = [key for key in keys if key in counts]
+                    where = at | {"source": source, "offset": offset, "states": states, "family": family}
+                    tables["alternatives"] += _family(where, keys, estimates, counts, settings)
 
 
-def alternative_rows(
-    at: dict, names: list[str], family: list[tuple[Content, Content]], settings: Settings
-) -> list[dict]:
-    """Rows of one family of comparisons, over whose alternatives p is adjusted."""
-    confidence = settings.statistics.confidence
-    differences = [original.corrected - alternative.corrected for original, alternative in family]
-    p = np.stack([bootstrap.p_value(difference) for difference in differences], axis=-1)
+def _family(where: dict, keys: list[tuple], estimates: dict, counts: dict, settings: Settings) -> list[dict]:
+    if not keys:
+        return []
+    p = np.stack([estimates[*key, "difference"].p_value() for key in keys], axis=-1)
     adjusted = bootstrap.holm(p)
     rows = []
-    for index, (name, (original, alternative)) in enumerate(zip(names, family, strict=True)):
-        low, high = bootstrap.interval(differences[index], confidence)
-        raw = original.accuracy - alternative.accuracy
-        compared = np.isfinite(original.corrected[0, :-1]).all(axis=1).sum()
-        raw_low, raw_high = bootstrap.interval(raw, confidence)
-        for d, depth in enumerate(settings.depths):
-            for f, feature in enumerate((*settings.features, MEAN)):
-                rows.append(
-                    at
-                    | {
-                        "depth": depth,
-                        "feature": feature,
-                        "alternative": name,
-                        "difficulty_matched": name == settings.interventions.difficulty_matched,
-                        "raw_original": original.accuracy[0, f, d],
-                        "raw_alternative": alternative.accuracy[0, f, d],
-                        "raw_difference": raw[0, f, d],
-                        "raw_ci_low": raw_low[f, d],
-                        "raw_ci_high": raw_high[f, d],
-                        "majority_original": original.majority[0, f],
-                        "majority_alternative": alternative.majority[0, f],
-                        "original": original.corrected[0, f, d],
-                        "alternative_content": alternative.corrected[0, f, d],
-                        "difference": differences[index][0, f, d],
-                        "ci_low": low[f, d],
-                        "ci_high": high[f, d],
-                        "p": p[f, d, index],
-                        "p_holm": adjusted[f, d, index],
-                        "n_features": compared if feature == MEAN else 1,
-                        "n_states": original.states[f],
-                        "n_programs": original.programs[f],
-                    }
-                )
+    for index, key in enumerate(keys):
+        count = counts[key]
+        for (f, d), row in rows_of({name: estimates[*key, name] for name in PAIRED}, settings):
+            rows.append(
+                row
+                | where
+                | {
+                    "alternative": key[1],
+                    "difficulty_matched": key[1] == settings.interventions.difficulty_matched,
+                    "p": p[f, d, index],
+                    "p_holm": adjusted[f, d, index],
+                    "n_features": count.features if row["feature"] == MEAN else 1,
+                    "n_states": count.states[f],
+                    "n_programs": count.programs[f],
+                }
+                | {name: values[f] for name, values in vars(count.labels).items()}
+            )
     return rows
+
+
+def rows_of(columns: dict[str, Estimate], settings: Settings) -> list[tuple[tuple[int, int], dict]]:
+    """A row for each depth and feature, with estimate and interval of every column; before it, its indices."""
+    shape = len(settings.features) + 1, len(settings.depths)
+    arrays = {}
+    for name, estimate in columns.items():
+        ends = ENDS.get(name, (f"{name}_low", f"{name}_high"))
+        values = (estimate.value, *estimate.interval())
+        arrays |= {key: np.broadcast_to(array, shape) for key, array in zip((name, *ends), values, strict=True)}
+    return [
+        ((f, d), {"depth": depth, "feature": feature} | {name: array[f, d] for name, array in arrays.items()})
+        for d, depth in enumerate(settings.depths)
+        for f, feature in enumerate((*settings.features, MEAN))
+    ]

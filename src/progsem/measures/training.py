@@ -1,8 +1,23 @@
-"""Over the training: semantic content on generative accuracy, and where the phases begin."""
+"""Over the training: semantic content on generative accuracy, and where the phases begin.
+
+What a point of a regression is, column `points`:
+
+levels       a trained checkpoint
+differences  the change from the checkpoint before, which a common trend alone does not relate
+between      a language model at the last checkpoint; of three or more
+
+The first two are of one language model, with intervals for as many points as the
+checkpoints are worth (`bootstrap.regress`); beside them, `_blocks_`, percentiles of
+a moving-block bootstrap, which are too narrow for a dozen points. In `pooled` rows
+slope and intercept are means over language models, R² is that of the mean of Fisher's
+z, and intervals are Student's from the spread over language models (Ibragimov &
+Müller 2010), which takes no view on how checkpoints depend on each other.
+"""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -23,11 +38,7 @@ PHASE_RULE = (
 
 
 def regression_rows(results: dict, settings: Settings) -> list[dict]:
-    """Semantic content on generative accuracy over the trained checkpoints of each LM seed and of all.
-
-    `points` says what a point is: a checkpoint (`levels`), or the change from
-    the checkpoint before (`differences`), which common trends cannot make.
-    """
+    """Semantic content on generative accuracy: of each LM seed over its trained checkpoints, of all, between them."""
     accuracy = {(row["lm_seed"], row["step"]): row["generative_accuracy"] for row in results["checkpoints"]}
     content = {
         (row["lm_seed"], row["step"], row["source"], row["states"], row["depth"]): row
@@ -35,63 +46,108 @@ def regression_rows(results: dict, settings: Settings) -> list[dict]:
         if row["semantics"] == ORIGINAL and row["feature"] == MEAN
     }
     trained = [step for step in settings.lm.checkpoints() if step > 0]
-    groups = [(seed, [seed]) for seed in settings.lm.seeds] + (
-        [(POOLED, list(settings.lm.seeds))] if settings.pooled else []
-    )
-    rows = []
-    for name, seeds in groups:
-        for source in settings.sources:
-            for states in settings.states:
-                for depth in settings.depths:
-                    for measured, column in (("raw", "accuracy"), ("corrected", "corrected")):
-                        series = []
-                        for seed in seeds:
-                            points = [
-                                (accuracy[seed, step], content[seed, step, source, states, depth][column])
-                                for step in trained
-                                if (seed, step, source, states, depth) in content
-                                and math.isfinite(content[seed, step, source, states, depth][column])
-                            ]
-                            series.append(np.array(points, dtype=float).reshape(-1, 2))
-                        at = {
-                            "lm_seed": name,
-                            "source": source,
-                            "states": states,
-                            "depth": depth,
-                            "measure": measured,
-                        }
-                        rows.append(at | regression_row("levels", series, settings))
-                        changes = [np.diff(points, axis=0) for points in series]
-                        rows.append(at | regression_row("differences", changes, settings))
-    return rows
+    sets = [
+        (source, states, depth, measured)
+        for source in settings.sources
+        for states in settings.states
+        for depth in settings.depths
+        for measured in MEASURES
+    ]
+    rows, pooled = [], []
+    for source, states, depth, measured in sets:
+        at = {"source": source, "states": states, "depth": depth, "measure": measured}
+        series = []
+        for seed in settings.lm.seeds:
+            points = [
+                (step, accuracy[seed, step], content[seed, step, source, states, depth][MEASURES[measured]])
+                for step in trained
+                if (seed, step, source, states, depth) in content
+            ]
+            points = np.array(points, dtype=float).reshape(-1, 3)
+            series.append(points[np.isfinite(points).all(axis=1)])
+        for kind in ("levels", "differences"):
+            each = [points[:, 1:] if kind == "levels" else np.diff(points[:, 1:], axis=0) for points in series]
+            fitted = [Fitted.of(points, settings) for points in each]
+            for seed, one in zip(settings.lm.seeds, fitted, strict=True):
+                rows.append({"lm_seed": seed, "points": kind} | at | one.row(settings))
+            if settings.pooled:
+                pooled.append({"lm_seed": POOLED, "points": kind} | at | pooled_row(fitted, settings))
+        last = np.array([points[-1, 1:] for points in series if len(points) and points[-1, 0] == trained[-1]])
+        if len(settings.lm.seeds) >= 3 and len(last) >= 3:
+            line = bootstrap.regress(*last.T, independent=True)
+            about = {"lm_seed": POOLED, "points": "between", "n_lm_seeds": len(last)}
+            pooled.append(about | at | line_row(line, settings.statistics.confidence))
+    order = {name: index for index, name in enumerate((*settings.lm.seeds, POOLED))}
+    return sorted(rows, key=lambda row: order[row["lm_seed"]]) + pooled
 
 
-def regression_row(points: str, series: list[np.ndarray], settings: Settings) -> dict:
-    """Slope, intercept and R² with intervals; empty below three points. `series` are (n, 2): x, y."""
-    series = [pairs for pairs in series if len(pairs)]
-    n = sum(len(pairs) for pairs in series)
-    row = {"points": points, "n_points": n, "block_length": None}
-    if n < 3:
+MEASURES = {"raw": "accuracy", "corrected": "corrected"}  # and their columns in the table `probes`
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """The line of one language model, and its slope and correlation in blocks of checkpoints, (1 + R,)."""
+
+    line: bootstrap.Line
+    slopes: np.ndarray
+    correlations: np.ndarray
+
+    @classmethod
+    def of(cls, points: np.ndarray, settings: Settings) -> Fitted:
+        """Of points (n, 2): generative accuracy, semantic content."""
+        x, y = points.T
+        if len(points) < 3:
+            undefined = np.full(1 + settings.statistics.resamples, np.nan)
+            return cls(bootstrap.regress(x, y), undefined, undefined)
+        rng = np.random.default_rng([settings.statistics.seed, 2])
+        return cls(bootstrap.regress(x, y), *bootstrap.regress_blocks(x, y, settings.statistics.resamples, rng))
+
+    def row(self, settings: Settings) -> dict:
+        """Columns of the table."""
+        confidence = settings.statistics.confidence
+        blocks = block_columns(self.slopes, self.correlations, confidence) if self.line.n >= 3 else {}
+        length = bootstrap.block_length(self.line.n) if self.line.n >= 3 else None
+        return line_row(self.line, confidence) | blocks | {"n_lm_seeds": 1, "block_length": length}
+
+
+def line_row(line: bootstrap.Line, confidence: float) -> dict:
+    """Slope, intercept and R² with intervals; only the number of points below three."""
+    row = {"n_points": line.n, "n_effective": line.n_effective}
+    for name, ends in line.intervals(confidence).items() if line.n >= 3 else ():
+        row |= {name: getattr(line, name), f"{name}_low": ends[0], f"{name}_high": ends[1]}
+    return row
+
+
+def block_columns(slopes: np.ndarray, correlations: np.ndarray, confidence: float) -> dict:
+    """Percentile intervals of slope and R² from replicates (1 + R,)."""
+    row = {}
+    for name, replicates in (("slope", slopes), ("r2", correlations**2)):
+        row[f"{name}_blocks_low"], row[f"{name}_blocks_high"] = bootstrap.percentiles(replicates[1:], confidence)
+    return row
+
+
+def pooled_row(fitted: list[Fitted], settings: Settings) -> dict:
+    """Means over language models, undefined if one of them has no line."""
+    confidence, lines = settings.statistics.confidence, [one.line for one in fitted]
+    row = {"n_points": sum(line.n for line in lines), "n_lm_seeds": len(lines), "block_length": None}
+    if min(line.n for line in lines) < 3:
         return row
-    everything = np.concatenate(series)
-    line = bootstrap.regress(everything[:, 0], everything[:, 1])
-    slopes, r2 = bootstrap.regress_blocks(
-        [(pairs[:, 0], pairs[:, 1]) for pairs in series],
-        settings.statistics.resamples,
-        np.random.default_rng([settings.statistics.seed, 2]),
+    z = np.array([bootstrap.fisher_z(line.correlation) for line in lines])
+    for name in ("slope", "intercept"):
+        values = np.array([getattr(line, name) for line in lines])
+        low, high = bootstrap.student_interval(values, confidence)
+        row |= {name: values.mean(), f"{name}_low": low, f"{name}_high": high}
+    low, high = bootstrap.r2_interval(*bootstrap.student_interval(z, confidence))
+    blocks = np.tanh(np.mean([np.vectorize(bootstrap.fisher_z)(one.correlations) for one in fitted], axis=0))
+    return (
+        row
+        | {"r2": np.tanh(z.mean()) ** 2, "r2_low": low, "r2_high": high}
+        | block_columns(np.mean([one.slopes for one in fitted], axis=0), blocks, confidence)
+        | {
+            "n_effective": sum(line.n_effective for line in lines),
+            "block_length": max(bootstrap.block_length(line.n) for line in lines),
+        }
     )
-    slope_low, slope_high = bootstrap.interval(slopes, settings.statistics.confidence)
-    r2_low, r2_high = bootstrap.interval(r2, settings.statistics.confidence)
-    return row | {
-        "block_length": max(bootstrap.block_length(len(pairs)) for pairs in series),
-        "slope": line.slope,
-        "slope_low": slope_low,
-        "slope_high": slope_high,
-        "intercept": line.intercept,
-        "r2": line.r2,
-        "r2_low": r2_low,
-        "r2_high": r2_high,
-    }
 
 
 def find_phases(steps: list[int], entropy: list[float], accuracy: list[float]) -> dict[str, int | None]:
@@ -106,3 +162,35 @@ def find_phases(steps: list[int], entropy: list[float], accuracy: list[float]) -
     if syntax is not None and semantics is not None:
         syntax = min(syntax, semantics)
     return {"syntax_start": syntax, "semantics_start": semantics}
+
+
+def phases(curves: dict[int, dict[str, np.ndarray]], settings: Settings) -> dict:
+    """`find_phases` of curves by step and name, values (1 + R, U), and how sure the boundaries are.
+
+    The rule is applied again to the curves of every resample of the test programs and, where there are several,
+    of the language models. `_ci` are percentiles of the boundaries, `_agreement` is the share of resamples with
+    the same one (or with none, if there is none). Checkpoints are far apart, so mostly all agree.
+    """
+    steps = list(curves)
+    units = next(iter(curves.values()))["entropy_bits"].shape[1]
+    rng = np.random.default_rng([settings.statistics.seed, 1])
+    drawn = bootstrap.resampling_weights(units, settings.statistics.resamples, rng) / units
+    entropy, accuracy = (
+        np.stack([(curves[step][name] * drawn).sum(axis=1) for step in steps], axis=1)
+        for name in ("entropy_bits", "generative_accuracy")
+    )
+    found = [find_phases(steps, *pair) for pair in zip(entropy, accuracy, strict=True)]
+    value = dict(found[0])
+    for name, boundary in found[0].items():
+        others = [one[name] for one in found[1:]]
+        value[f"{name}_agreement"] = sum(other == boundary for other in others) / len(others)
+        low, high = bootstrap.percentiles(
+            np.array([math.nan if other is None else other for other in others]), settings.statistics.confidence
+        )
+        # Percentiles may lie between checkpoints: to the nearest ones that hold them.
+        value[f"{name}_ci"] = (
+            None
+            if boundary is None or math.isnan(low)
+            else [max(step for step in steps if step <= low), min(step for step in steps if step >= high)]
+        )
+    return value
