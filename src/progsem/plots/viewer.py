@@ -3,6 +3,9 @@
 The page is `viewer.html`, beside this module: markup, style and script without a
 framework, which `progsem.sources` counts among this module's sources. Its data are
 text to the browser, never markup: whatever a study's title holds is shown as it is.
+
+A report in one file holds the page in a `data:` address, of which Chromium takes 2 MB;
+so statements are packed, and unpacked by the page.
 """
 
 from __future__ import annotations
@@ -15,6 +18,9 @@ from pathlib import Path
 from progsem.plots import style
 
 PAGE = Path(__file__).with_suffix(".html")
+# What is packed of a robot as it is, and as it is read, in this order.
+TRUE = ("row", "column", "heading", "markers", "wall_ahead")
+READ = ("row", "column", "heading", "wall_ahead")
 
 
 def page(viewer: dict, title: str) -> str:
@@ -25,11 +31,38 @@ def page(viewer: dict, title: str) -> str:
         "states": style.SOURCE_NAMES[viewer["source"]],
     }
     # Within a script element only `<` could end it, or begin a comment.
-    data = json.dumps(viewer | about, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
+    shown = viewer | about | {"specifications": [packed(one, viewer["features"]) for one in viewer["specifications"]]}
+    data = json.dumps(shown, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
     colours = {"BLUE": style.BLUE, "SKY": style.SKY, "VERMILION": style.VERMILION, "ORANGE": style.ORANGE}
-    values = {"TITLE": html.escape(title), "DATA": data} | colours
+    values = {"TITLE": html.escape(title), "DATA": data, "TRUE": json.dumps(TRUE), "READ": json.dumps(READ)} | colours
     # All at once: what is put in is not looked at again.
     return re.sub(rf"@({'|'.join(values)})@", lambda found: values[found[1]], PAGE.read_text(encoding="utf-8"))
+
+
+def packed(specification: dict, features: list[str]) -> dict:
+    """A specification in few characters: each statement a list of four.
+
+    These are what differs from the input's cells, as [row, column, value] each; the true
+    robot, `TRUE`; the one that is read, `READ`; and the confidence by feature, if any. The
+    first two are null for a statement that is never reached. Its text is in the program.
+    """
+    cells = specification["cells"]
+
+    def statement(one: dict) -> list:
+        read = [one["read"][key] for key in READ]
+        if not one["executed"]:
+            return [None, None, read, []]
+        changes = [
+            [row, column, value]
+            for row, line in enumerate(one["cells"])
+            for column, value in enumerate(line)
+            if value != cells[row][column]
+        ]
+        sure = [one["confidence"][feature] for feature in features] if one["confidence"] else []
+        return [changes, [one["true"][key] for key in TRUE], read, sure]
+
+    runs = [run | {"statements": [statement(one) for one in run["statements"]]} for run in specification["runs"]]
+    return specification | {"runs": runs}
 
 
 def write(folder: Path, viewer: dict, title: str) -> None:
