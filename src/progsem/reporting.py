@@ -45,7 +45,7 @@ def captions(folder: Path) -> dict[str, Heading]:
     for path in sorted(folder.glob("*.rst")):
         labels = dict(_LABEL.findall(path.read_text(encoding="utf-8")))
         if set(labels) != {"title", "category"}:
-            raise ValueError(f"{path}: given the comments {sorted(labels)}, expected `.. title: …` and `.. category: …`")
+            raise ValueError(f"{path}: given {sorted(labels)}, expected comments `.. title: …` and `.. category: …`")
         found[path.stem] = Heading(**labels)
     return found
 
@@ -111,7 +111,8 @@ def refuse_other_figures(plan: Plan) -> None:
         problem = "it is of another study or of earlier code"
     else:
         return
-    print(f"progsem: {FIGURES}: {problem}; run snakemake with the same arguments, without --report, first", file=sys.stderr)
+    remedy = "run snakemake with the same arguments, without --report, first"
+    print(f"progsem: {FIGURES}: {problem}; {remedy}", file=sys.stderr)
     raise SystemExit(2)
 
 
