@@ -13,46 +13,71 @@ semantic content
 alternatives
     The same under each alternative semantics, and the difference from the
     original, on the same programs.
+baselines, layers
+    What the same probes read from less than the hidden state, from the untrained
+    model, and from every layer (`measures.baselines`).
+positions
+    Semantic content by place in the program, at the last checkpoint.
+permutations
+    Pairs of semantics that are each other's mirror image, at the last checkpoint.
+generalisation
+    Generative accuracy on specifications of other kinds than training's.
 
 State sets (column `states`): `all`; `non_final`, without the state of each
 program's last statement, because the world after the last statement of a
 correct program stands in the text; `differing` (pairs of semantics only), for
 each feature only the states whose label differs under the two.
 
-Intervals are percentile bootstraps that resample test programs and probe seeds
-(fits differ by as much as the semantics do), with the same draws everywhere, so
-that semantics, depths and checkpoints are paired. With
-several LM seeds there are `pooled` rows beside theirs: the mean over LM seeds,
-with LM seeds resampled as well; a checkpoint that one of them lacks has none.
-Early checkpoints that write too little to probe are left empty.
+Intervals come from resampled test programs, with the same draws everywhere, so
+that semantics, depths and checkpoints are paired, and from the spread of probe
+seeds (fits differ by as much as the semantics do), see `measures.bootstrap`. With
+several LM seeds there are `pooled` rows beside theirs: the mean over LM seeds, with
+their spread in place of the probe seeds'; a checkpoint that one of them lacks has
+none. Early checkpoints that write too little to probe are left empty.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from progsem.artifacts import read_json, write_json
-from progsem.measures import gallery
+from progsem.artifacts import canonical_json, read_json, replacing, write_json
+from progsem.measures import gallery, viewer
+from progsem.measures.baselines import baseline_rows
 from progsem.measures.columns import TABLES
-from progsem.measures.results import Settings, count_training_lengths, find_checkpoints, training_rows
+from progsem.measures.permutations import permutation_rows
+from progsem.measures.positions import position_rows
+from progsem.measures.results import (
+    Settings,
+    count_training_lengths,
+    find_checkpoints,
+    find_generalisation,
+    training_rows,
+)
 from progsem.measures.study import measure
 from progsem.measures.summary import summary
 from progsem.measures.training import regression_rows
+from progsem.measures.transfer import generalisation_rows
 from progsem.measures.writing import write_rows
 
 
 def run(job) -> None:
-    """Compute every statistic of a study and write the tables, `summary.json` and `gallery.json`."""
+    """Compute every statistic of a study and write the tables, `summary.json`, `gallery.json` and `viewer.json`."""
     settings = Settings.of(job)
-    checkpoints = find_checkpoints(job, settings)
+    checkpoints, generalisation = find_checkpoints(job, settings), find_generalisation(job, settings)
     training = training_rows(job.inputs["metrics"], settings)
     training_lengths = count_training_lengths(job.inputs["corpus"])
     results = measure(checkpoints, settings, training, training_lengths)
     results["training"] = training
     results["regression"] = regression_rows(results, settings)
+    results["baselines"], results["layers"] = baseline_rows(checkpoints, settings, results)
+    results["positions"] = position_rows(checkpoints, settings)
+    results["permutations"] = permutation_rows(checkpoints, settings, results)
+    results["generalisation"] = generalisation_rows(generalisation, settings)
     for name in TABLES:
         write_rows(job.output(name), TABLES[name], results[name])
     write_json(job.output("gallery"), gallery.choose(checkpoints, settings))
+    with replacing(job.output("viewer")) as temporary:  # many small numbers: indented it is six times as large
+        temporary.write_text(canonical_json(viewer.choose(checkpoints, settings)))
     write_json(job.output("summary"), summary(results, settings, wall_seconds(job.inputs["manifests"])))
     job.notes["checkpoints"] = len(checkpoints)
 

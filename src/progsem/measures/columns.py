@@ -47,4 +47,30 @@ TABLES = {
     "lengths": "lm_seed step programs statements count".split(),
     "length_tests": "lm_seed step comparison difference difference_low difference_high p n".split(),
     "training": ["lm_seed", *METRICS],
+    "baselines": [
+        *"lm_seed step source states depth feature baseline".split(),
+        *_with_interval("accuracy majority corrected difference bits compression"),
+        *"n_states n_programs n_coded_states n_coded_programs".split(),
+    ],
+    "layers": [
+        *"lm_seed step source states depth feature layer".split(),
+        *_with_interval("accuracy majority corrected"),
+        *"n_states n_programs".split(),
+    ],
+    "positions": [
+        *"lm_seed step source semantics depth feature by value trained".split(),
+        *_with_interval("accuracy majority corrected"),
+        *"n_states n_programs".split(),
+    ],
+    "permutations": [
+        *"lm_seed step source states depth pair first second".split(),
+        *_with_interval("corrected_first corrected_second"),
+        *"difference ci_low ci_high p entropy_first entropy_second share_differing".split(),
+        *"n_features n_states n_programs".split(),
+    ],
+    "generalisation": [
+        *"lm_seed step set length in_training_range".split(),
+        *_with_interval("generative_accuracy strict_accuracy unconstrained_accuracy"),
+        "n",
+    ],
 }

@@ -33,9 +33,10 @@ def common_states(first: Outcomes, second: Outcomes) -> tuple[np.ndarray, np.nda
     """
 
     def keys(outcome: Outcomes) -> np.ndarray:
+        # Each part is below a million: test programs are that many at most.
         key = np.zeros(len(outcome.source), dtype=np.int64)
         for part in (outcome.source, outcome.offset.astype(np.int64) + 1_000, outcome.cluster, outcome.statement):
-            key = key * 100_000 + part
+            key = key * 1_000_000 + part
         return key
 
     _, in_first, in_second = np.intersect1d(keys(first), keys(second), assume_unique=True, return_indices=True)

@@ -16,10 +16,9 @@ from progsem import config
 from progsem.artifacts import read_csv, read_table
 from progsem.errors import UserError
 from progsem.karel import codes
-from progsem.measures import bootstrap
 
 SOURCES = ("generated", "forced")
-TEST = 2  # code of the test split in programs.arrow
+TRAIN, TEST = 0, 2  # codes of these splits in programs.arrow
 DEPTHS = ("linear", "mlp1", "mlp2")  # shallowest first
 ORIGINAL = "original"
 MEAN = "mean"  # the row that is the mean over features
@@ -74,10 +73,11 @@ class Outcomes:
 
 @dataclass(frozen=True)
 class Settings:
-    """What the study asks for, in a fixed order, and the draws of the bootstrap.
+    """What the study asks for, in a fixed order.
 
     permutations: the names of each mirror pair that was drawn; sets: those of the
-    stage `generalisation`; train_length: the shortest and longest training program.
+    stage `generalisation`; train_length: the shortest and longest training program;
+    markers_matter: whether what is probed depends on markers.
     """
 
     study: str
@@ -92,7 +92,7 @@ class Settings:
     test: int
     step_limit: int
     train_length: tuple[int, int]
-    control_flow: bool
+    markers_matter: bool
 
     @classmethod
     def of(cls, job) -> Settings:
@@ -111,7 +111,7 @@ class Settings:
             test=job.section("traces").test,
             step_limit=programs.step_limit,
             train_length=programs.train_length,
-            control_flow=programs.control_flow > 0,
+            markers_matter=programs.control_flow > 0 or "markers" in job.section("probes").features,
         )
 
     @property
@@ -155,17 +155,6 @@ class Settings:
     def headline_seed(self) -> int | str:
         """Value of `lm_seed` in the rows that the summary quotes."""
         return POOLED if self.pooled else self.lm.seeds[0]
-
-    def draws(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Bootstrap weights (1 + R, …) of the test programs, of the LM seeds and of the probe seeds."""
-        seed, resamples = self.statistics.seed, self.statistics.resamples
-        return (
-            bootstrap.resampling_weights(self.test, resamples, np.random.default_rng([seed, 0])),
-            bootstrap.resampling_weights(len(self.lm.seeds), resamples, np.random.default_rng([seed, 1])),
-            bootstrap.rescaled(
-                bootstrap.resampling_weights(self.probes.seeds, resamples, np.random.default_rng([seed, 3]))
-            ),
-        )
 
 
 def find_checkpoints(job, settings: Settings) -> list[Checkpoint]:

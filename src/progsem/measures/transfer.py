@@ -1,0 +1,69 @@
+"""Whether the last checkpoint solves specifications of other kinds than its training's: table `generalisation`.
+
+A row for each set as a whole (`length` -1), and for each number of statements that the
+programs behind its specifications have. `in_training_range` says whether training has
+programs of that length (of all of the set's lengths): if so, and for a set of longer or
+shorter programs it never is, only the worlds' size is new.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from progsem.artifacts import read_table
+from progsem.measures import bootstrap
+from progsem.measures.draws import SPECIFICATIONS, drawn_totals
+from progsem.measures.results import POOLED, Settings, statements
+
+ALL = -1  # the length of a whole set
+SHARES = {
+    "generative_accuracy": "correct_shown",
+    "strict_accuracy": "correct_all",
+    "unconstrained_accuracy": "unconstrained_correct",
+}
+
+
+def generalisation_rows(files: dict[int, Path], settings: Settings) -> list[dict]:
+    """Rows of the table; `files` are those of the stage `generalisation` by LM seed."""
+    measured = {seed: shares_of_sets(path, settings) for seed, path in files.items()}
+    if settings.pooled and measured:
+        each = list(measured.values())
+        # Every language model is given the same specifications.
+        measured[POOLED] = {
+            key: (np.concatenate([one[key][0] for one in each], axis=1), n) for key, (_, n) in each[0].items()
+        }
+    rows = []
+    for name, shares in measured.items():
+        for (kind, length), (values, n) in shares.items():
+            row = {"lm_seed": name, "step": settings.lm.checkpoints()[-1], "set": kind, "length": length}
+            lengths = [one for other, one in shares if other == kind and one != ALL] if length == ALL else [length]
+            row["in_training_range"] = all(
+                settings.train_length[0] <= one <= settings.train_length[1] for one in lengths
+            )
+            estimate = bootstrap.estimate(values, settings.statistics.confidence, n, bootstrap.SHARE)
+            low, high = bootstrap.share_interval(estimate, n)
+            for index, share in enumerate(SHARES):
+                row |= {share: estimate.value[index], f"{share}_low": low[index], f"{share}_high": high[index]}
+            rows.append(row | {"n": n * values.shape[1]})
+    return rows
+
+
+def shares_of_sets(path: Path, settings: Settings) -> dict[tuple[str, int], tuple[np.ndarray, int]]:
+    """By set and length: the `SHARES` of specifications that are solved, (1 + R, 1, 3), and of how many."""
+    columns, about = read_table(path)
+    found = {}
+    for name in settings.sets:
+        here = columns["set"] == about["sets"].index(name)
+        lengths = statements(columns["reference"][here])
+        solved = np.stack([columns[column][here] for column in SHARES.values()], axis=1)
+        groups = {ALL: np.ones(len(lengths), bool)}
+        groups |= {int(length): lengths == length for length in np.unique(lengths)}
+        sums = [np.concatenate([group[:, None], solved * group[:, None]], axis=1) for group in groups.values()]
+        counted = drawn_totals(np.concatenate(sums, axis=1), settings, SPECIFICATIONS)
+        counted = counted.reshape(len(counted), len(groups), -1)
+        for index, (length, group) in enumerate(groups.items()):
+            shares = bootstrap.ratio(counted[:, index, 1:], counted[:, index, :1])
+            found[name, length] = shares[:, None], int(group.sum())
+    return found
