@@ -63,7 +63,9 @@ def labels(captioned: dict[str, Heading], figure: str, kind: str) -> dict[str, s
 def facts(study: Study) -> dict[str, str]:
     """Parameters of a study in words, by the name under which captions quote them."""
     lm, traces, probes, interventions = study.lm, study.traces, study.probes, study.interventions
-    several_models, several_fits = len(lm.seeds) > 1, probes.seeds > 1
+    # Language models, where there are several, vary by their probes as well.
+    models = f"{len(lm.seeds)} LM seeds" if len(lm.seeds) > 1 else ""
+    fits = f"{probes.seeds} probe seeds" if probes.seeds > 1 and not models else ""
     depths = [_DEPTHS[name] + (f" ({_list(widths)})" if widths else "") for name, widths in probes.depths.items()]
     sets = {name: study.varied(new) for name, new in study.generalisation.sets.items()}
     return {
@@ -98,8 +100,8 @@ def facts(study: Study) -> dict[str, str]:
         or "none",
         "generalisation": _count(study.generalisation.test, "specification"),
         "gallery": _count(study.figures.gallery, "specification"),
-        "intervals": _intervals(study.statistics, several_models, several_fits),
-        "intervals_of_programs": _intervals(study.statistics, several_models, False),
+        "intervals": _intervals(study.statistics, models, fits),
+        "intervals_of_programs": _intervals(study.statistics, models),
     }
 
 
@@ -156,12 +158,9 @@ class _Unrecorded(logging.Filter):
         return not missing
 
 
-def _intervals(statistics: Statistics, models: bool, fits: bool) -> str:
-    units = ["test programs", *(["probe seeds"] if fits else []), *(["LM seeds"] if models else [])]
-    return (
-        f"Intervals: {100 * statistics.confidence:g} %, percentile bootstrap, {statistics.resamples:,} resamples of "
-        f"{' and '.join(units)}"
-    )
+def _intervals(statistics: Statistics, *seeds: str) -> str:
+    units = [f"test programs ({statistics.resamples:,} bootstrap resamples)", *filter(None, seeds)]
+    return f"Intervals: {100 * statistics.confidence:g} %, over {' and '.join(units)}"
 
 
 def _count(number: int, noun: str) -> str:

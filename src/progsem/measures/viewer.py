@@ -10,8 +10,8 @@ from progsem.measures.writing import plain
 
 SHOWN = 24  # specifications
 VIEWER_RULE = (
-    "of each length of program in turn the first in the file, {solved} that the model solves at its last checkpoint and "
-    "{unsolved} that it does not"
+    "of each length of program in turn the first in the file, {solved} that the model solves at its last checkpoint "
+    "and {unsolved} that it does not"
 )
 
 
