@@ -202,16 +202,15 @@ def rank_of_original(rows: list[dict]) -> dict | None:
     pairs), the p-value of a permutation test (Phipson & Smyth 2010), which cannot be below 1 / (1 + pairs).
     None where the original's difference is undefined or there are no other pairs.
     """
-    own = [row["difference"] for row in rows if row["first"] == ORIGINAL]
-    others = [abs(row["difference"]) for row in rows if row["first"] != ORIGINAL and np.isfinite(row["difference"])]
-    if not own or not np.isfinite(own[0]) or not others:
+    rows = [row for row in rows if np.isfinite(row["difference"])]
+    own = [row for row in rows if row["first"] == ORIGINAL]
+    others = [abs(row["difference"]) for row in rows if row["first"] != ORIGINAL]
+    if not own or not others:
         return None
-    at_least = sum(other >= own[0] for other in others)
-    return {
-        "difference": own[0],
+    at_least = sum(other >= own[0]["difference"] for other in others)
+    return {name: own[0][name] for name in ("difference", "ci_low", "ci_high", "n_states", "n_programs")} | {
         "rank": 1 + at_least,
         "other_pairs": len(others),
-        "largest_other": max(others),
         "p": (1 + at_least) / (1 + len(others)),
     }
 

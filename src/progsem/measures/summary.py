@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from progsem.measures.bootstrap import WINDOW
 from progsem.measures.columns import TABLES
+from progsem.measures.permutations import mirror_pairs
 from progsem.measures.results import MEAN, ORIGINAL, Settings
 from progsem.measures.training import PHASE_RULE, phases
 from progsem.measures.writing import plain
@@ -79,6 +80,7 @@ def summary(results: dict, settings: Settings, seconds: dict[str, float]) -> dic
         "alternatives_by": [
             {key: row[key] for key in without("alternatives", "lm_seed", "step", "feature")} for row in alternatives
         ],
+        "mirror_pairs": mirror_pairs(results["permutations"], settings),
         "checkpoints": [
             {key: row[key] for key in without("checkpoints", "lm_seed")}
             | by_depth({depth: by_step.get((row["step"], depth), {}) for depth in depths}, depths)
