@@ -300,7 +300,7 @@ def _generalisation(path, rng, study, lm_seed) -> None:
     count, width = study.generalisation.test, max(length[1] for _, length in sets.values())
     parts = []
     for number, (_, lengths) in enumerate(sets.values()):
-        reference = sample_programs(rng, count, lengths, width)
+        reference = sample_programs(np.random.default_rng(number), count, lengths, width)  # for every LM seed
         familiar = (reference < 5).sum(axis=1) <= study.programs.train_length[1]
         solved = rng.random(count) < np.where(familiar, 0.9, 0.5)
         generated = np.full((count, width + 2), codes.PAD, np.uint8)

@@ -27,7 +27,7 @@ see different inputs, is added up. The model's is that of its neighbouring check
 well, as in the table `probes`. A baseline borrows from its neighbours only where every
 checkpoint has controls. What needs no language model sees the same in all forced traces,
 so its fits are the same ones at every checkpoint, and of every LM seed: it borrows from
-none, and its units are probe seeds in the pooled rows too.
+none, and the pooled row repeats that of the first LM seed.
 
 `bits` is the online code length of a training state's label (Voita & Titov 2020), in total
 bits over states; `compression` is by how many times a uniform code is longer. Their
@@ -221,12 +221,10 @@ def pool_bits(each: list[Bits]) -> Bits:
 
 
 def pool_contents(each: list[dict[tuple, Content]]) -> dict[tuple, Content]:
-    """Contents with the language models as units; the probes stay the units of what is the same in all of them."""
-    pooled = {key: pool([one[key] for one in each]) for key in in_all(each)}
-    for key, content in pooled.items():
-        if is_same_everywhere(key):
-            pooled[key] = replace(each[0][key], states=content.states, programs=content.programs)
-    return pooled
+    """Contents with the language models as units; what is the same in all of them stays as it is."""
+    return {
+        key: each[0][key] if is_same_everywhere(key) else pool([one[key] for one in each]) for key in in_all(each)
+    }
 
 
 def is_same_everywhere(key: tuple) -> bool:
