@@ -181,9 +181,10 @@ def _metrics(path: Path, study: Study, step: int) -> Path:
 
 
 def _programs(path, rng, study, lm_seed, step, reference, generated, cells, poses) -> Path:
-    """programs.arrow: training rows, which repeat the first test rows, then the test rows."""
-    others, count = study.traces.train, len(reference)
-    split = np.r_[np.zeros(others, np.int8), np.full(count, 2, np.int8)]
+    """programs.arrow: training rows, which repeat test rows, then the test rows."""
+    count = len(reference)
+    others = np.arange(study.traces.train) % count
+    split = np.r_[np.zeros(len(others), np.int8), np.full(count, 2, np.int8)]
     padded = np.full_like(generated, codes.PAD)
     padded[:, : reference.shape[1]] = reference
     correct = (padded == generated).all(axis=1)
@@ -191,7 +192,7 @@ def _programs(path, rng, study, lm_seed, step, reference, generated, cells, pose
     surprise = 0.5 + 1.2 * (1 - skill(study, step))
 
     def with_others(values: np.ndarray) -> np.ndarray:
-        return np.concatenate([values[:others], values])
+        return np.concatenate([values[others], values])
 
     columns = {
         "reference": reference,
@@ -208,7 +209,7 @@ def _programs(path, rng, study, lm_seed, step, reference, generated, cells, pose
         "cells": cells.reshape(count, -1),
         "pose": poses,
     }
-    rows = np.r_[np.arange(others), np.arange(count)].astype(np.int32)
+    rows = np.r_[np.arange(len(others)), np.arange(count)].astype(np.int32)
     about = {"height": cells.shape[1], "width": cells.shape[2], "step": step, "seed": lm_seed, "layers": 3}
     table = {"split": split, "row": rows} | {name: with_others(values) for name, values in columns.items()}
     write_table(path, table, about)
@@ -271,7 +272,8 @@ def _description(path, rng, study, lm_seed, step, programs, babbling) -> None:
     shape = (len(study.probes.depths), study.probes.seeds)
     portions, parts = {}, []
     for source in _probed(study, step, babbling) if "description_length" in study.controls.kinds else ():
-        length = (programs[SOURCES.index(source)][: study.traces.train] < 5).sum(axis=1)
+        of_test = (programs[SOURCES.index(source)] < 5).sum(axis=1)
+        length = of_test[np.arange(study.traces.train) % len(of_test)]
         program = rng.permutation(np.repeat(np.arange(study.traces.train), length))
         portions[source] = [len(program) // 10, len(program)]
         block = (np.arange(len(program)) >= portions[source][0]).astype(np.int16)
