@@ -4,8 +4,8 @@
 #     snakemake --configfile studies/tiny.yaml   another, given by its differences
 #     snakemake --config 'lm={seeds: [0, 1]}'    the same, with a key changed
 #
-# corpus -> tokens -> lm (a chain of checkpoints) -> traces -> probes, interventions
-#        -> statistics -> figures
+# corpus -> tokens -> lm (a chain of checkpoints) -> traces -> probes, interventions,
+#        controls; lm -> generalisation; all of these -> statistics -> figures
 #
 # A folder of results is named by the config and the code that it was made with, and
 # a file takes its name when it is whole. So a job runs where an output is missing, and
@@ -82,5 +82,7 @@ include: "workflow/rules/lm.smk"
 include: "workflow/rules/traces.smk"
 include: "workflow/rules/probes.smk"
 include: "workflow/rules/interventions.smk"
+include: "workflow/rules/controls.smk"
+include: "workflow/rules/generalisation.smk"
 include: "workflow/rules/statistics.smk"
 include: "workflow/rules/figures.smk"

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from progsem import job, reference, workflow
 from progsem.config import Study, load
+from progsem.permutations import mirror_pairs
 from progsem.plan import STAGES, Plan, reruns
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -19,9 +20,11 @@ DOWNSTREAM = {
     "corpus": list(STAGES),
     "tokens": [stage for stage in STAGES if stage != "corpus"],
     "lm": [stage for stage in STAGES if stage not in ("corpus", "tokens")],
-    "traces": ["traces", "probes", "interventions", "statistics", "figures"],
-    "probes": ["probes", "interventions", "statistics", "figures"],
+    "traces": ["traces", "probes", "interventions", "controls", "statistics", "figures"],
+    "probes": ["probes", "interventions", "controls", "statistics", "figures"],
     "interventions": ["interventions", "statistics", "figures"],
+    "controls": ["controls", "statistics", "figures"],
+    "generalisation": ["generalisation", "statistics", "figures"],
     "statistics": ["statistics", "figures"],
     "figures": ["figures"],
 }
@@ -35,14 +38,19 @@ FIRST = {  # section -> the stage where work starts again
     "traces": "traces",
     "probes": "probes",
     "interventions": "interventions",
+    "controls": "controls",
+    "generalisation": "generalisation",
     "statistics": "statistics",
     "figures": "figures",
 }
 EXCEPTIONS = {
     "probes.offsets": ["probes", "statistics", "figures"],
     "interventions.difficulty_matched": ["statistics", "figures"],
+    "traces.extra_statements": DOWNSTREAM["lm"][1:],
     "figures.gallery": ["statistics", "figures"],
 }
+# Edits that add results to those that there are: going back computes none of them.
+MORE = {"lm.seeds", "interventions.permutations", "controls.checkpoints"}
 
 
 @pytest.mark.parametrize("key", list(reference.EDITS))
@@ -52,7 +60,7 @@ def test_an_edit_runs_its_stage_and_what_depends_on_it(key):
     section = key.split(".")[0]
     expected = EXCEPTIONS.get(key) or DOWNSTREAM.get(FIRST.get(section), [])
     assert reruns(old, new) == expected
-    assert reruns(new, old) == (expected if key != "lm.seeds" else ["statistics", "figures"])
+    assert reruns(new, old) == (expected if key not in MORE else ["statistics", "figures"])
 
 
 def test_nothing_runs_without_an_edit():
@@ -66,7 +74,7 @@ def test_numbers_written_differently_are_the_same_study():
 
 def test_adding_a_seed_leaves_the_others_alone():
     one, two = Plan(load({"lm": {"seeds": [0]}})), Plan(load({"lm": {"seeds": [0, 3]}}))
-    for stage in ("corpus", "tokens", "lm", "traces", "probes", "interventions"):
+    for stage in STAGES[: STAGES.index("statistics")]:
         new = two.jobs()[stage] - one.jobs()[stage]
         assert one.jobs()[stage] <= two.jobs()[stage]
         assert all("/seed-3/" in name for name in new)
@@ -85,11 +93,36 @@ def test_an_alternative_of_its_own_digest():
     assert before.probes.key == after.probes.key
 
 
-def test_alternatives_are_probed_at_offset_zero_only():
-    plan = Plan(load({"probes": {"offsets": [-2, 0, 1]}}))
+def test_alternatives_have_offsets_of_their_own():
+    plan = Plan(load({"probes": {"offsets": [-2, 0, 1]}, "interventions": {"offsets": [0, -2], "permutations": 1}}))
     assert plan.probes.sections["probes"]["offsets"] == [-2, 0, 1]
-    assert len(plan.interventions) > 1
-    assert all(artifact.sections["probes"]["offsets"] == [0] for artifact in plan.interventions.values())
+    offsets = {artifact.name: artifact.sections["probes"]["offsets"] for artifact in plan.interventions.values()}
+    (first, second), *_ = mirror_pairs(False)
+    assert offsets.pop(first) == offsets.pop(second) == [0]  # drawn, not listed
+    assert list(offsets) == list(plan.study.interventions.alternatives)
+    assert all(given == [0, -2] for given in offsets.values())
+
+
+def test_some_results_are_made_at_some_checkpoints_only():
+    changes = {"interventions": {"permutations": 2}, "lm": {"seeds": [3, 5]}}
+    plan = Plan(load(changes))
+    steps = plan.study.lm.checkpoints()
+    ends = [(seed, step) for seed in (3, 5) for step in (0, steps[-1])]
+    assert plan.checkpoints(plan.controls) == ends
+    assert plan.checkpoints(plan.generalisation) == ends[1::2]
+    where = {artifact.name: plan.checkpoints(artifact) for artifact in plan.interventions.values()}
+    assert [name for name, places in where.items() if places == ends[1::2]] == [
+        name for pair in mirror_pairs(False)[:2] for name in pair
+    ]
+    assert len(where["alt-0"]) == 2 * len(steps)
+    every = Plan(load(changes | {"controls": {"checkpoints": "every"}}))
+    assert len(every.checkpoints(every.controls)) == 2 * len(steps)
+
+
+def test_what_nobody_asks_for_is_no_job():
+    plan = Plan(load({"controls": {"kinds": ()}, "generalisation": {"sets": {}}}))
+    assert not plan.jobs()["controls"] and not plan.jobs()["generalisation"]
+    assert not {"controls", "generalisation"} & {artifact.stage for artifact in plan.statistics.inputs}
 
 
 def test_two_studies_share_what_they_have_in_common():
@@ -121,7 +154,7 @@ def test_a_job_reads_its_slice_as_config_types():
 
 def test_chain_of_checkpoints():
     plan = Plan(load({"lm": {"steps": 20, "checkpoint_every": 10, "decay_steps": 90_000, "seeds": [4]}}))
-    assert plan.checkpoints() == [(4, 0), (4, 10), (4, 20)]
+    assert plan.checkpoints(plan.lm) == [(4, 0), (4, 10), (4, 20)]
     assert plan.before("4", "000000", "model.safetensors") == []
     (path,) = plan.before("4", "000020", "model.safetensors")
     assert path == f"{plan.lm.folder}/seed-4/step-000010/model.safetensors"
@@ -130,7 +163,7 @@ def test_chain_of_checkpoints():
 def test_extra_checkpoints_are_links_of_the_chain():
     lm = {"steps": 20, "checkpoint_every": 10, "decay_steps": 90_000, "extra_checkpoints": [15, 3, 10, 20, 99]}
     plan = Plan(load({"lm": lm}))
-    assert [step for _, step in plan.checkpoints()] == [0, 3, 10, 15, 20]
+    assert [step for _, step in plan.checkpoints(plan.lm)] == [0, 3, 10, 15, 20]
     assert json.loads(plan.training_slice("0", "000015"))["from"] == 10
     (path,) = plan.before("0", "000010", "state.safetensors")
     assert path.endswith("step-000003/state.safetensors")

@@ -20,7 +20,7 @@ from progsem.sources import code_files
 
 CONSENT_SECONDS = 3600  # what took longer is computed anew only with consent
 LOGS = "logs"
-CHECKPOINTED = ("lm", "traces", "probes", "interventions")  # stages with one job a checkpoint
+CHECKPOINTED = ("lm", "traces", "probes", "interventions", "controls", "generalisation")  # a job a checkpoint
 _KEY = re.compile(r".+-[0-9a-f]{8}-[0-9a-f]{8}")
 _LEVELS = (_KEY, re.compile(r"seed-\d+"), re.compile(r"step-\d{6}"))  # folders down to a unit
 _TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}(\.\w+)?")  # as `artifacts.replacing` names them

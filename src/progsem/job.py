@@ -24,7 +24,7 @@ from progsem.errors import UserError
 from progsem.sources import code_digest
 
 _PATIENCE = 10.0  # seconds for the first of several processes to say what is wrong for all
-STAGES = ("corpus", "tokens", "train", "traces", "probes", "statistics", "figures")
+STAGES = ("corpus", "tokens", "train", "traces", "probes", "controls", "generalisation", "statistics", "figures")
 
 
 @dataclass

@@ -18,6 +18,7 @@ from functools import cached_property
 
 from progsem.artifacts import canonical_json, digest
 from progsem.config import Study
+from progsem.permutations import meaning, mirror_pairs
 from progsem.sources import code_digest
 
 RESULTS = "results"
@@ -31,11 +32,27 @@ MODULES = {
     "traces": "traces",
     "probes": "probes",
     "interventions": "probes",
+    "controls": "controls",
+    "generalisation": "generalisation",
     "statistics": "statistics",
     "figures": "figures",
 }
 STAGES = tuple(MODULES)
-STATISTICS_TABLES = ("checkpoints", "probes", "alternatives", "regression", "offsets", "lengths", "training")
+STATISTICS_TABLES = (
+    "checkpoints",
+    "probes",
+    "alternatives",
+    "regression",
+    "offsets",
+    "lengths",
+    "length_tests",
+    "training",
+    "baselines",
+    "layers",
+    "positions",
+    "permutations",
+    "generalisation",
+)
 
 
 @dataclass(frozen=True)
@@ -88,8 +105,10 @@ class Artifact:
 class Plan:
     """Every artifact of a study, and every file of each.
 
-    `corpus`, `tokens`, `lm`, `traces`, `probes` and `statistics` are artifacts;
-    `interventions` maps the folder name of each alternative to its artifact.
+    `corpus`, `tokens`, `lm`, `traces`, `probes`, `controls`, `generalisation` and
+    `statistics` are artifacts; `interventions` maps the folder name of each alternative
+    to its artifact. `steps` says at which checkpoints an artifact is made, by its key,
+    where that is not at every one.
     """
 
     def __init__(self, study: Study):
@@ -130,33 +149,83 @@ class Plan:
             {"probes": config["probes"], "semantics": "original", "mapping": {}, **execution},
             self.traces,
         )
-        # Alternatives are compared with the original at offset 0 only.
         at_zero = {**config["probes"], "offsets": [0]}
-        alternatives = [
-            artifact(
-                "interventions",
-                name,
-                {"probes": at_zero, "semantics": name, "mapping": mapping, **execution},
-                self.traces,
-            )
-            for name, mapping in config["interventions"]["alternatives"].items()
-        ]
-        self.interventions = {alternative.key: alternative for alternative in alternatives}
-        sections = ("study", "lm", "traces", "probes", "interventions", "statistics", "worlds", "programs", "corpus")
+        compared = {**config["probes"], "offsets": config["interventions"]["offsets"]}
+
+        def alternative(name: str, mapping: dict, probes: dict) -> Artifact:
+            slice_ = {"probes": probes, "semantics": name, "mapping": mapping, **execution}
+            return artifact("interventions", name, slice_, self.traces)
+
+        named = [alternative(name, mapping, compared) for name, mapping in study.interventions.alternatives.items()]
+        pairs = mirror_pairs(study.markers_matter)[: study.interventions.permutations]
+        drawn = [alternative(name, meaning(name), at_zero) for pair in pairs for name in pair]
+        self.interventions = {one.key: one for one in (*named, *drawn)}
+        self.controls = artifact(
+            "controls",
+            shape,
+            {
+                "controls": {"kinds": config["controls"]["kinds"]},
+                "probes": at_zero,
+                "semantics": "original",
+                "mapping": {},
+                "tokens": config["tokens"],
+                "traces": {"outputs": study.traces.outputs},
+                "programs": {
+                    "step_limit": study.programs.step_limit,
+                    "control_flow": study.programs.control_flow,
+                },
+                **precision,
+            },
+            self.traces,
+        )
+        sets = {name: study.varied(new) for name, new in study.generalisation.sets.items()}
+        self.generalisation = artifact(
+            "generalisation",
+            shape,
+            {
+                "generalisation": {
+                    "test": study.generalisation.test,
+                    "sets": {
+                        name: {"length": list(length), "height": size.height, "width": size.width}
+                        for name, (size, length) in sets.items()
+                    },
+                },
+                "worlds": worlds,
+                "programs": programs,
+                "corpus": {key: config["corpus"][key] for key in ("examples", "held_out", "seed")},
+                "tokens": config["tokens"],
+                "traces": {"extra_statements": study.traces.extra_statements},
+                **precision,
+            },
+            self.lm,
+        )
+        every, last = study.lm.checkpoints(), study.lm.checkpoints()[-1:]
+        ends = every if study.controls.checkpoints == "every" else [every[0], *last]
+        self.steps = {
+            **{one.key: last for one in drawn},
+            self.controls.key: ends if study.controls.kinds else [],
+            self.generalisation.key: last if study.generalisation.sets else [],
+        }
+        sections = (
+            "study lm traces probes interventions controls generalisation statistics worlds programs corpus".split()
+        )
         self.statistics = artifact(
             "statistics",
             study.study,
             {
                 **{section: config[section] for section in sections},
+                "permutations": [list(pair) for pair in pairs],
                 "figures": {"gallery": study.figures.gallery},
             },
-            *(self.corpus, self.lm, self.traces, self.probes, *alternatives),
+            *(self.corpus, self.lm, self.traces, *self.probed()),
+            *(one for one in (self.controls, self.generalisation) if self.steps[one.key]),
         )
         # Figures have one place, whatever they show; their slice says what that is.
         self.figures_slice = canonical_json(
             {
                 "study": study.study,
                 "figures": config["figures"],
+                **{section: config[section] for section in ("worlds", "programs", "corpus", "lm")},
                 "statistics": self.statistics.key,
                 "code": code["figures"],
             }
@@ -171,16 +240,17 @@ class Plan:
         count = -(-programs // self.study.corpus.shard)
         return [artifact.file(f"{split}/{index:05d}.arrow") for index in range(count)]
 
-    def checkpoints(self) -> list[tuple[int, int]]:
-        """Every (seed, step) that is trained, traced and probed."""
-        return [(seed, step) for seed in self.study.lm.seeds for step in self.study.lm.checkpoints()]
+    def checkpoints(self, artifact: Artifact) -> list[tuple[int, int]]:
+        """Every (seed, step) at which an artifact is made."""
+        steps = self.steps.get(artifact.key, self.study.lm.checkpoints())
+        return [(seed, step) for seed in self.study.lm.seeds for step in steps]
 
     def everywhere(self, artifacts: list[Artifact], name: str) -> list[str]:
         """The file of that name at every checkpoint of each artifact."""
         return [
             artifact.checkpoint_file(name).format(seed=seed, step=_step(step))
             for artifact in artifacts
-            for seed, step in self.checkpoints()
+            for seed, step in self.checkpoints(artifact)
         ]
 
     def before(self, seed: str, step: str, name: str) -> list[str]:
@@ -200,13 +270,15 @@ class Plan:
         return {
             "summary": self.statistics.file("summary.json"),
             "gallery": self.statistics.file("gallery.json"),
+            "viewer": self.statistics.file("viewer.json"),
             **files,
         }
 
     def manifests(self) -> list[str]:
         """Manifests of all that comes before the statistics."""
         whole = [self.corpus.file("manifest.json"), self.tokens.file("manifest.json")]
-        return whole + self.everywhere([self.lm, self.traces, *self.probed()], "manifest.json")
+        stages = [self.lm, self.traces, *self.probed(), self.controls, self.generalisation]
+        return whole + self.everywhere(stages, "manifest.json")
 
     def probed(self) -> list[Artifact]:
         """The probes of the original semantics and of every alternative."""
@@ -214,16 +286,18 @@ class Plan:
 
     def jobs(self) -> dict[str, set[str]]:
         """Names of all jobs by stage; a name changes when the job has to run again."""
-        checkpoints = [CHECKPOINT.format(seed=seed, step=_step(step)) for seed, step in self.checkpoints()]
-        chains = {"lm": [self.lm], "traces": [self.traces], "probes": [self.probes]}
-        chains["interventions"] = list(self.interventions.values())
+        chains = {
+            "lm": [self.lm],
+            "traces": [self.traces],
+            "probes": [self.probes],
+            "interventions": list(self.interventions.values()),
+            "controls": [self.controls],
+            "generalisation": [self.generalisation],
+        }
         return {
             "corpus": {self.corpus.folder},
             "tokens": {self.tokens.folder},
-            **{
-                stage: {artifact.file(checkpoint) for artifact in artifacts for checkpoint in checkpoints}
-                for stage, artifacts in chains.items()
-            },
+            **{stage: set(self.everywhere(artifacts, "manifest.json")) for stage, artifacts in chains.items()},
             "statistics": {self.statistics.folder},
             "figures": {self.figures_slice},
         }

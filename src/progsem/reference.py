@@ -68,6 +68,7 @@ EDITS = {
     "traces.validation": 501,
     "traces.test": 501,
     "traces.layers": "each",
+    "traces.outputs": "copied",
     "traces.extra_statements": 7,
     "probes.features": ["facing", "position"],
     "probes.depths": {"linear": []},
@@ -81,11 +82,18 @@ EDITS = {
     "probes.evaluations": 3,
     "probes.layer": "layer_1",
     "probes.drop_final": True,
+    "probes.positions": [[0, 1]],
     "interventions.alternatives": {
         "alt-0": {"turn_left": "turn_right", "turn_right": "turn_left"},
         "still": {"move": "turn_left"},
     },
     "interventions.difficulty_matched": "alt-3",
+    "interventions.offsets": [-1, 0],
+    "interventions.permutations": 1,
+    "controls.kinds": ["counts"],
+    "controls.checkpoints": "every",
+    "generalisation.sets": {"shifted": {"cells": 2}},
+    "generalisation.test": 501,
     "statistics.resamples": 501,
     "statistics.confidence": 0.91,
     "statistics.seed": 1,
@@ -160,8 +168,8 @@ def table_text() -> str:
         "default study. *Runs* lists the stages that run when a study that has all its results is edited",
         "in this key; results of the earlier value stay, and editing back runs `figures` only.",
         "",
-        "`interventions.alternatives` and `probes.depths` are replaced whole by a study that names them;",
-        "all other sections are merged key by key.",
+        "`interventions.alternatives`, `probes.depths` and `generalisation.sets` are replaced whole by a",
+        "study that names them; all other sections are merged key by key.",
     ]
     section = None
     for key, field in keys().items():

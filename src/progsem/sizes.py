@@ -75,6 +75,31 @@ def probes_minutes(study: Study) -> int:
     return _minutes(study, 6 * _probe_weights(study) * study.probes.batch * study.probes.steps * 10)
 
 
+def controls_mb(study: Study) -> int:
+    """As for probes; what they get in place of the hidden state may be wider: two grids and a program, one-hot."""
+    states = 2 * _specifications(study) * study.programs.longest
+    actions = 40 if study.programs.control_flow > 0 else 5
+    width = 30 * study.worlds.height * study.worlds.width + actions * study.programs.codes()
+    return probes_mb(study) + _mb(states * 4 * width)
+
+
+def controls_minutes(study: Study) -> int:
+    """As many fits as there are kinds and layers, of one offset, and some more for the description length."""
+    fits = len(study.controls.kinds) + study.lm.layers + 8
+    return _START_MINUTES + fits * probes_minutes(study) // len(study.probes.offsets)
+
+
+def generalisation_mb(study: Study) -> int:
+    """As for traces, without hidden states that are kept."""
+    return traces_mb(study)
+
+
+def generalisation_minutes(study: Study) -> int:
+    """Every specification written once."""
+    tokens = study.generalisation.test * len(study.generalisation.sets) * study.most_tokens()
+    return _minutes(study, 2 * parameters(study) * tokens * 10)
+
+
 def statistics_mb(study: Study) -> int:
     """One checkpoint's answers at a time, and the draws of the bootstrap over test programs."""
     states = study.traces.test * study.programs.longest

@@ -7,6 +7,10 @@ rule statistics:
         metrics=ancient(PLAN.everywhere([PLAN.lm], "metrics.csv")),
         manifests=ancient(PLAN.manifests()),
         corpus=ancient(PLAN.shards(PLAN.corpus, "train")),
+        controls_predictions=ancient(PLAN.everywhere([PLAN.controls], "predictions.arrow")),
+        controls_accuracy=ancient(PLAN.everywhere([PLAN.controls], "accuracy.csv")),
+        controls_description=ancient(PLAN.everywhere([PLAN.controls], "description.arrow")),
+        generalisation=ancient(PLAN.everywhere([PLAN.generalisation], "programs.arrow")),
     output:
         **PLAN.statistics_files(),
         manifest=PLAN.statistics.file("manifest.json"),
@@ -28,9 +32,17 @@ rule statistics:
         " --input programs {input.programs} --input predictions {input.predictions}"
         " --input accuracy {input.accuracy} --input metrics {input.metrics}"
         " --input manifests {input.manifests} --input corpus {input.corpus}"
+        " --input controls_predictions {input.controls_predictions}"
+        " --input controls_accuracy {input.controls_accuracy}"
+        " --input controls_description {input.controls_description}"
+        " --input generalisation {input.generalisation}"
         " --output summary {output.summary} --output gallery {output.gallery}"
         " --output checkpoints {output.checkpoints} --output probes {output.probes}"
         " --output alternatives {output.alternatives} --output regression {output.regression}"
         " --output offsets {output.offsets} --output lengths {output.lengths}"
-        " --output training {output.training} --output manifest {output.manifest}"
+        " --output length_tests {output.length_tests} --output training {output.training}"
+        " --output baselines {output.baselines} --output layers {output.layers}"
+        " --output positions {output.positions} --output permutations {output.permutations}"
+        " --output generalisation {output.generalisation} --output viewer {output.viewer}"
+        " --output manifest {output.manifest}"
         " 2>&1 | log {log}"
