@@ -489,6 +489,18 @@ def test_states_are_matched_where_both_have_them(job):
     assert np.isnan(labels.entropies(whole, nothing, settings)).all()
 
 
+def test_how_sure_the_probes_are(job):
+    settings = Settings.of(job)
+    path = file_of(job, "predictions", 0, LAST)
+    columns, about = read_table(path)
+    rows = np.arange(settings.test) + columns["program"].min()
+    reordered = replace(settings, probes=settings.probes.model_copy(update={"depths": {"mlp2": (), "linear": ()}}))
+    outcome = read_outcomes(path, reordered, rows)
+    assert outcome.depths == ("linear", "mlp2")  # shallowest first, whatever the config's order
+    confidence = columns["confidence_facing"].reshape(-1, 3, about["seeds"])
+    np.testing.assert_array_equal(outcome.confidence["facing"], confidence[:, [0, 2]])
+
+
 # ----------------------------------------------------------- generalisation
 
 
@@ -512,7 +524,7 @@ def test_generalisation_is_counted_on_the_files(job):
             assert number(row, f"{name}_accuracy_high") == pytest.approx(wilson.high, abs=2e-6)
 
 
-def test_draws_are_with_replacement_and_the_same_in_every_table(job):
+def test_draws_are_with_replacement_and_the_same_in_every_table(job, monkeypatch):
     settings = replace(Settings.of(job), statistics=Settings.of(job).statistics.model_copy(update={"resamples": 950}))
     sums = np.stack([np.ones(40), np.arange(40.0), np.arange(40.0) ** 2], axis=1)
     drawn = draws.drawn_totals(sums, settings, 6)
@@ -520,6 +532,8 @@ def test_draws_are_with_replacement_and_the_same_in_every_table(job):
     assert (drawn[:, 0] == 40).all() and len(np.unique(drawn[1:, 2])) > 800
     assert drawn[1:, 1].std() == pytest.approx(np.sqrt(40) * np.arange(40).std(), rel=0.1)
     np.testing.assert_array_equal(drawn[:, 1], draws.drawn_totals(sums[:, 1:2], settings, 6)[:, 0])
+    monkeypatch.setattr(draws, "_HELD", 40 * 300)
+    np.testing.assert_array_equal(drawn, draws.drawn_totals(sums, settings, 6))
     assert (drawn[1:, 1] != draws.drawn_totals(sums, settings, 5)[1:, 1]).any()
 
 

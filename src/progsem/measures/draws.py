@@ -8,7 +8,7 @@ from progsem.measures import bootstrap
 from progsem.measures.results import Settings
 
 TRAINING_PROGRAMS, SPECIFICATIONS = 5, 6  # numbers of their streams of random numbers
-_AT_ONCE = 100  # resamples whose weights are held
+_HELD = 10_000_000  # weights at a time: 120 MB
 
 
 def drawn_totals(sums: np.ndarray, settings: Settings, stream: int) -> np.ndarray:
@@ -18,8 +18,9 @@ def drawn_totals(sums: np.ndarray, settings: Settings, stream: int) -> np.ndarra
     """
     rng = np.random.default_rng([settings.statistics.seed, stream])
     parts = [sums.sum(axis=0, dtype=float)[None]]
-    for first in range(0, settings.statistics.resamples, _AT_ONCE):
-        count = min(_AT_ONCE, settings.statistics.resamples - first)
+    at_once = max(1, _HELD // len(sums))
+    for first in range(0, settings.statistics.resamples, at_once):
+        count = min(at_once, settings.statistics.resamples - first)
         weights = bootstrap.resampling_weights(len(sums), count, rng)[1:]
         parts.append(bootstrap.totals(weights.astype(float), sums))
     return np.concatenate(parts)

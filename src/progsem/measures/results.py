@@ -177,7 +177,8 @@ def find_checkpoints(job, settings: Settings) -> list[Checkpoint]:
     for path, table, description in _side_by_side(
         job, "controls_predictions", "controls_accuracy", "controls_description"
     ):
-        about, key = metadata(path), _key(metadata(path), paths, path, "controls")
+        about = metadata(path)
+        key = _key(about, paths, path, "controls")
         if _key(metadata(description), paths, description, "description lengths") != key:
             raise UserError(f"{description}: of another checkpoint than {path}; give them in the same order")
         _refuse_missing_controls(path, about["controls"], settings)
