@@ -222,12 +222,13 @@ class Prober:
         probes = fits * recipe.seeds * len(recipe.depths) * len(heads)
         self._progress = Progress(f"{job.stage} of {job.slice['semantics']}", probes, "probes")
 
-    def fit(self, states: list[States], steps: int | None = None, by_likelihood: bool = False) -> list[Fitted]:
-        """As `probe_fit.fit`, in so many steps if they are given, else in those of the recipe."""
+    def fit(self, states: list[States], by_likelihood: bool = False, **changed) -> list[Fitted]:
+        """As `probe_fit.fit`; `changed` are keys of the recipe with other values."""
+        recipe = self.recipe.model_copy(update=changed)
         return fit(
             states,
             self.heads,
-            self.recipe.model_copy(update={"steps": steps or self.recipe.steps}),
+            recipe,
             self.device,
             self.precision,
             progress=self._progress.update,
