@@ -101,15 +101,24 @@ class Browser:
 
     def run(self, script: str):
         """The value of a JavaScript expression on the page, as JSON has it."""
-        answer = self._ask("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)
+        return self._evaluate(script)
+
+    def run_inside(self, script: str):
+        """The same in the page's one frame, of which the expression sees the elements, but no variables."""
+        (frame,) = self._ask("Page.getFrameTree")["frameTree"]["childFrames"]
+        context = self._ask("Page.createIsolatedWorld", frameId=frame["frame"]["id"])["executionContextId"]
+        return self._evaluate(script, contextId=context)
+
+    def _evaluate(self, script: str, **where):
+        answer = self._ask("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True, **where)
         if "exceptionDetails" in answer:
             raise AssertionError(f"{script}: {answer['exceptionDetails']['exception'].get('description')}")
         return answer["result"].get("value")
 
-    def wait(self, condition: str) -> None:
-        """Wait until a JavaScript expression is true."""
+    def wait(self, condition: str, inside: bool = False) -> None:
+        """Wait until a JavaScript expression is true, on the page or inside its frame."""
         until = time.monotonic() + SECONDS
-        while not self.run(condition):
+        while not (self.run_inside if inside else self.run)(condition):
             assert time.monotonic() < until, f"never true: {condition}"
             time.sleep(0.02)
 
