@@ -37,6 +37,7 @@ resamples are of the training programs, and their states are those of `settings.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -141,7 +142,7 @@ def control_contents(
     rows = read_programs(checkpoint.programs, settings.test)["row_in_file"]
     model = read_outcomes(checkpoint.predictions[ORIGINAL], settings, rows)
     contents = {}
-    for baseline, outcome in ((MODEL, model), *read_controls(checkpoint.controls.predictions, settings, rows)):
+    for baseline, outcome in chain([(MODEL, model)], read_controls(checkpoint.controls.predictions, settings, rows)):
         groups = {
             (baseline, source, states): chosen
             for (source, _, states), chosen in state_sets(outcome, (0,), settings).items()
