@@ -223,9 +223,7 @@ def pool_bits(each: list[Bits]) -> Bits:
 
 def pool_contents(each: list[dict[tuple, Content]]) -> dict[tuple, Content]:
     """Contents with the language models as units; what is the same in all of them stays as it is."""
-    return {
-        key: each[0][key] if is_same_everywhere(key) else pool([one[key] for one in each]) for key in in_all(each)
-    }
+    return {key: each[0][key] if is_same_everywhere(key) else pool([one[key] for one in each]) for key in in_all(each)}
 
 
 def is_same_everywhere(key: tuple) -> bool:
