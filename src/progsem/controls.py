@@ -44,6 +44,7 @@ from __future__ import annotations
 import hashlib
 import math
 from dataclasses import replace
+from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
@@ -144,7 +145,7 @@ class Controls:
         if control.startswith("layer_"):
             return replace(data.states, activations=self.traced.tables[data.source][control])
         if control == "embedding":
-            return replace(data.states, activations=self.embeddings(), rows=self.tokens_read(data))
+            return replace(data.states, activations=self.embeddings, rows=self.tokens_read(data))
         syntax = {"counts": self.counts, "prefix": self.prefix, "start": self.start, "text": self.text}
         inputs = syntax[control](data)
         return replace(data.states, activations=inputs, rows=np.arange(len(inputs)))
@@ -169,8 +170,9 @@ class Controls:
 
     def text(self, data: DataSet) -> np.ndarray:
         """(N, glyphs + codes) uint8, one-hot at each cell of both grids and at each position."""
-        return one_hot(np.concatenate([self.grids()[data.program], self.so_far(data)], 1), data.states.split == TRAIN)
+        return one_hot(np.concatenate([self.grids[data.program], self.so_far(data)], 1), data.states.split == TRAIN)
 
+    @cached_property
     def grids(self) -> np.ndarray:
         """(programs, 2 * H * W) glyphs of the first example's input and output, as `traces.outputs` shows it."""
         programs, metadata = self.traced.programs, self.traced.metadata
@@ -186,6 +188,7 @@ class Controls:
             outputs = glyphs(*execute(programs["reference"], cells, poses, ORIGINAL, step_limit)[:2])
         return np.concatenate([inputs, outputs], 1).reshape(len(cells), -1)
 
+    @cached_property
     def embeddings(self) -> np.ndarray:
         """(vocabulary, width) float32, of the checkpoint."""
         return load_tensors(self.job.input("weights"))[0]["transformer.wte.weight"].float().numpy()
@@ -284,12 +287,12 @@ class Description:
         return tables
 
     def _steps(self, widths: tuple[int, ...], states: int) -> int:
-        """Steps of a fit to so many states: of a perceptron fewer for fewer states, as the square root.
+        """Steps of a fit to so many states: for perceptrons in proportion to the square root.
 
         A perceptron knows a small portion by heart long before the recipe's last step, and
-        the snapshot that is kept comes before that: with a third of the steps in all, the
-        code takes as many bits. A linear probe is held back by how far a step takes it, not
-        by its states; it takes a third more bits then.
+        the snapshot that is kept comes before that. In the default study this is a third of
+        the steps, and the code has the same length to 2 %. A linear probe is held back by how
+        far a step takes it, not by its states: its code would be an eighth longer.
         """
         return math.ceil(self.recipe.steps * (math.sqrt(states / len(self.order)) if widths else 1))
 

@@ -315,5 +315,5 @@ def one_behind_another(parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarr
 
 
 def _rows(values: np.ndarray) -> np.ndarray:
-    """(N, …) as (N, K), in C order."""
+    """(N, …) as (N, K), in C order, also where N is 0."""
     return values.reshape(len(values), int(np.prod(values.shape[1:])))
