@@ -1,8 +1,9 @@
 """The source files that a stage is made of: what it imports within the package, and a digest of them.
 
 Found by parsing, so that nothing heavy is imported and imports inside functions
-count. A page `NAME.html` beside a module `NAME.py` is part of that module. A digest of the files' bytes names the code in an artifact's folder, so a
-change of any of them leaves earlier results where they are.
+count. A page `NAME.html` beside a module `NAME.py` is part of that module. A
+digest of the files' bytes names the code in an artifact's folder, so a change of
+any of them leaves earlier results where they are.
 """
 
 from __future__ import annotations
