@@ -4,19 +4,24 @@ import csv
 import json
 import subprocess
 import sys
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import linregress, norm
 from sklearn.linear_model import LinearRegression
 from synthetic import small_study, write_results
 
 from progsem import features, statistics
 from progsem.artifacts import read_table, write_table
+from progsem.config import CONTROLS
 from progsem.errors import UserError
 from progsem.karel import codes
-from progsem.measures import bootstrap, content, gallery, training
+from progsem.measures import bootstrap, content, gallery, generation, training
+from progsem.measures.columns import TABLES
 from progsem.measures.results import read_programs
 
 ALTERNATIVES = {
@@ -33,7 +38,11 @@ BABBLING = 400
 
 @pytest.fixture(scope="module")
 def study():
-    return small_study(interventions={"alternatives": ALTERNATIVES, "difficulty_matched": "mirror"})
+    return small_study(
+        interventions={"alternatives": ALTERNATIVES, "difficulty_matched": "mirror", "offsets": [-1, 0]},
+        controls={"kinds": CONTROLS},
+        traces={"layers": "each"},
+    )
 
 
 @pytest.fixture(scope="module")
@@ -66,42 +75,64 @@ def test_holm_by_hand():
     assert bootstrap.holm(np.array([[0.02, 0.03], [0.9, 0.8]])) == pytest.approx(np.array([[0.04, 0.04], [1, 1]]))
 
 
-def test_p_value_by_hand():
-    clear = np.r_[0.5, np.linspace(0.1, 1, 99)]
-    even = np.r_[0.0, np.linspace(-1, 1, 99)]
-    one_below = np.r_[0.5, -0.1, np.linspace(0.1, 1, 98)]
-    undefined = np.r_[np.nan, np.linspace(0.1, 1, 99)]
-    p = bootstrap.p_value(np.stack([clear, even, one_below, undefined], axis=1))
-    assert p == pytest.approx([2 / 100, 1, 4 / 100, np.nan], nan_ok=True)
+def one_unit(*columns):
+    """Values (1 + R, 1, columns) of as many programs that their number does not matter."""
+    return bootstrap.estimate(np.stack(columns, axis=1)[:, None], 0.9, 10**9)
 
 
-def test_interval_leaves_out_undefined_replicates():
-    values = np.tile(np.r_[0.5, np.linspace(0, 1, 101)][:, None], (1, 3))
-    values[5:8, 1] = np.nan
-    values[5:60, 2] = np.nan
-    low, high = bootstrap.interval(values, 0.9)
+def test_intervals_of_one_unit_are_percentiles():
+    defined = np.r_[0.5, np.linspace(0, 1, 101)]
+    some, many, none = defined.copy(), defined.copy(), defined.copy()
+    some[5:8] = np.nan
+    many[5:60] = np.nan
+    none[0] = np.nan
+    low, high = one_unit(defined, some, many, none).interval()
     assert low[0] == pytest.approx(0.05) and high[0] == pytest.approx(0.95)
-    assert high[1] == pytest.approx(np.quantile(np.delete(values[1:, 1], slice(4, 7)), 0.95))
-    assert np.isnan(low[2]) and np.isnan(high[2])
+    assert high[1] == pytest.approx(np.quantile(np.delete(some[1:], slice(4, 7)), 0.95))
+    assert np.isnan(low[2:]).all() and np.isnan(high[2:]).all()
 
 
-def test_interval_covers_the_truth_in_clustered_data():
-    """States of one program share its difficulty: resampling programs covers, resampling states does not."""
+def test_p_values_by_hand():
+    """In units of the standard error on the side of 0, against the normal distribution; 2 / (R + 1) at least."""
+    normal = norm.ppf(np.arange(1, 400) / 400)
+    clear, some, none = (np.r_[shift, shift + normal] for shift in (100.0, -1.5, 0.0))
+    undefined, constant = np.r_[np.nan, normal], np.zeros(400)
+    p = one_unit(clear, some, none, undefined, constant).p_value()
+    assert p == pytest.approx([2 / 400, 2 * norm.cdf(-1.5), 1, np.nan, 1], abs=8e-3, nan_ok=True)
+
+
+def test_variances_of_a_layout_by_hand():
+    """Programs that suit one probe better than the other, and a probe that is better: each lands in its place."""
+    count = 400
     rng = np.random.default_rng(0)
-    covered, covered_naively, repetitions = 0, 0, 200
-    for _ in range(repetitions):
-        size = rng.integers(1, 12, size=80)
-        chance = rng.choice([0.2, 0.8], size=80)
-        right = rng.binomial(size, chance)
-        weights = bootstrap.resampling_weights(80, 300, rng)
-        counted = bootstrap.totals(weights, np.stack([right, size], axis=1))
-        low, high = bootstrap.interval(counted[:, 0] / counted[:, 1], 0.9)
-        covered += low <= 0.5 <= high
-        mean = right.sum() / size.sum()
-        naive = 1.645 * np.sqrt(mean * (1 - mean) / size.sum())
-        covered_naively += abs(mean - 0.5) <= naive
-    assert 0.83 <= covered / repetitions <= 0.95
-    assert covered_naively / repetitions < 0.75
+    shared, own = rng.normal(0, 1, (count, 1)), rng.normal(0, 0.5, (count, 2))
+    scores = shared + own + np.array([0.0, 2.0])
+    weights = bootstrap.resampling_weights(count, 4000, rng)
+    estimate = bootstrap.estimate(weights.astype(float) @ scores / count, 0.95, count)
+    over_programs = scores.mean(axis=1).var(ddof=1) / count
+    crossed = (scores - scores.mean(axis=1, keepdims=True)).var(axis=0, ddof=1).sum() / count / 2
+    between = scores.mean(axis=0).var(ddof=1) / 2
+    assert estimate.value == pytest.approx(scores.mean())
+    assert estimate.programs == pytest.approx(over_programs, rel=0.06)
+    assert estimate.crossed == pytest.approx(crossed, rel=0.06)
+    assert estimate.units == pytest.approx(between, rel=1e-9) and estimate.unit_df == 1
+    # The probes' difference dominates, with one degree of freedom.
+    low, high = estimate.interval()
+    assert (high - low) / 2 == pytest.approx(12.706 * (between + over_programs - crossed) ** 0.5, rel=0.02)
+    assert estimate.p_value() > 0.05
+
+
+def test_probes_borrow_their_variance_from_five_neighbours():
+    base = bootstrap.estimate(np.zeros((11, 2)), 0.95, 100)
+    by_step = {step: {"a": replace(base, units=np.float64(step))} for step in (0, 10, 20, 30, 40, 50, 60)}
+    by_step[20] = {"b": replace(base, units=np.float64(7))}
+    by_step[30]["a"] = replace(base, units=np.float64(np.nan))
+    borrowed = bootstrap.borrow(by_step)
+    found = {step: (float(one["a"].units), float(one["a"].unit_df)) for step, one in borrowed.items() if "a" in one}
+    # Steps that have the key: 0, 10, 30, 40, 50, 60, that of 30 undefined.
+    first, last = (100 / 4, 4), (160 / 4, 4)
+    assert found == {0: first, 10: first, 30: first, 40: last, 50: last, 60: last}
+    assert borrowed[20]["b"].units == 7 and borrowed[20]["b"].unit_df == 1
 
 
 @settings(deadline=None, max_examples=20)
@@ -126,18 +157,29 @@ def test_regression_agrees_with_scikit_learn():
     assert line.slope == pytest.approx(reference.coef_[0])
     assert line.intercept == pytest.approx(reference.intercept_)
     assert line.r2 == pytest.approx(reference.score(x[:, None], y))
-    slopes, r2 = bootstrap.regress_blocks([(x[:10], y[:10]), (x[10:], y[10:])], 50, rng)
-    assert slopes[0] == pytest.approx(line.slope) and r2[0] == pytest.approx(line.r2)
-    assert np.nanmin(r2) >= 0 and np.nanmax(r2) <= 1 + 1e-9
+    # Residuals without memory: as many independent points as there are, and the textbook's errors.
+    textbook = linregress(x, y)
+    independent = bootstrap.regress(x, y, independent=True)
+    assert independent.n_effective == 30
+    assert independent.slope_error == pytest.approx(textbook.stderr)
+    assert independent.intercept_error == pytest.approx(textbook.intercept_stderr)
+    slopes, correlations = bootstrap.regress_blocks(x, y, 50, rng)
+    assert slopes[0] == pytest.approx(line.slope) and correlations[0] == pytest.approx(line.correlation)
+    assert np.abs(correlations).max() <= 1 + 1e-9
 
 
 def test_regression_needs_three_different_points():
     assert np.isnan(bootstrap.regress([0, 1], [0, 1]).r2)
     assert np.isnan(bootstrap.regress([1, 1, 1], [0, 1, 2]).slope)
-    slopes, r2 = bootstrap.regress_blocks([(np.array([0.0, 1]), np.array([0.0, 1]))], 20, np.random.default_rng(0))
-    assert np.isnan(r2[0])
-    _, r2 = bootstrap.regress_blocks([(np.ones(5), np.arange(5.0))], 20, np.random.default_rng(0))
-    assert np.isnan(r2).all()
+    for x, y in (([0.0, 1], [0.0, 1]), (np.ones(5), np.arange(5.0))):
+        assert np.isnan(bootstrap.regress_blocks(x, y, 20, np.random.default_rng(0))).all()
+
+
+def test_r2_is_0_where_the_sign_of_the_correlation_is_open():
+    assert bootstrap.r2_interval(-0.5, 1.0) == (0.0, np.tanh(1.0) ** 2)
+    assert bootstrap.r2_interval(-1.0, -0.5) == (np.tanh(-0.5) ** 2, np.tanh(-1.0) ** 2)
+    perfect = bootstrap.regress([0, 1, 2, 3, 4], [0, 1, 2, 3, 4])
+    assert perfect.intervals(0.95)["r2"] == (pytest.approx(1), pytest.approx(1))
 
 
 @settings(deadline=None, max_examples=30)
@@ -162,7 +204,7 @@ def test_intervals_of_autocorrelated_points_are_wider_in_blocks():
     wider = 0
     for _ in range(20):
         x, y = np.cumsum(rng.normal(size=(2, 200)), axis=1)
-        blocks = bootstrap.regress_blocks([(x, y)], 200, rng)[0]
+        blocks = bootstrap.regress_blocks(x, y, 200, rng)[0]
         single = np.array([bootstrap.regress(x[i], y[i]).slope for i in rng.integers(0, 200, (200, 200))])
         wider += np.std(blocks[1:]) > np.std(single)
     assert wider >= 18
@@ -191,23 +233,54 @@ def test_phases_leave_out_the_untrained_model_and_keep_their_order():
     assert training.find_phases([0, 10], [0, 9], [0, 1]) == {"syntax_start": None, "semantics_start": None}
 
 
-def test_mean_over_models_ignores_those_not_drawn():
-    models = np.array([[1, 1], [2, 0], [0, 2]], dtype=np.float32)
-    first, second = np.array([0.2, 0.3, np.nan]), np.array([0.6, np.nan, 0.8])
-    assert content.average([first, second], models) == pytest.approx([0.4, 0.3, 0.8])
+def test_phases_say_how_many_resamples_agree(study):
+    """Two language models, of which one learns late: resamples that hold the late one alone disagree."""
+    steps = [0, 10, 20, 30, 40]
+    accuracy = np.array([[0, 0, 0.1, 0.8, 0.9], [0, 0, 0, 0, 0.9]]).T
+    entropy = np.array([[9, 1, 8, 8, 8]] * 2).T
+    curves = {
+        step: {
+            "entropy_bits": np.tile(entropy[index], (201, 1)),
+            "generative_accuracy": np.tile(accuracy[index], (201, 1)),
+        }
+        for index, step in enumerate(steps)
+    }
+    found = training.phases(curves, SimpleNamespace(statistics=study.statistics))
+    assert found["syntax_start"] == 20 and found["syntax_start_ci"] == [20, 20]
+    assert found["syntax_start_agreement"] == 1
+    assert found["semantics_start"] == 30 and found["semantics_start_ci"] == [20, 40]
+    assert 0.4 < found["semantics_start_agreement"] < 0.8
+
+
+def test_diversity_by_hand():
+    """Entropy and share of distinct programs, and their pseudo-values against programs left out one by one."""
+    programs = np.array([[1], [1], [1], [2], [2], [3]])
+    rng = np.random.default_rng(0)
+    weights = bootstrap.resampling_weights(6, 5, rng).astype(float)
+    found = generation.distinct_and_entropy(programs, weights)
+
+    def entropy(values):
+        return bootstrap.entropy_bits(np.unique(values, return_counts=True)[1])
+
+    statistics_of = {"distinct": lambda values: len(np.unique(values)) / len(values), "entropy_bits": entropy}
+    for name, statistic in statistics_of.items():
+        whole = statistic(programs)
+        pseudo = np.array([6 * whole - 5 * statistic(np.delete(programs, index)) for index in range(6)])
+        assert found[name][0] == pytest.approx(whole)
+        assert found[name][1:] == pytest.approx(whole + weights[1:] @ (pseudo - pseudo.mean()) / 6)
 
 
 # ------------------------------------------------------------------ the stage
 
 
-def naive(job, step, semantics, source, depth, states, match=None):
+def naive(job, step, semantics, source, depth, states, match=None, offset=0):
     """Semantic content straight from predictions.arrow: raw and corrected means, and the number of states."""
     (path,) = [
         path for path in job.inputs["predictions"] if path.parent.name == semantics and f"step-{step:06d}" in str(path)
     ]
     columns, about = read_table(path)
     raw, corrected = [], []
-    keep = (columns["source"] == ("generated", "forced").index(source)) & (columns["offset"] == 0)
+    keep = (columns["source"] == ("generated", "forced").index(source)) & (columns["offset"] == offset)
     if states == "non_final":
         keep &= ~columns["final"]
     for feature, shape in about["features"].items():
@@ -245,28 +318,28 @@ def test_semantic_content_is_what_the_files_say(job, source, states, semantics, 
     assert float(row["corrected_low"]) < corrected < float(row["corrected_high"])
 
 
-def test_differing_states_are_those_with_another_label(job):
+@pytest.mark.parametrize("offset", [-1, 0])
+def test_differing_states_are_those_with_another_label(job, offset):
     files = {path.parent.name: path for path in job.inputs["predictions"] if "step-001200" in str(path)}
     original, alternative = (read_table(files[name])[0] for name in ("original", "turned"))
-    keep = original["offset"] == 0
+    keep, other = original["offset"] == offset, alternative["offset"] == offset
     match = {}
     for feature in ("facing", "offset_from_start", "wall_ahead"):
-        # At offset 0 both files have the same states in the same order.
-        unlike = (original[f"label_{feature}"][keep] != alternative[f"label_{feature}"]).any(axis=1)
+        # Both files have the same states in the same order.
+        unlike = (original[f"label_{feature}"][keep] != alternative[f"label_{feature}"][other]).any(axis=1)
         match[feature] = np.zeros(len(keep), bool)
         match[feature][np.flatnonzero(keep)[unlike]] = True
-    raw, corrected, _ = naive(job, 1200, "original", "forced", "mlp1", "all", match)
-    row = only(
-        table(job, "alternatives"),
-        step=1200,
-        source="forced",
-        states="differing",
-        depth="mlp1",
-        feature="mean",
-        alternative="turned",
-    )
+    raw, corrected, _ = naive(job, 1200, "original", "forced", "mlp1", "all", match, offset)
+    where = {"step": 1200, "source": "forced", "depth": "mlp1", "feature": "mean", "alternative": "turned"}
+    row = only(table(job, "alternatives"), states="differing", offset=offset, **where)
     assert float(row["raw_original"]) == pytest.approx(raw, abs=1e-6)
     assert float(row["original"]) == pytest.approx(corrected, abs=1e-6)
+    assert float(row["share_differing"]) == 1
+    row = only(table(job, "alternatives"), states="all", offset=offset, **where)
+    raw, corrected, count = naive(job, 1200, "turned", "forced", "mlp1", "all", offset=offset)
+    assert float(row["raw_alternative"]) == pytest.approx(raw, abs=1e-6)
+    assert float(row["alternative_content"]) == pytest.approx(corrected, abs=1e-6)
+    assert int(row["n_states"]) == count
 
 
 def test_alternatives_are_paired_and_harder_at_the_end(job):
@@ -281,7 +354,7 @@ def test_alternatives_are_paired_and_harder_at_the_end(job):
         )
         assert float(row["ci_low"]) <= difference <= float(row["ci_high"])
         assert float(row["p"]) <= float(row["p_holm"]) <= min(1, 2 * float(row["p"])) + 1e-6
-    deepest = [row for row in rows if row["depth"] == "mlp2" and row["states"] == "all"]
+    deepest = [row for row in rows if (row["depth"], row["states"], row["offset"]) == ("mlp2", "all", "0")]
     assert all(float(row["ci_low"]) > 0 and float(row["p_holm"]) < 0.05 for row in deepest)
     assert {row["alternative"] for row in rows if row["difficulty_matched"] == "True"} == {"mirror"}
 
@@ -319,6 +392,25 @@ def test_generation_is_counted_on_test_specifications(job):
         nats = columns["reference_log_likelihood"][test].astype(float).sum() / columns["reference_tokens"][test].sum()
         assert float(row["perplexity_reference"]) == pytest.approx(np.exp(-nats), abs=1e-5)
         assert int(row["programs"]) == 32 * about["step"]
+
+
+def test_lengths_of_correct_programs_are_compared(job):
+    trained = np.concatenate([(read_table(path)[0]["program"] < 5).sum(axis=1) for path in job.inputs["corpus"]])
+    columns, about = read_table(job.inputs["programs"][-1])
+    solved = (columns["split"] == 2) & columns["correct_shown"]
+    lengths, wanted = ((columns[name][solved] < 5).sum(axis=1) for name in ("generated", "reference"))
+    found = summary(job)["length_tests"]
+    for comparison, against in (
+        ("correct_vs_training", trained.mean()),
+        ("correct_vs_their_references", wanted.mean()),
+    ):
+        row = only(table(job, "length_tests"), step=about["step"], comparison=comparison)
+        assert float(row["difference"]) == pytest.approx(lengths.mean() - against, abs=1e-6)
+        assert int(row["n"]) == solved.sum()
+        assert found[comparison]["p"] == pytest.approx(float(row["p"]), abs=1e-6)
+    # Generated programs that are right are the references themselves here: not one statement more or less.
+    assert found["correct_vs_their_references"]["difference_low"] == 0
+    assert found["correct_vs_their_references"]["p"] == 1
 
 
 def test_training_metrics_are_added_up_over_intervals(job):
@@ -412,6 +504,45 @@ def test_models_are_pooled_where_all_of_them_have_states(tmp_path):
     assert value["semantic_content"]["mlp1"] == pytest.approx(mean, abs=2e-6)
     assert value["r2"]["mlp1"]["n_points"] == 5  # three trained checkpoints, two models, one silent
     assert len(value["checkpoints"]) == 4 and set(value["phases"]["by_seed"]) == {"3", "5"}
+
+
+def test_lines_of_several_language_models(tmp_path):
+    """Pooled: means over language models; between: a point each, at the last checkpoint."""
+    three = small_study(
+        lm={"steps": 1000, "checkpoint_every": 200, "seeds": [3, 5, 8]},
+        interventions={"alternatives": {"mirror": ALTERNATIVES["mirror"]}, "difficulty_matched": "mirror"},
+        controls={"kinds": []},
+    )
+    job = write_results(tmp_path, three)
+    statistics.run(job)
+    where = {"source": "forced", "states": "all", "depth": "mlp1", "measure": "corrected"}
+    rows = [row for row in table(job, "regression") if row.items() >= where.items()]
+    each = [only(rows, lm_seed=seed, points="levels") for seed in (3, 5, 8)]
+    pooled, between = (only(rows, lm_seed="pooled", points=points) for points in ("levels", "between"))
+    assert float(pooled["slope"]) == pytest.approx(np.mean([float(row["slope"]) for row in each]), abs=1e-6)
+    z = [np.arctanh(float(row["r2"]) ** 0.5) for row in each]
+    assert float(pooled["r2"]) == pytest.approx(np.tanh(np.mean(z)) ** 2, abs=1e-5)
+    assert (pooled["n_points"], pooled["n_lm_seeds"], between["n_points"]) == ("15", "3", "3")
+    probed = [
+        only(
+            table(job, "probes"),
+            **{key: where[key] for key in ("source", "states", "depth")},
+            **{"lm_seed": seed, "step": 1000, "semantics": "original", "feature": "mean"},
+        )
+        for seed in (3, 5, 8)
+    ]
+    accuracies = [only(table(job, "checkpoints"), lm_seed=seed, step=1000) for seed in (3, 5, 8)]
+    x = [float(row["generative_accuracy"]) for row in accuracies]
+    line = linregress(x, [float(row["corrected"]) for row in probed])
+    assert float(between["slope"]) == pytest.approx(line.slope, rel=1e-3)
+    assert float(between["r2"]) == pytest.approx(line.rvalue**2, abs=1e-3)
+    # Student's t with 2 degrees of freedom from the spread of the three.
+    final = only(table(job, "checkpoints"), lm_seed="pooled", step=1000)
+    spread = np.std(x, ddof=1) / 3**0.5
+    width = float(final["generative_accuracy_high"]) - float(final["generative_accuracy_low"])
+    assert 2 * 1.96 * spread < width
+    assert int(final["n_correct"]) == sum(int(row["n_correct"]) for row in accuracies)
+    assert lonely(summary(job)) == []
 
 
 def test_without_last_states_the_headline_says_so(tmp_path):
@@ -525,7 +656,10 @@ def test_positions_are_read_back_from_offsets(height, width, data):
         for _ in range(2)
     )
     cells = np.zeros((1, height, width), np.uint8)
-    label = features.labels(("offset_from_start",), cells, start[None], start[None], pose[None].astype(int))[0]
+    nothing = np.zeros(1, np.uint8)
+    label = features.labels(
+        ("offset_from_start",), cells, start[None], start[None], pose[None].astype(int), nothing, nothing
+    )[0]
     assert gallery.position_from_offset(label, start, height, width) == (pose[0], pose[1])
 
 
@@ -534,29 +668,117 @@ def test_stages_do_not_import_torch():
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
-def test_means_over_few_units_vary_as_they_should():
-    """Replicates of a mean over S units have the variance of that mean, s² / S, not (S - 1) / S of it."""
-    rng = np.random.default_rng(0)
-    for units in (2, 5):
-        values = rng.normal(size=units)
-        weights = bootstrap.rescaled(bootstrap.resampling_weights(units, 40_000, rng))
-        means = weights @ values / units
-        assert means[0] == pytest.approx(values.mean(), abs=1e-6)
-        assert means[1:].var() == pytest.approx(values.var(ddof=1) / units, rel=0.03)
-    assert (bootstrap.rescaled(bootstrap.resampling_weights(1, 10, rng)) == 1).all()
-
-
 def test_disagreeing_probe_seeds_widen_the_interval():
     """Two probes with the same mean accuracy: one pair agrees on it, the other does not."""
     rng = np.random.default_rng(1)
     weights = bootstrap.resampling_weights(500, 1000, rng)
-    fits = bootstrap.rescaled(bootstrap.resampling_weights(2, 1000, rng))
     widths = []
     for shares in ((0.6, 0.6), (0.5, 0.7)):
         right = np.stack([np.arange(500) % 10 < 10 * share for share in shares], axis=1).astype(float)
         sums = np.concatenate([np.ones((500, 1)), np.zeros((500, 1)), right], axis=1)[:, None, :]
-        measured = content.content_of(bootstrap.totals(weights, sums), np.array([500]), fits)
-        assert measured.accuracy[0, 0, 0] == pytest.approx(0.6)
-        low, high = bootstrap.interval(measured.accuracy[:, 0, 0], 0.95)
+        measured = content.content_of(bootstrap.totals(weights, sums), np.array([500]), 2)
+        estimate = bootstrap.estimate(measured.accuracy[:, :, 0, 0], 0.95, 500)
+        assert estimate.value == pytest.approx(0.6)
+        low, high = estimate.interval()
         widths.append(high - low)
     assert widths[1] > 2 * widths[0]
+
+
+# --------------------------------------------- every number has its interval
+
+
+# Floats without an interval, because nothing is sampled: settings, distances and degrees of freedom, tests, spreads,
+# and what describes the very states at hand.
+EXACT = {
+    "mean_length_training": "of all training programs",
+    "training": "of all training programs",
+    "p": "a test",
+    "p_holm": "a test",
+    "probe_seed_sd": "a spread itself",
+    **{f"entropy_{side}": "of the states at hand" for side in ("original", "alternative", "first", "second")},
+    "share_differing": "of the states at hand",
+    "n_effective": "a number of points",
+    "loss": "of the tokens since the row before",
+    "learning_rate": "a setting",
+    "gradient_norm": "of one step",
+    "confidence": "a setting",
+    "wall_seconds": "a measurement of the machine",
+    "syntax_start_agreement": "of resamples",
+    "semantics_start_agreement": "of resamples",
+}
+
+
+def ends_of(name, names):
+    """The two columns of the interval of a column, by their names."""
+    for low, high in ((f"{name}_low", f"{name}_high"), *ENDS.get(name, ())):
+        if low in names and high in names:
+            return low, high
+    return None
+
+
+ENDS = {
+    "difference": [("ci_low", "ci_high")],
+    "raw_difference": [("raw_ci_low", "raw_ci_high")],
+    "r2": [("ci_low", "ci_high")],
+}
+
+
+def is_end(name):
+    return name.endswith(("_low", "_high", "_ci"))
+
+
+def lonely(value, inherited=False):
+    """Names of the floats in a mapping, or in those below it, that have no interval or no n beside them."""
+    found = []
+    counted = inherited or any(key == "n" or key.startswith("n_") or key.endswith("_n") for key in value)
+    for key, item in value.items():
+        if key in EXACT or is_end(key):
+            continue
+        if isinstance(item, dict):
+            if f"{key}_ci" in value:
+                assert value[f"{key}_ci"].keys() == item.keys() == value[f"{key}_n"].keys()
+                assert all(in_order(value[f"{key}_ci"][name], item[name]) for name in item if name not in EXACT)
+            else:
+                found += lonely(item, inherited=key == "phases")
+        elif isinstance(item, list):
+            found += [name for one in item if isinstance(one, dict) for name in lonely(one)]
+        elif isinstance(item, float):
+            if f"{key}_ci" in value:
+                bounds = value[f"{key}_ci"]
+            else:
+                names = ends_of(key, value)
+                bounds = names and [value[name] for name in names]
+            if not counted or not bounds or not in_order(bounds, item):
+                found.append(key)
+    return found
+
+
+def in_order(bounds, value):
+    """Whether an interval is there and holds its estimate."""
+    if value is None or value == "":
+        return True
+    low, high = (float(bound) for bound in bounds)
+    return low - 2e-6 <= float(value) <= high + 2e-6
+
+
+def test_every_number_in_the_summary_has_interval_and_n(job):
+    value = summary(job)
+    assert "test_programs" in value["n"]
+    assert lonely(value) == []
+    assert lonely({"accuracy": 0.5, "n_states": 3}) == ["accuracy"]  # it does find them
+    assert lonely({"accuracy": 0.5, "accuracy_low": 0.4, "accuracy_high": 0.6}) == ["accuracy"]
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_every_number_in_a_table_has_interval_and_n(job, name):
+    rows = table(job, name)
+    assert rows
+    for row in rows:
+        numbers = [key for key, text in row.items() if "." in text and key not in EXACT and not is_end(key)]
+        for key in numbers:
+            names = ends_of(key, row)
+            assert names, f"{name}.{key} has no interval"
+            assert all(row[end] != "" for end in names), f"{name}: {row}"
+            assert in_order([row[end] for end in names], row[key]), f"{name}.{key}: {row}"
+        if numbers:
+            assert any(column == "n" or column.startswith("n_") for column in row)

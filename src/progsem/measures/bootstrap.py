@@ -296,6 +296,7 @@ class Line:
     correlation: float
     slope_error: float
     intercept_error: float
+    intercept_df: float
 
     @property
     def r2(self) -> float:
@@ -308,19 +309,16 @@ class Line:
         That of r2 comes from the correlation's, by Fisher's z.
         """
         df = max(self.n_effective - 2, 1.0)
-        factor = stdtrit(df, (1 + confidence) / 2)
+        factor, wider = stdtrit([df, self.intercept_df], (1 + confidence) / 2).tolist()
         ends = {
-            name: (value - factor * error, value + factor * error)
-            for name, value, error in (
-                ("slope", self.slope, self.slope_error),
-                ("intercept", self.intercept, self.intercept_error),
-            )
+            "slope": (self.slope - factor * self.slope_error, self.slope + factor * self.slope_error),
+            "intercept": (self.intercept - wider * self.intercept_error, self.intercept + wider * self.intercept_error),
         }
         z = fisher_z(self.correlation)
         return ends | {"r2": r2_interval(z - factor / df**0.5, z + factor / df**0.5)}
 
 
-NO_LINE = (math.nan,) * 6
+NO_LINE = (math.nan,) * 7
 
 
 def regress(x: np.ndarray, y: np.ndarray, independent: bool = False) -> Line:
@@ -346,7 +344,8 @@ def regress(x: np.ndarray, y: np.ndarray, independent: bool = False) -> Line:
     slope_error = (variance / spread) ** 0.5
     # The mean of y, at the mean of x, sees the residuals alone.
     repeated = np.clip(of_residuals, 0, 0.95)
-    mean_error = (variance * effective / n**2 * (1 + repeated) / (1 - repeated)) ** 0.5
+    of_mean = n * (1 - repeated) / (1 + repeated)
+    mean_error = (variance * effective / n / of_mean) ** 0.5
     return Line(
         n=n,
         n_effective=float(effective),
@@ -355,6 +354,7 @@ def regress(x: np.ndarray, y: np.ndarray, independent: bool = False) -> Line:
         correlation=float((dx @ dy) / (spread * (dy @ dy)) ** 0.5),
         slope_error=float(slope_error),
         intercept_error=float(math.hypot(mean_error, x.mean() * slope_error)),
+        intercept_df=float(max(min(effective, of_mean) - 2, 1)),
     )
 
 

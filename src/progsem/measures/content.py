@@ -162,11 +162,12 @@ def cluster_sums(outcome: Outcomes, chosen: np.ndarray, clusters: int) -> np.nda
     many the majority class is right, and on how many the probe of each depth and
     probe seed is.
     """
-    columns = np.concatenate([np.ones_like(outcome.majority[..., None]), outcome.majority[..., None]], axis=2)
-    answers = outcome.right.reshape(*outcome.right.shape[:2], -1)
-    columns = np.concatenate([columns, answers], axis=2) * chosen[..., None]
-    rows = chosen.any(axis=1)
-    flat, cluster = columns[rows].reshape(rows.sum(), -1), outcome.cluster[rows]
+    rows = np.flatnonzero(chosen.any(axis=1))
+    majority, right = outcome.majority[rows], outcome.right[rows]
+    answers = right.reshape(*right.shape[:2], -1)
+    columns = np.concatenate([np.ones_like(majority)[..., None], majority[..., None], answers], axis=2)
+    flat = (columns & chosen[rows][..., None]).reshape(len(rows), -1)
+    cluster = outcome.cluster[rows]
     summed = [np.bincount(cluster, weights=column, minlength=clusters) for column in flat.T]
     return np.stack(summed, axis=1).reshape(clusters, *columns.shape[1:])
 
