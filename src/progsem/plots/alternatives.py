@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator
 
 from progsem.plots import style
@@ -41,25 +42,34 @@ def colours(results: Results) -> dict[str, tuple[str, str]]:
     }
 
 
-def draw(results: Results) -> tuple[Figure, list[dict]]:
+def compared(results: Results, **where) -> list[dict]:
+    """Rows of the named alternatives; those that are members of mirror pairs have a figure of their own."""
+    return results.rows("alternatives", family="named", **where)
+
+
+def draw(results: Results) -> tuple[Figure, list[dict]] | None:
     """Original and alternatives at the last checkpoint, raw and corrected, and their difference over the training."""
+    if not results.alternatives:
+        return None
     depth, last = results.depths[-1], results.summary["step"]
-    count = max(len(results.alternatives), 1)
     figure = style.new_figure(
         results,
-        11.5,
-        1.9 + max(2.3, 1.5 + 0.28 * count) * len(results.sources),
+        12.0,
+        2.1 + max(2.3, 1.5 + 0.28 * len(results.alternatives)) * len(results.sources),
         "is the true meaning of the statements easier to read than others?",
         [
             "The same hidden states; the same programs executed again with other meanings of their statements; new "
             f"probes for each. {style.DEPTH_NAMES[depth]}, mean over {results.features()}; "
-            f"{style.STATE_NAMES[results.states]}. Intervals: {results.interval()}, paired; p: Holm over alternatives.",
-            "Corrected: 0 is always giving the most frequent answer (grey ticks), 100% never being wrong. "
-            "* difficulty-matched: its states are about as hard to guess as the original's.",
-            *([meanings(results)] if results.alternatives else []),
+            f"{style.STATE_NAMES[results.states]}. {results.models()}. Bars and bands: "
+            f"{results.interval()}, paired; p: Holm over alternatives.",
+            "Corrected: 0 is always giving the most frequent answer (grey ticks), 100% never being wrong. Difference: "
+            "original − alternative, corrected, in percentage points. Entropy: of the labels, in bits a feature; "
+            "differ: states whose label is another than under the original. * difficulty-matched: its labels are as "
+            "hard to guess as the original's.",
+            meanings(results),
         ],
     )
-    panels = figure.subplots(len(results.sources), 3, squeeze=False, width_ratios=(1, 1.25, 1.5))
+    panels = figure.subplots(len(results.sources), 4, squeeze=False, width_ratios=(1, 1, 1.35, 1.5))
     drawn = []
     for line, source in zip(panels, results.sources, strict=True):
         where = {
@@ -70,23 +80,21 @@ def draw(results: Results) -> tuple[Figure, list[dict]]:
             "feature": "mean",
         }
         final = {row["semantics"]: row for row in results.rows("probes", step=last, **where)}
-        compared = {row["alternative"]: row for row in results.rows("alternatives", step=last, **where)}
-        drawn += list(final.values()) + list(compared.values())
+        final = {name: final[name] for name in ("original", *results.alternatives) if name in final}
+        rows = {row["alternative"]: row for row in compared(results, step=last, offset=0, **where)}
+        drawn += list(final.values()) + list(rows.values())
         if not final:
             for axes in line[:2]:
                 style.empty(axes, "no states probed at the last checkpoint")
         else:
             dots(line[0], results, final, "accuracy", "majority")
             dots(line[1], results, final, "corrected", None)
-            annotate(line[1], results, compared)
-        drawn += gap(line[2], results, where)
-        line[0].set_ylabel(style.SOURCE_NAMES[source].replace(" that ", "\nthat "), labelpad=8)
-        line[2].set_ylabel("difference\n(percentage points)")
-    titles = (
-        f"Raw accuracy, step {last:,}",
-        "Corrected; right: original − alternative",
-        "Difference over the training",
-    )
+            line[1].tick_params(axis="y", labelleft=False)
+        columns_of_numbers(line[2], results, rows)
+        drawn += gap(line[3], results, where)
+        line[0].set_ylabel(style.source_label(source), labelpad=8)
+        line[3].set_ylabel("difference\n(percentage points)")
+    titles = (f"Raw accuracy, step {last:,}", "Corrected", "", "Difference over the training")
     for axes, title in zip(panels[0], titles, strict=True):
         axes.set_title(title, pad=10)
     for axes in panels[-1][:2]:
@@ -99,12 +107,10 @@ def dots(axes: Axes, results: Results, rows: dict[str, dict], key: str, baseline
     names = ["original", *results.alternatives]
     shown = {"original": (style.BLACK, "o"), **colours(results)}
     for height, name in enumerate(names):
-        row = rows.get(name)
-        if row is None or row[key] is None:
+        if name not in rows:
             continue
-        colour, marker = shown[name]
-        axes.plot([row[f"{key}_low"], row[f"{key}_high"]], [height, height], color=colour, linewidth=2.2, alpha=0.5)
-        axes.plot(row[key], height, marker, color=colour, markersize=6)
+        row, (colour, marker) = rows[name], shown[name]
+        style.dot(axes, row, key, height, colour=colour, marker=marker)
         if baseline and row[baseline] is not None:
             axes.plot(row[baseline], height, "|", color=style.GREY, markersize=11, markeredgewidth=1.8)
     if "original" in rows and rows["original"][key] is not None:
@@ -113,34 +119,50 @@ def dots(axes: Axes, results: Results, rows: dict[str, dict], key: str, baseline
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.grid(axis="y", visible=False)
     style.percent_axis(axes.xaxis, limits=False)
-    axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.xaxis.set_major_locator(MaxNLocator(4))
     axes.margins(x=0.12)
 
 
-def annotate(axes: Axes, results: Results, rows: dict[str, dict]) -> None:
-    """Difference and p beside each alternative."""
-    axes.tick_params(axis="y", labelleft=False)
+# Header -> where the column begins (the first) or ends (the others), as a share of the width.
+COLUMNS = {"difference": 0.0, "p": 0.62, "entropy": 0.83, "differ": 1.0}
+
+
+def columns_of_numbers(axes: Axes, results: Results, rows: dict[str, dict]) -> None:
+    """Beside the dots: difference, p, entropy of the labels, and how many of them differ from the original's."""
+    axes.set_axis_off()
+    axes.set_ylim(len(results.alternatives) + 0.6, -0.6)
+    if not rows:
+        return
+    for header, place in COLUMNS.items():
+        _cell(axes, -0.95, header, place).set_color(style.GREY)
+    entropy = next((row["entropy_original"] for row in rows.values()), None)
+    _cell(axes, 0, "" if entropy is None else f"{entropy:.2f}", COLUMNS["entropy"])
     for height, name in enumerate(results.alternatives, start=1):
-        row = rows.get(name)
-        if row is None or row["difference"] is None:
+        if name not in rows:
             continue
-        p = row["p_holm"]
-        significance = "" if p is None else ", p < 0.001" if p < 0.001 else f", p = {p:.3f}"
-        axes.text(
-            1.02,
-            height,
-            f"{100 * row['difference']:+.1f}{significance}",
-            transform=axes.get_yaxis_transform(),
-            va="center",
-            fontsize=8,
+        row = rows[name]
+        p, entropy, differing = row["p_holm"], row["entropy_alternative"], row["share_differing"]
+        texts = (
+            style.points(row["difference"], row["ci_low"], row["ci_high"]),
+            style.p_value(p).removeprefix("p ").removeprefix("= "),
+            "" if entropy is None else f"{entropy:.2f}",
+            "" if differing is None else f"{differing:.0%}",
         )
+        for text, place in zip(texts, COLUMNS.values(), strict=True):
+            _cell(axes, height, text, place)
+
+
+def _cell(axes: Axes, height: float, text: str, place: float) -> Text:
+    """Text at a height; the first column is flush left, the others flush right."""
+    align = "right" if place else "left"
+    return axes.text(place, height, text, transform=axes.get_yaxis_transform(), ha=align, va="center", fontsize=7.5)
 
 
 def gap(axes: Axes, results: Results, where: dict) -> list[dict]:
     """Difference from each alternative over the checkpoints."""
     drawn, ends = [], []
     for name, (colour, marker) in colours(results).items():
-        rows = results.rows("alternatives", alternative=name, **where)
+        rows = compared(results, alternative=name, offset=0, **where)
         if not rows:
             continue
         steps = style.column(rows, "step")
@@ -157,7 +179,7 @@ def gap(axes: Axes, results: Results, where: dict) -> list[dict]:
         ends.append((name, steps[-1], values[-1], colour))
         drawn += rows
     if not ends:
-        style.empty(axes, "no alternative semantics in this study" if not results.alternatives else "no states probed")
+        style.empty(axes, "no states probed")
         return drawn
     axes.axhline(0, color=style.BLACK, linewidth=0.8)
     style.steps_axis(axes, results)
@@ -178,10 +200,12 @@ def gap(axes: Axes, results: Results, where: dict) -> list[dict]:
     return drawn
 
 
-def draw_robustness(results: Results) -> tuple[Figure, list[dict]]:
+def draw_robustness(results: Results) -> tuple[Figure, list[dict]] | None:
     """The difference at the last checkpoint for every depth, source and set of states."""
+    if not results.alternatives:
+        return None
     last = results.summary["step"]
-    sets = list(dict.fromkeys(row["states"] for row in results.tables["alternatives"])) or [results.states]
+    sets = list(dict.fromkeys(row["states"] for row in compared(results))) or [results.states]
     figure = style.new_figure(
         results,
         max(8.5, 2.2 + 2.9 * len(sets)),
@@ -189,13 +213,11 @@ def draw_robustness(results: Results) -> tuple[Figure, list[dict]]:
         "does the difference depend on the probe or on the states?",
         [
             "Original − alternative, corrected accuracy in percentage points, mean over features, at the last "
-            f"checkpoint; right of 0 the true meaning is easier to read. Intervals: {results.interval()}, paired. "
+            "checkpoint; right of 0 the true meaning is easier to read. "
+            f"{results.models()}. Bars: {results.interval()}, paired. "
             "n: states (of the first alternative). * difficulty-matched.",
         ],
     )
-    if not results.alternatives:
-        style.empty(figure.subplots(), "no alternative semantics in this study")
-        return figure, []
     panels = figure.subplots(len(results.sources), len(sets), squeeze=False, sharex=True, sharey=True)
     drawn = []
     for line, source in zip(panels, results.sources, strict=True):
@@ -205,25 +227,25 @@ def draw_robustness(results: Results) -> tuple[Figure, list[dict]]:
                 where = {"step": last, "source": source, "states": states, "depth": depth, "feature": "mean"}
                 rows = {
                     row["alternative"]: row
-                    for row in results.rows("alternatives", lm_seed=results.headline, **where)
+                    for row in compared(results, lm_seed=results.headline, offset=0, **where)
                     if row["difference"] is not None
                 }
                 drawn += list(rows.values())
                 shift = 0.22 * (index - (len(results.depths) - 1) / 2)
-                heights = [results.alternatives.index(name) + shift for name in rows]
-                colour, marker = style.DEPTH_COLOURS[depth], style.DEPTH_MARKERS[depth]
-                values = list(rows.values())
-                low, high = (100 * style.column(values, key) for key in ("ci_low", "ci_high"))
-                axes.hlines(heights, low, high, color=colour, linewidth=1.8, alpha=0.6)
-                axes.plot(
-                    100 * style.column(values, "difference"),
-                    heights,
-                    marker,
-                    color=colour,
-                    markersize=5,
-                    label=style.DEPTH_NAMES[depth],
-                )
-                count = count or (values[0]["n_states"] if values else 0)
+                for row in rows.values():
+                    style.dot(
+                        axes,
+                        row,
+                        "difference",
+                        results.alternatives.index(row["alternative"]) + shift,
+                        colour=style.DEPTH_COLOURS[depth],
+                        marker=style.DEPTH_MARKERS[depth],
+                        interval="ci",
+                        scale=100,
+                        markersize=5,
+                        label=style.DEPTH_NAMES[depth],
+                    )
+                count = count or next((row["n_states"] for row in rows.values()), 0)
             axes.axvline(0, color=style.BLACK, linewidth=0.8)
             axes.set_title(f"{style.STATE_NAMES[states]}, n = {count:,}", fontsize=9)
             axes.grid(axis="y", visible=False)
@@ -231,10 +253,8 @@ def draw_robustness(results: Results) -> tuple[Figure, list[dict]]:
             axes.set_ylim(len(results.alternatives) - 0.4, -0.6)
             if not count:
                 axes.text(0.5, 0.5, "nothing to compare", transform=axes.transAxes, ha="center", color=style.GREY)
-        line[0].set_ylabel(style.SOURCE_NAMES[source].replace(" that ", "\nthat "))
+        line[0].set_ylabel(style.source_label(source))
     for axes in panels[-1]:
         axes.set_xlabel("difference (percentage points)")
-    handles, names = panels[0][0].get_legend_handles_labels()
-    if drawn:
-        figure.legend(handles, names, loc="outside lower center", ncols=len(names))
+    style.legend_below(figure, panels)
     return figure, drawn

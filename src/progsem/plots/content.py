@@ -23,7 +23,7 @@ def draw_regression(results: Results) -> tuple[Figure, list[dict]]:
         [
             f"A point is a trained checkpoint of one language model ({len(results.seeds)} in all), bars: "
             f"{results.interval()}. "
-            "Brackets behind R²: the same by moving blocks of checkpoints. Changes: the regression on the changes from "
+            f"Brackets behind R²: {results.summary['intervals']['r2']}. Changes: the regression on the changes from "
             "one checkpoint to the next, which a shared trend alone would not relate.",
             f"Semantic content: accuracy of probes, mean over {results.features()}; "
             f"{style.STATE_NAMES[results.states]}.",
@@ -87,7 +87,7 @@ def fit(axes, results: Results, source: str, depth: str, x: np.ndarray) -> None:
     """The line, and R² of levels and of changes."""
     where = {"lm_seed": results.headline, "source": source, "states": results.states, "depth": depth, "measure": "raw"}
     (levels,), (changes,) = (results.rows("regression", points=points, **where) for points in ("levels", "differences"))
-    if levels["r2"] is None:
+    if None in (levels["r2"], levels["slope"], levels["intercept"]):
         axes.text(
             0.97,
             0.03,
@@ -123,7 +123,7 @@ def draw_offsets(results: Results, checkpoints: int = 5) -> tuple[Figure, list[d
         [
             "Offset j: the hidden state at a statement is asked about the world j statements later (0: right after "
             "this statement; 1 and more: after statements that are not written yet). "
-            f"{results.models().split(' (')[0]}; bands: {results.interval()}.",
+            f"{results.models()}; bands: {results.interval()}.",
             f"Corrected: 0 is always giving the most frequent answer, 100% never being wrong; mean over "
             f"{results.features()}; {style.STATE_NAMES[results.states]}.",
         ],

@@ -26,9 +26,10 @@ def draw(results: Results) -> tuple[Figure, list[dict]]:
         4.8,
         "does it write shorter programs than it has read?",
         [
-            f"{results.models().split(' (')[0]}; {n['test_programs']:,} test specifications, "
-            f"{n['training_programs']:,} training programs; band: {results.interval(probed=False)}. "
-            "Solved ones may be the easier ones: compare with the programs they were made from (dotted)."
+            f"{results.models()}; {n['test_programs']:,} test specifications, "
+            f"{n['training_programs']:,} training programs; bands: {results.interval(probed=False)}. "
+            "Solved specifications may be the easier ones: compare with the programs they were made from (dotted).",
+            *tests(results),
         ],
     )
     left, right = figure.subplots(1, 2)
@@ -67,3 +68,20 @@ def draw(results: Results) -> tuple[Figure, list[dict]]:
     style.steps_axis(right, results)
     style.shade_phases(right, results, names=True)
     return figure, drawn + [row | {"programs": "means"} for row in curves]
+
+
+def tests(results: Results) -> list[str]:
+    """In a sentence: how much shorter correct programs are than others; nothing where none is correct."""
+    others = {
+        "correct_vs_training": "training programs",
+        "correct_vs_their_references": "the programs that their specifications were made from",
+    }
+    rows = results.rows("length_tests", lm_seed=results.headline, step=results.summary["step"])
+    parts = [
+        f"{others[row['comparison']]}: "
+        + style.spelt(row["difference"], row["difference_low"], row["difference_high"], "+.2f", unit=" statements")
+        + "".join(f", {text}" for text in (style.p_value(row["p"]), f"n = {row['n']:,}") if text)
+        for row in rows
+        if row["difference"] is not None
+    ]
+    return [f"Correct programs at the last step less {'; less '.join(parts)}."] if parts else []

@@ -67,12 +67,16 @@ CONTEXT = {
 
 @dataclass(frozen=True)
 class Results:
-    """What the stage `statistics` wrote: `summary`, `gallery`, and its tables as lists of rows."""
+    """What the stage `statistics` wrote: `summary`, `gallery`, and its tables as lists of rows.
+
+    `sections` are those of the config that say what the study is of, by name.
+    """
 
     summary: dict
     gallery: dict
     tables: dict[str, list[dict]]
     title: str
+    sections: dict
 
     def rows(self, table: str, **where) -> list[dict]:
         """Rows of a table in which every named column has that value."""
@@ -114,12 +118,14 @@ class Results:
         about = self.summary["intervals"]
         drawn = [unit for unit in about["resampled"] if probed or unit != "probe seeds"]
         units = " and ".join([", ".join(drawn[:-1]), drawn[-1]] if len(drawn) > 1 else drawn)
-        return f"{about['confidence']:.0%} bootstrap intervals over {units}"
+        return f"{about['confidence']:.0%} intervals over {units}"
 
-    def models(self) -> str:
-        """How many language models the numbers are from."""
+    def models(self, each: bool = False) -> str:
+        """How many language models the numbers are from; `each`: thin lines show every one of several."""
         count = self.summary["n"]["lm_seeds"]
-        return "One language model" if count == 1 else f"Mean of {count} language models (thin lines: each)"
+        if count == 1:
+            return "One language model"
+        return f"Mean of {count} language models" + (" (thin lines: each)" if each else "")
 
     def features(self) -> str:
         """The probed features, spelt out."""
@@ -167,6 +173,73 @@ def thin_curves(axes: Axes, series: Iterable[list[dict]], key: str, colour: str)
     """The curve of each language model, behind their mean."""
     for rows in series:
         axes.plot(column(rows, "step"), column(rows, key), color=colour, linewidth=0.7, alpha=0.5, zorder=1.5)
+
+
+def dot(
+    axes: Axes,
+    row: dict,
+    key: str,
+    height: float,
+    *,
+    colour: str,
+    marker: str,
+    interval: str | None = None,
+    scale: float = 1.0,
+    hollow: bool = False,
+    **line,
+) -> None:
+    """One number as a dot at a height, with the interval that the row has of it; nothing where there is no number.
+
+    Columns of the interval begin with `interval` (default: the number's own name).
+    """
+    if row[key] is None:
+        return
+    ends = [row[f"{interval or key}_{end}"] for end in ("low", "high")]
+    if None not in ends:
+        axes.plot(scale * np.array(ends), [height, height], color=colour, linewidth=2, alpha=0.5, solid_capstyle="butt")
+    face = {"markerfacecolor": "white"} if hollow else {}
+    axes.plot(scale * row[key], height, marker, color=colour, **({"markersize": 6} | face | line))
+
+
+def spelt(
+    value: float | None, low: float | None, high: float | None, form: str, scale: float = 1, unit: str = ""
+) -> str:
+    """A number times `scale` in a format, with unit and interval if it has one; empty where there is no number."""
+    if value is None:
+        return ""
+    number, *ends = (None if one is None else format(scale * one, form).replace("-", "−") for one in (value, low, high))
+    bounds = "" if None in ends else f" [{', '.join(ends)}]".replace("+", "")
+    return f"{number}{unit}{bounds}"
+
+
+def points(value: float | None, low: float | None, high: float | None, unit: str = "") -> str:
+    """A difference of shares in percentage points, with its interval."""
+    return spelt(value, low, high, "+.1f", 100, unit)
+
+
+def p_value(p: float | None) -> str:
+    """A p-value for a reader; empty where there is none."""
+    if p is None:
+        return ""
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+
+
+def beside(axes: Axes, height: float, text: str) -> None:
+    """Text right of a panel, at a height on its axis."""
+    axes.text(1.02, height, text, transform=axes.get_yaxis_transform(), va="center", fontsize=7.5)
+
+
+def legend_below(figure: Figure, panels: np.ndarray) -> None:
+    """One legend for all panels, below them; every label once, in the order of its first panel."""
+    found = [axes.get_legend_handles_labels() for axes in panels.flat]
+    handles = {label: handle for pair in found for handle, label in zip(*pair, strict=True)}
+    if handles:
+        figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=min(len(handles), 6))
+
+
+def source_label(source: str) -> str:
+    """Name of a source of states in two lines, for the side of a row of panels."""
+    return SOURCE_NAMES[source].replace(" that ", "\nthat ")
 
 
 def steps_axis(axes: Axes, results: Results) -> None:

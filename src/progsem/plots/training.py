@@ -19,7 +19,7 @@ def draw(results: Results) -> tuple[Figure, list[dict]]:
         3.2 + 2.6 * (2 + (len(results.sources) + 1) // 2) - 1.6,
         "what the language model learns, and when",
         [
-            f"{results.models()}, {last['step']:,} steps = {last['tokens'] / 1e6:,.1f} M tokens; "
+            f"{results.models(each=True)}, {last['step']:,} steps = {last['tokens'] / 1e6:,.1f} M tokens; "
             f"{n['test_programs']:,} test specifications at each checkpoint; bands: "
             f"{results.interval(probed=False)}; of probe accuracies {results.interval().partition(' over ')[2]}.",
             f"Phases: {results.summary['phases']['rule']}",
@@ -45,7 +45,7 @@ def draw(results: Results) -> tuple[Figure, list[dict]]:
 
 
 def accuracy(axes: Axes, curves: list[dict], each: list[list[dict]]) -> None:
-    """Generative accuracy, strict and unconstrained beside it."""
+    """Generative accuracy, strict and unconstrained beside it, and how many unconstrained outputs parse."""
     style.thin_curves(axes, each, "generative_accuracy", style.BLUE)
     style.curve(axes, curves, "generative_accuracy", colour=style.BLUE, label="all shown examples satisfied")
     style.curve(
@@ -60,9 +60,19 @@ def accuracy(axes: Axes, curves: list[dict], each: list[list[dict]]) -> None:
         label="decoded without the grammar",
         linewidth=1,
     )
+    style.curve(
+        axes,
+        curves,
+        "unconstrained_parses",
+        colour=style.GREY,
+        marker="x",
+        label="without the grammar: a program at all",
+        linewidth=1,
+        linestyle=":",
+    )
     style.percent_axis(axes.yaxis)
     axes.set_title("Generative accuracy", pad=16)
-    axes.set_ylabel("test specifications solved")
+    axes.set_ylabel("share of test specifications")
     axes.legend(loc="best")
 
 
@@ -71,7 +81,7 @@ def perplexity(axes: Axes, curves: list[dict]) -> None:
     style.curve(axes, curves, "perplexity_reference", colour=style.VERMILION, label="programs of the test set")
     style.curve(axes, curves, "perplexity_generated", colour=style.BLUE, marker="s", label="programs it writes itself")
     axes.set_title("Perplexity", pad=16)
-    axes.set_ylabel("perplexity per program token (log scale)")
+    axes.set_ylabel("perplexity per token (log scale)")
     axes.set_yscale("log")
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
@@ -135,9 +145,9 @@ def content(axes: Axes, results: Results, source: str) -> list[dict]:
     else:
         axes.text(0.5, 0.5, "no states probed", transform=axes.transAxes, ha="center", color=style.GREY)
     axes.set_title(f"Semantic content: {style.SOURCE_NAMES[source]}")
-    axes.set_ylabel("probe accuracy, mean over features")
+    axes.set_ylabel("probe accuracy (mean of features)")
     style.percent_axis(axes.yaxis)
     if drawn:  # from the baseline on, with room for the legend below
-        values = [row[key] for row in drawn for key in ("accuracy", "majority") if row[key] is not None]
+        values = [row[key] for row in drawn for key in ("accuracy", "majority") if row[key] is not None] or [0.0, 1.0]
         axes.set_ylim(max(0.0, min(values) - 0.15), min(1.0, max(values) + 0.05))
     return drawn

@@ -1,0 +1,135 @@
+"""Mirror pairs: is the true meaning ahead of its mirror image by more than any other is of its own?"""
+
+from __future__ import annotations
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from progsem.plots import style
+from progsem.plots.style import Results
+
+ORIGINAL = "original"
+COLUMNS = 6  # of the grid: divisible by the number of depths and by the two panels below them
+
+
+def draw(results: Results) -> tuple[Figure, list[dict]] | None:
+    """Every pair's difference by size, and how content and difference depend on how hard and how alike labels are."""
+    last = results.summary["step"]
+    rows = results.rows("permutations", lm_seed=results.headline, step=last, states=results.states)
+    if not any(row["first"] != ORIGINAL for row in rows):
+        return None
+    figure = style.new_figure(
+        results,
+        1.6 + 3.2 * max(len(results.depths), 2),
+        2.9 + 4.2 * len(results.sources),
+        "is the true meaning further ahead of its mirror image than others are of theirs?",
+        [
+            "A permutation says what each of the five statements means instead; exchanging left and right in it gives "
+            "its mirror image, in which the robot does in the mirrored world what it did in this one, so that the "
+            "labels of both are equally hard. Only the true meaning is in the text that the model learned from.",
+            f"Step {last:,}; corrected accuracy, mean over {results.features()}; {style.STATE_NAMES[results.states]}. "
+            f"{results.models()}. Bars: {results.interval()}, paired. Which of the other pairs' two "
+            "comes first means nothing, so the size of their difference is shown. p: share of all pairs, the true "
+            "meaning's included, whose difference is at least as large as its own.",
+        ],
+    )
+    grid = figure.add_gridspec(2 * len(results.sources), COLUMNS)
+    rows_of_panels = []
+    for index, source in enumerate(results.sources):
+        span = COLUMNS // len(results.depths)
+        above = [figure.add_subplot(grid[2 * index, place : place + span]) for place in range(0, COLUMNS, span)]
+        below = [figure.add_subplot(grid[2 * index + 1, place : place + 3]) for place in (0, 3)]
+        here = [row for row in rows if row["source"] == source and row["difference"] is not None]
+        for axes, depth in zip(above, results.depths, strict=True):
+            axes.set_title(style.DEPTH_NAMES[depth])
+            differences(axes, [row for row in here if row["depth"] == depth], rank(results, source, depth))
+        contents(below[0], here)
+        sizes(below[1], here)
+        if not here:
+            for axes in (*above, *below):
+                style.empty(axes, "no states probed at the last checkpoint")
+        above[0].set_ylabel(f"difference (points)\n{style.source_label(source)}")
+        rows_of_panels += [above[0], below[0]]
+    figure.align_ylabels(rows_of_panels)
+    looks = {
+        "the true meaning": {"marker": "s", "color": style.BLACK, "markersize": 8},
+        "its mirror image": {"marker": "s", "color": style.BLACK, "markersize": 8, "markerfacecolor": "white"},
+    } | {
+        f"others, {style.DEPTH_NAMES[depth]}": {
+            "marker": style.DEPTH_MARKERS[depth],
+            "color": style.DEPTH_COLOURS[depth],
+        }
+        for depth in results.depths
+    }
+    handles = [Line2D([], [], linestyle="", label=label, **look) for label, look in looks.items()]
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
+    return figure, rows
+
+
+def rank(results: Results, source: str, depth: str) -> dict | None:
+    """Where the original stands among the pairs, as the summary says: rank, other_pairs, p; None if it says nothing."""
+    key = (source, results.states, depth)
+    found = [row for row in results.summary["mirror_pairs"] if (row["source"], row["states"], row["depth"]) == key]
+    return found[0] if found else None
+
+
+def differences(axes: Axes, rows: list[dict], ranked: dict | None) -> None:
+    """The size of every pair's difference, largest first; the original's with its sign, and its rank."""
+    for place, row in enumerate(sorted(rows, key=lambda row: -abs(row["difference"])), start=1):
+        own = row["first"] == ORIGINAL
+        sign = 100 if own or row["difference"] >= 0 else -100
+        colour = style.BLACK if own else style.GREY
+        ends = [sign * row[key] for key in ("ci_low", "ci_high") if row[key] is not None]
+        axes.plot([place] * len(ends), ends, color=colour, linewidth=2.4 if own else 1, alpha=0.6, zorder=1 + own)
+        marker = style.DEPTH_MARKERS[row["depth"]]
+        axes.plot(place, sign * row["difference"], marker, color=colour, markersize=8 if own else 3.5, zorder=2 + own)
+    axes.axhline(0, color=style.BLACK, linewidth=0.8)
+    axes.set_xlim(0, len(rows) + 1)
+    axes.grid(axis="x", visible=False)
+    axes.set_xlabel("mirror pairs, the largest difference first")
+    if ranked:
+        text = f"true meaning: {ranked['rank']} of {1 + ranked['other_pairs']}\n{style.p_value(ranked['p'])}"
+        axes.text(0.98, 0.97, text, transform=axes.transAxes, ha="right", va="top", fontsize=8, color=style.BLACK)
+
+
+def contents(axes: Axes, rows: list[dict]) -> None:
+    """Corrected content of every permutation over the entropy of its labels: harder labels are read less well."""
+    for row in rows:
+        for side in ("first", "second"):
+            _point(axes, row, row[f"entropy_{side}"], row[f"corrected_{side}"], hollow=side == "second")
+    style.percent_axis(axes.yaxis, limits=False)
+    axes.set_title("Harder labels, lower content?", fontsize=9)
+    axes.set_xlabel("entropy of the labels (bits a feature)")
+    axes.set_ylabel("corrected accuracy")
+
+
+def sizes(axes: Axes, rows: list[dict]) -> None:
+    """Size of every pair's difference over the share of states that tell its two apart."""
+    for row in rows:
+        own = row["first"] == ORIGINAL
+        difference = row["difference"] if own else abs(row["difference"])
+        _point(axes, row, row["share_differing"], 100 * difference, hollow=False)
+    style.percent_axis(axes.xaxis, limits=False)
+    axes.axhline(0, color=style.BLACK, linewidth=0.8)
+    axes.set_title("More states that differ, larger difference?", fontsize=9)
+    axes.set_xlabel("states whose label differs within the pair")
+    axes.set_ylabel("difference (points)")
+
+
+def _point(axes: Axes, row: dict, x: float | None, y: float | None, hollow: bool) -> None:
+    """One permutation or pair; the original's is larger, its mirror image hollow."""
+    if x is None or y is None:
+        return
+    own, depth = row["first"] == ORIGINAL, row["depth"]
+    colour = style.BLACK if own else style.DEPTH_COLOURS[depth]
+    axes.plot(
+        x,
+        y,
+        style.DEPTH_MARKERS[depth],
+        color=colour,
+        markerfacecolor="white" if own and hollow else colour,
+        markersize=7 if own else 3.5,
+        alpha=1 if own else 0.6,
+        zorder=3 if own else 2,
+    )
