@@ -11,18 +11,49 @@ from synthetic import figures_job, small_study, write_results
 from progsem import figures, manifest, statistics
 from progsem.artifacts import read_json
 from progsem.errors import UserError
-from progsem.plots import content, style, training
+from progsem.plots import claims_page, style, training
 
 MIRROR = {"turn_left": "turn_right", "turn_right": "turn_left"}
+ALTERNATIVE = {"alternatives": {"mirror": MIRROR}, "difficulty_matched": "mirror"}
+EVERYTHING = {
+    "interventions": {
+        "alternatives": {"mirror": MIRROR, "other": {"move": "turn_left", "turn_left": "move"}},
+        "difficulty_matched": "mirror",
+        "offsets": [-1, 0, 1],
+        "permutations": 2,
+    },
+    "controls": {
+        "kinds": ["counts", "prefix", "start", "text", "embedding", "layers", "shuffled", "description_length"],
+        "checkpoints": "every",
+    },
+    "traces": {"layers": "each"},
+    "probes": {"depths": {"linear": [], "mlp2": [8, 16]}, "positions": [[0, 2]]},
+    "generalisation": {"sets": {"longer": {"statements": 2}, "larger": {"cells": 1}}},
+    "lm": {"steps": 600, "decay_steps": 600},
+}
+NOTHING = {
+    "interventions": {"alternatives": {}},
+    "controls": {"kinds": []},
+    "generalisation": {"sets": {}},
+    "lm": {"steps": 200, "decay_steps": 200},
+}
+# What a study that asks for no more has: no alternatives, controls, layers, pairs or sets.
+ALWAYS = {"training", "content_vs_accuracy", "offsets", "positions", "lengths", "gallery"}
+BESIDE = {"summary.json", "trace_viewer.html", "paper_vs_ours.md", "paper_vs_ours.csv"}
+
+
+def a_job(folder, babbling=0, **sections):
+    """The job that draws a synthetic study, its statistics computed."""
+    computed = write_results(folder, small_study(**sections), babbling=babbling)
+    statistics.run(computed)
+    job = figures_job(computed, folder / "results" / "figures", title="A title from the config")
+    job.slice.update({name: computed.slice[name] for name in figures.SECTIONS})
+    return job
 
 
 @pytest.fixture(scope="module")
 def job(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("figures")
-    study = small_study(interventions={"alternatives": {"mirror": MIRROR}, "difficulty_matched": "mirror"})
-    computed = write_results(folder, study, babbling=400)
-    statistics.run(computed)
-    return figures_job(computed, folder / "results" / "figures", title="A title from the config")
+    return a_job(tmp_path_factory.mktemp("figures"), babbling=200, **EVERYTHING)
 
 
 @pytest.fixture(scope="module")
@@ -34,23 +65,41 @@ def drawn(job):
     return folder
 
 
-def results_of(job):
+def results_of(job, title="title"):
     return style.Results(
         summary=read_json(job.input("summary")),
         gallery=read_json(job.input("gallery")),
         tables={name: figures.read_rows(job.input(name)) for name in figures.TABLES},
-        title="title",
+        title=title,
+        sections={name: job.section(name) for name in figures.SECTIONS},
     )
 
 
+@pytest.fixture
+def looks():
+    """Everything looks as in the stage itself."""
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(style.CONTEXT)
+        yield
+
+
 def test_the_folder_holds_every_figure_and_nothing_else(drawn):
-    expected = {f"{name}.{kind}" for name in figures.FIGURES for kind in ("png", "pdf", "csv")}
-    assert {path.name for path in drawn.iterdir()} == expected | {"summary.json", "manifest.json"}
-    assert set(manifest.read(drawn / "manifest.json")["files"]) == expected | {"summary.json"}
+    expected = {f"{name}.{kind}" for name in figures.FIGURES for kind in ("png", "pdf", "csv")} | BESIDE
+    assert {path.name for path in drawn.iterdir()} == expected | {"manifest.json"}
+    assert set(manifest.read(drawn / "manifest.json")["files"]) == expected
     assert [path.name for path in drawn.parent.iterdir()] == ["figures"]
     for name in figures.FIGURES:
         assert (drawn / f"{name}.png").read_bytes().startswith(b"\x89PNG")
         assert (drawn / f"{name}.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_figures_of_what_was_not_asked_for_are_left_out(tmp_path):
+    job = a_job(tmp_path, **NOTHING)
+    figures.run(job)
+    folder = job.output("directory")
+    expected = {f"{name}.{kind}" for name in ALWAYS for kind in ("png", "pdf", "csv")} | BESIDE
+    assert {path.name for path in folder.iterdir()} == expected | {"manifest.json"}
 
 
 def test_summary_is_the_statistics_own(job, drawn):
@@ -60,23 +109,90 @@ def test_summary_is_the_statistics_own(job, drawn):
 def test_tables_hold_the_numbers_drawn(job, drawn):
     with open(drawn / "content_vs_accuracy.csv", newline="") as handle:
         rows = list(csv.DictReader(handle))
-    last = [row for row in rows if (row["step"], row["source"], row["depth"]) == ("1200", "generated", "mlp2")]
+    last = [row for row in rows if (row["step"], row["source"], row["depth"]) == ("600", "generated", "mlp2")]
     summary = json.loads(job.input("summary").read_text())
     assert float(last[0]["accuracy"]) == summary["semantic_content"]["mlp2"]
     assert float(last[0]["generative_accuracy"]) == summary["generative_accuracy"]
     assert "0" not in {row["step"] for row in rows}  # the untrained model is no point of the regression
 
 
-def test_the_same_numbers_give_the_same_bytes(job, drawn, tmp_path):
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()
-        matplotlib.rcParams.update(style.CONTEXT)
-        results = results_of(job)
-        object.__setattr__(results, "title", "A title from the config")
-        figure, rows = content.draw_regression(results)
-        style.save(figure, tmp_path, "content_vs_accuracy", 100, rows)
+def numbers_in(figure) -> np.ndarray:
+    """Every number that is drawn: ends of lines, of bands and bars, heights, cells of heat maps."""
+    found = []
+    for axes in figure.axes:
+        found += [line.get_xydata().ravel() for line in axes.lines]
+        found += [path.vertices.ravel() for collection in axes.collections for path in collection.get_paths()]
+        found += [np.array([patch.get_height()]) for patch in axes.patches if hasattr(patch, "get_height")]
+        found += [np.ma.filled(image.get_array().astype(float), np.nan).ravel() for image in axes.images]
+    found = np.concatenate(found).astype(float)
+    return found[np.isfinite(found)]
+
+
+@pytest.mark.parametrize(
+    ("name", "columns"),
+    [
+        ("baselines", {"corrected": 1}),
+        ("baselines_over_training", {"corrected": 1, "corrected_low": 1, "corrected_high": 1}),
+        ("layers", {"corrected": 1}),
+        ("positions", {"corrected": 1, "corrected_low": 1, "corrected_high": 1}),
+        ("permutations", {"difference": 100, "corrected_first": 1, "corrected_second": 1, "entropy_first": 1}),
+        ("generalisation", {"generative_accuracy": 1, "generative_accuracy_low": 1}),
+        ("alternatives", {"corrected": 1, "corrected_low": 1, "accuracy": 1, "difference": 100, "ci_low": 100}),
+        ("alternatives_by_offset", {"difference": 100, "ci_low": 100, "ci_high": 100}),
+        ("alternatives_robustness", {"difference": 100, "ci_low": 100, "ci_high": 100}),
+        ("training", {"generative_accuracy": 1, "unconstrained_parses": 1, "accuracy": 1}),
+    ],
+)
+def test_every_number_in_the_csv_is_drawn(job, drawn, name, columns, looks):
+    there = numbers_in(figures.FIGURES[name](results_of(job))[0])
+    rows = figures.read_rows(drawn / f"{name}.csv")
+    for column, scale in columns.items():
+        values = np.array([row[column] for row in rows if row[column] not in (None, "")], dtype=float) * scale
+        assert len(values) > 2
+        # Which of a mirror pair comes first means nothing, so the size of a difference may stand for it.
+        gaps = np.abs(np.abs(values)[:, None] - np.abs(there)[None]).min(axis=1)
+        assert gaps.max() < 1e-9, (name, column)
+
+
+def test_the_same_numbers_give_the_same_bytes(job, drawn, tmp_path, looks):
+    results = results_of(job, "A title from the config")
+    for name in ("content_vs_accuracy", "baselines", "permutations"):
+        figure, rows = figures.FIGURES[name](results)
+        style.save(figure, tmp_path, name, 100, rows)
+    claims_page.write(results, tmp_path)
+    assert len(list(tmp_path.iterdir())) == 11
     for path in tmp_path.iterdir():
         assert path.read_bytes() == (drawn / path.name).read_bytes(), path.name
+
+
+@pytest.mark.parametrize("name", [name for name in figures.FIGURES if name != "gallery"])
+def test_heading_and_notes_say_what_the_numbers_are(job, name, looks):
+    figure, _ = figures.FIGURES[name](results_of(job))
+    text = "\n".join(item.get_text() for item in figure.texts).replace("\n", " ")
+    assert text.startswith("title: ")
+    assert "95% intervals over test programs" in text
+    assert "language model" in text
+    for axes in figure.axes:
+        if axes.axison and axes.get_xlabel() == "" and axes.get_xticklabels():
+            below = [other for other in figure.axes if other.get_position().x0 == axes.get_position().x0]
+            assert any(other.get_xlabel() for other in below), axes.get_title()
+
+
+@pytest.mark.parametrize("seeds", [[0], [3, 5]], ids=["one language model", "two"])
+def test_nothing_is_drawn_beyond_the_edges(job, seeds, tmp_path_factory, looks):
+    if seeds == [0]:
+        results = results_of(job, "A very long title of a study that somebody has given much thought " * 3)
+    else:
+        folder = tmp_path_factory.mktemp("several")
+        sections = EVERYTHING | {"lm": {"steps": 400, "decay_steps": 400, "seeds": seeds}}
+        results = results_of(a_job(folder, **sections))
+    for name, draw in figures.FIGURES.items():
+        figure, _ = draw(results)
+        figure.draw_without_rendering()
+        width, height = figure.get_size_inches()
+        around = figure.get_tightbbox()
+        assert around.x0 > -0.02 and around.y0 > -0.02, name
+        assert around.x1 < width + 0.02 and around.y1 < height + 0.02, name
 
 
 def test_a_failure_leaves_the_old_folder_alone(job, drawn, tmp_path):
@@ -93,40 +209,59 @@ def test_a_failure_leaves_the_old_folder_alone(job, drawn, tmp_path):
     assert [path.name for path in drawn.parent.iterdir()] == ["figures"]
 
 
-def test_intervals_sizes_and_title_are_said(job):
+def test_one_language_model_or_how_many(job):
     figure, _ = training.draw(results_of(job))
     text = "\n".join(item.get_text() for item in figure.texts)
-    assert "title: " in text and "400 test specifications" in text and "95% bootstrap intervals" in text
+    assert "title: " in text and "400 test specifications" in text and "One language model" in text
 
 
 @pytest.mark.parametrize(
     "case",
     [
-        {"study": {"interventions": {"alternatives": {}}}, "babbling": 0},
+        {"interventions": {"alternatives": {}}},
+        {"interventions": ALTERNATIVE | {"permutations": 1}, "babbling": 900},
         {
-            "study": {"interventions": {"alternatives": {"mirror": MIRROR}, "difficulty_matched": "mirror"}},
-            "babbling": 900,
-        },
-        {
-            "study": {
-                "interventions": {"alternatives": {"mirror": MIRROR}, "difficulty_matched": "mirror"},
-                "probes": {"features": ["wall_ahead"], "depths": {"linear": []}, "sources": ["generated"], "seeds": 1},
-            },
-            "babbling": 0,
+            "interventions": ALTERNATIVE,
+            "probes": {"features": ["wall_ahead"], "depths": {"linear": []}, "sources": ["generated"], "seeds": 1},
         },
     ],
     ids=["no alternatives", "nothing generated to probe", "one of everything"],
 )
-def test_what_is_missing_stops_no_figure(case, tmp_path):
-    study = small_study(lm={"steps": 200, "checkpoint_every": 200}, **case["study"])
-    computed = write_results(tmp_path, study, babbling=case["babbling"])
-    statistics.run(computed)
-    results = results_of(figures_job(computed, tmp_path / "figures"))
-    with matplotlib.rc_context():
-        matplotlib.rcParams.update(style.CONTEXT)
-        for name, draw in figures.FIGURES.items():
-            figure, _ = draw(results)
-            figure.savefig(tmp_path / f"{name}.png", dpi=40)
+def test_what_is_missing_stops_no_figure(case, tmp_path, looks):
+    job = a_job(tmp_path, **{"lm": {"steps": 200, "checkpoint_every": 200}} | case)
+    results = results_of(job)
+    for draw in figures.FIGURES.values():
+        made = draw(results)
+        if made:
+            made[0].draw_without_rendering()
+    claims_page.write(results, tmp_path)
+    assert "None" not in (tmp_path / "paper_vs_ours.md").read_text()
+
+
+# What rows are told apart by, and counts: always there.
+KEYS = set(
+    "lm_seed step source states depth feature semantics alternative family offset difficulty_matched points measure "
+    "baseline layer by value trained pair first second set length in_training_range comparison programs statements "
+    "count tokens n n_test n_states n_programs n_points n_correct n_training".split()
+)
+
+
+@pytest.mark.parametrize("share", [0.3, 1.0])
+def test_a_missing_value_stops_no_figure(job, share, tmp_path, looks):
+    """A share of all numbers is missing, or all of them."""
+    rng = np.random.default_rng(0)
+    results = results_of(job)
+    for table in sorted(set(results.tables) - {"training", "lengths"}):
+        for row in results.tables[table]:
+            for column in row:
+                if column not in KEYS and rng.random() < share:
+                    row[column] = None
+    for draw in figures.FIGURES.values():
+        made = draw(results)
+        if made:
+            made[0].draw_without_rendering()
+    claims_page.write(results, tmp_path)
+    assert "None" not in (tmp_path / "paper_vs_ours.md").read_text()
 
 
 def test_phases_without_a_boundary_are_not_shaded():

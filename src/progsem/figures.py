@@ -2,7 +2,9 @@
 
 Reads only the files of the stage `statistics`. Every figure is written as PNG,
 PDF and CSV (the numbers in it), with `trace_viewer.html`, `summary.json` and
-`manifest.json` beside them, into a folder that takes its name only when all of it is there.
+`manifest.json` beside them, into a folder that takes its name only when all of it is there. Figures of
+something that the study did not ask for are left out. `paper_vs_ours.md` and its
+CSV set the results beside the paper's claims.
 """
 
 from __future__ import annotations
@@ -14,15 +16,53 @@ import matplotlib
 
 from progsem import manifest
 from progsem.artifacts import read_csv, read_json, replacing_folder
-from progsem.plots import alternatives, content, gallery, lengths, style, training, viewer
+from progsem.plots import (
+    alternatives,
+    alternatives_by_offset,
+    baselines,
+    claims_page,
+    content,
+    gallery,
+    generalisation,
+    layers,
+    lengths,
+    permutations,
+    positions,
+    style,
+    training,
+    viewer,
+)
 
-TABLES = ("checkpoints", "probes", "alternatives", "regression", "offsets", "lengths", "training")
+TABLES = (
+    "checkpoints",
+    "probes",
+    "alternatives",
+    "regression",
+    "offsets",
+    "lengths",
+    "length_tests",
+    "training",
+    "baselines",
+    "layers",
+    "positions",
+    "permutations",
+    "generalisation",
+)
+SECTIONS = ("worlds", "programs", "corpus", "lm")  # of the config, which say what a study is of
+# Name -> what draws it: the figure and the rows in it, or None where the study has nothing for it.
 FIGURES = {
     "training": training.draw,
     "content_vs_accuracy": content.draw_regression,
     "offsets": content.draw_offsets,
     "alternatives": alternatives.draw,
     "alternatives_robustness": alternatives.draw_robustness,
+    "alternatives_by_offset": alternatives_by_offset.draw,
+    "permutations": permutations.draw,
+    "baselines": baselines.draw,
+    "baselines_over_training": baselines.draw_over_training,
+    "layers": layers.draw,
+    "positions": positions.draw,
+    "generalisation": generalisation.draw,
     "lengths": lengths.draw,
     "gallery": gallery.draw,
 }
@@ -36,14 +76,18 @@ def run(job) -> None:
         gallery=read_json(job.input("gallery")),
         tables={name: read_rows(job.input(name)) for name in TABLES},
         title=wanted.title or job.slice["study"],
+        sections={name: job.section(name) for name in SECTIONS},
     )
     ((folder,),) = job.outputs.values()
     with replacing_folder(folder) as temporary, matplotlib.rc_context():
         matplotlib.rcdefaults()  # no matplotlibrc of the user's
         matplotlib.rcParams.update(style.CONTEXT)
         for name, draw in FIGURES.items():
-            figure, rows = draw(results)
-            style.save(figure, temporary, name, wanted.dpi, rows)
+            drawn = draw(results)
+            if drawn:
+                figure, rows = drawn
+                style.save(figure, temporary, name, wanted.dpi, rows)
+        claims_page.write(results, temporary)
         viewer.write(temporary, read_json(job.input("viewer")), results.title)
         shutil.copyfile(job.input("summary"), temporary / "summary.json")
         manifest.write(job, temporary, sorted(temporary.iterdir()))
