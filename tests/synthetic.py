@@ -127,7 +127,7 @@ def write_results(folder: Path, study: Study, *, babbling: int = 0, gap: float =
                 )
                 inputs["predictions"].append(paths[0])
                 inputs["accuracy"].append(paths[1])
-            if study.controls.kinds and (study.controls.checkpoints == "every" or step in (steps[0], steps[-1])):
+            if step in study.controls.steps(steps):
                 paths = [
                     place / "controls" / name for name in ("predictions.arrow", "accuracy.csv", "description.arrow")
                 ]

@@ -35,7 +35,7 @@ BABBLING = 400  # at the first step there are no generated states
 def study_of(**sections):
     defaults = {
         "traces": {"layers": "each"},
-        "controls": {"kinds": KINDS},
+        "controls": {"kinds": KINDS, "checkpoints": "ends"},
         "interventions": INTERVENTIONS,
         "statistics": {"resamples": 150},
         "generalisation": {"test": 300},
@@ -620,6 +620,20 @@ def test_controls_at_every_checkpoint_borrow_from_their_neighbours(pooled):
 
 def given(job, **inputs):
     return Job(job.stage, job.slice, job.inputs | inputs, job.outputs)
+
+
+def test_the_untrained_model_is_a_baseline_without_controls_of_its_own(tmp_path):
+    lm = {"steps": 400, "checkpoint_every": 200, "decay_steps": 400}
+    job = write_results(tmp_path, study_of(lm=lm, controls={"checkpoints": "last"}))
+    statistics.run(job)
+    rows = table(job, "baselines")
+    assert {row["step"] for row in rows} == {"400"}
+    where = {"source": "forced", "states": "all", "depth": "mlp1", "feature": "mean"}
+    row, model = (only(rows, baseline=baseline, **where) for baseline in ("untrained", "model"))
+    first = only(table(job, "probes"), step=0, semantics="original", **where)
+    assert number(row, "corrected") == number(first, "corrected")
+    assert number(row, "difference") == pytest.approx(number(model, "corrected") - number(first, "corrected"), abs=2e-6)
+    assert model["bits"] and not row["bits"]
 
 
 def test_nothing_asked_for_gives_empty_tables(tmp_path):

@@ -379,14 +379,20 @@ class Controls(Section):
         ("counts", "prefix", "start", "text", "embedding", "shuffled", "description_length"),
         description="what probes are given instead of the hidden state, or asked instead of the program state",
     )
-    checkpoints: Literal["ends", "every"] = Field(
-        "ends", description="at which checkpoints; ends: the untrained one and the last"
+    checkpoints: Literal["last", "ends", "every"] = Field(
+        "last", description="at which checkpoints; ends: the untrained one and the last"
     )
 
     @model_validator(mode="after")
     def _known_once(self):
         _each_once("controls.kinds", self.kinds)
         return self
+
+    def steps(self, trained: list[int]) -> list[int]:
+        """Those of the checkpoints (in order, the untrained one first) that have controls."""
+        ends = list(dict.fromkeys((trained[0], trained[-1])))
+        chosen = {"last": trained[-1:], "ends": ends, "every": trained}
+        return chosen[self.checkpoints] if self.kinds else []
 
 
 class Variation(Section):

@@ -170,11 +170,7 @@ class Plan:
                 "mapping": {},
                 "tokens": config["tokens"],
                 "traces": {"outputs": study.traces.outputs},
-                "programs": {
-                    "step_limit": study.programs.step_limit,
-                    "control_flow": study.programs.control_flow,
-                },
-                **precision,
+                **execution,
             },
             self.traces,
         )
@@ -199,11 +195,10 @@ class Plan:
             },
             self.lm,
         )
-        every, last = study.lm.checkpoints(), study.lm.checkpoints()[-1:]
-        ends = every if study.controls.checkpoints == "every" else [every[0], *last]
+        last = study.lm.checkpoints()[-1:]
         self.steps = {
             **{one.key: last for one in drawn},
-            self.controls.key: ends if study.controls.kinds else [],
+            self.controls.key: study.controls.steps(study.lm.checkpoints()),
             self.generalisation.key: last if study.generalisation.sets else [],
         }
         sections = (

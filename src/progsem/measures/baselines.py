@@ -98,7 +98,8 @@ def baseline_rows(checkpoints: list[Checkpoint], settings: Settings, results: di
     # Of each language model and step; of the replicates only what the intervals need is kept.
     estimates, counts, bits = ({name: {} for name in names} for _ in range(3))
     untrained = {}
-    for step in settings.control_steps:
+    # The untrained model is a baseline, whether there are controls of it or not.
+    for step in sorted({0, *settings.control_steps}) if settings.control_steps else ():
         here = [one for one in checkpoints if one.step == step]
         contents = dict(zip(settings.lm.seeds, (control_contents(one, settings, weights) for one in here), strict=True))
         coded = dict(zip(settings.lm.seeds, (description_bits(one, settings) for one in here), strict=True))
@@ -138,17 +139,20 @@ def baseline_rows(checkpoints: list[Checkpoint], settings: Settings, results: di
 def control_contents(
     checkpoint: Checkpoint, settings: Settings, weights: np.ndarray
 ) -> dict[tuple[str, str, str], Content]:
-    """Semantic content of the model and of every control at offset 0, by (baseline, source, states)."""
+    """Semantic content of the model and of the controls that there are, at offset 0, by (baseline, source, states)."""
     rows = read_programs(checkpoint.programs, settings.test)["row_in_file"]
     model = read_outcomes(checkpoint.predictions[ORIGINAL], settings, rows)
+    controls = checkpoint.controls
     contents = {}
-    for baseline, outcome in chain([(MODEL, model)], read_controls(checkpoint.controls.predictions, settings, rows)):
+    for baseline, outcome in chain(
+        [(MODEL, model)], read_controls(controls.predictions, settings, rows) if controls else ()
+    ):
         groups = {
             (baseline, source, states): chosen
             for (source, _, states), chosen in state_sets(outcome, (0,), settings).items()
         }
         contents |= contents_of(outcome, groups, settings, weights)
-    return contents | best_of_inputs(contents, validation_accuracies(checkpoint.controls.accuracy, settings))
+    return contents | (best_of_inputs(contents, validation_accuracies(controls.accuracy, settings)) if controls else {})
 
 
 def validation_accuracies(table: Path, settings: Settings) -> dict[tuple[str, str], np.ndarray]:
@@ -182,7 +186,9 @@ def best_of_inputs(contents: dict, validation: dict) -> dict[tuple[str, str, str
 
 
 def description_bits(checkpoint: Checkpoint, settings: Settings) -> dict[str, Bits]:
-    """Online code length per state of the training labels, by source."""
+    """Online code length per state of the training labels, by source; none without controls."""
+    if checkpoint.controls is None:
+        return {}
     columns, about = read_table(checkpoint.controls.description)
     train = np.flatnonzero(read_table(checkpoint.programs)[0]["split"] == TRAIN)
     depths = [about["depths"].index(depth) for depth in settings.depths]

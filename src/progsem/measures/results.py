@@ -123,8 +123,7 @@ class Settings:
     @property
     def control_steps(self) -> tuple[int, ...]:
         """Steps whose checkpoints have controls."""
-        steps = self.lm.checkpoints() if self.controls.kinds else []
-        return tuple(steps) if self.controls.checkpoints == "every" else tuple(dict.fromkeys(steps[:1] + steps[-1:]))
+        return tuple(self.controls.steps(self.lm.checkpoints()))
 
     @property
     def features(self) -> tuple[str, ...]:
