@@ -180,6 +180,7 @@ def test_r2_is_0_where_the_sign_of_the_correlation_is_open():
     assert bootstrap.r2_interval(-1.0, -0.5) == (np.tanh(-0.5) ** 2, np.tanh(-1.0) ** 2)
     perfect = bootstrap.regress([0, 1, 2, 3, 4], [0, 1, 2, 3, 4])
     assert perfect.intervals(0.95)["r2"] == (pytest.approx(1), pytest.approx(1))
+    assert bootstrap.fisher_z(np.array([0.5, np.nan])) == pytest.approx([np.arctanh(0.5), np.nan], nan_ok=True)
 
 
 @settings(deadline=None, max_examples=30)

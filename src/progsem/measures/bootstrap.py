@@ -49,7 +49,7 @@ from scipy.special import ndtri, stdtr, stdtrit
 
 WINDOW = 5  # checkpoints over which the variance of probe fits is averaged
 # A variance of few units that comes out small by chance makes the interval short and its degrees of freedom many;
-# so it counts 1 + CAUTION / df times for them. 5 keeps coverage within 93 to 97 % for any df and ratio of variances.
+# so it counts 1 + CAUTION / df times for them. 5 keeps coverage near 93 to 97 % for any df and ratio of variances.
 CAUTION = 5
 ANY = (-math.inf, math.inf)
 SHARE = (0.0, 1.0)
@@ -367,9 +367,9 @@ def _lag_1(deviations: np.ndarray) -> float:
     return float(np.clip(r + (1 + 3 * r) / n, -0.99, 0.99))
 
 
-def fisher_z(correlation: float) -> float:
+def fisher_z(correlation: np.ndarray | float) -> np.ndarray | float:
     """Fisher's z, on which a correlation's error does not depend on its value; finite for 1 as well."""
-    return math.atanh(max(-1 + 1e-12, min(1 - 1e-12, correlation)))
+    return np.arctanh(np.clip(correlation, -1 + 1e-12, 1 - 1e-12))
 
 
 def r2_interval(low: float, high: float) -> tuple[float, float]:

@@ -67,7 +67,7 @@ def regression_rows(results: dict, settings: Settings) -> list[dict]:
             series.append(points[np.isfinite(points).all(axis=1)])
         for kind in ("levels", "differences"):
             each = [points[:, 1:] if kind == "levels" else np.diff(points[:, 1:], axis=0) for points in series]
-            fitted = [Fitted.of(points, settings) for points in each]
+            fitted = [Fitted.of(points, which, settings) for which, points in enumerate(each)]
             for seed, one in zip(settings.lm.seeds, fitted, strict=True):
                 rows.append({"lm_seed": seed, "points": kind} | at | one.row(settings))
             if settings.pooled:
@@ -93,13 +93,13 @@ class Fitted:
     correlations: np.ndarray
 
     @classmethod
-    def of(cls, points: np.ndarray, settings: Settings) -> Fitted:
-        """Of points (n, 2): generative accuracy, semantic content."""
+    def of(cls, points: np.ndarray, which: int, settings: Settings) -> Fitted:
+        """Of points (n, 2): generative accuracy, semantic content; `which` language model draws its own blocks."""
         x, y = points.T
         if len(points) < 3:
             undefined = np.full(1 + settings.statistics.resamples, np.nan)
             return cls(bootstrap.regress(x, y), undefined, undefined)
-        rng = np.random.default_rng([settings.statistics.seed, 2])
+        rng = np.random.default_rng([settings.statistics.seed, 2, which])
         return cls(bootstrap.regress(x, y), *bootstrap.regress_blocks(x, y, settings.statistics.resamples, rng))
 
     def row(self, settings: Settings) -> dict:
@@ -132,13 +132,13 @@ def pooled_row(fitted: list[Fitted], settings: Settings) -> dict:
     row = {"n_points": sum(line.n for line in lines), "n_lm_seeds": len(lines), "block_length": None}
     if min(line.n for line in lines) < 3:
         return row
-    z = np.array([bootstrap.fisher_z(line.correlation) for line in lines])
+    z = bootstrap.fisher_z(np.array([line.correlation for line in lines]))
     for name in ("slope", "intercept"):
         values = np.array([getattr(line, name) for line in lines])
         low, high = bootstrap.student_interval(values, confidence)
         row |= {name: values.mean(), f"{name}_low": low, f"{name}_high": high}
     low, high = bootstrap.r2_interval(*bootstrap.student_interval(z, confidence))
-    blocks = np.tanh(np.mean([np.vectorize(bootstrap.fisher_z)(one.correlations) for one in fitted], axis=0))
+    blocks = np.tanh(np.mean([bootstrap.fisher_z(one.correlations) for one in fitted], axis=0))
     return (
         row
         | {"r2": np.tanh(z.mean()) ** 2, "r2_low": low, "r2_high": high}
