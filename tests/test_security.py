@@ -388,7 +388,9 @@ def test_a_hostile_title_arrives_as_it_is_and_runs_nothing(hostile):
     assert json.loads(given)["figures"]["title"] == TITLE
     drawn = manifest.read(here / "results" / "figures" / "manifest.json")
     assert drawn["slice"]["figures"]["title"] == TITLE
-    assert {path.stem for path in (here / "results" / "figures").glob("*.png")} == set(FIGURES)
+    figures = {path.stem for path in (here / "results" / "figures").glob("*.png")}
+    # The tiny study has nothing for these: controls at too few checkpoints, alternatives at one offset.
+    assert set(FIGURES) - figures == {"baselines_over_training", "alternatives_by_offset"}
 
 
 def test_nothing_came_about_outside_results(hostile):

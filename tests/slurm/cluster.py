@@ -24,6 +24,10 @@ import tempfile
 import time
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # where it is run as a program
+
+import debian  # noqa: E402
+
 PACKAGES = ("slurmctld", "slurmd", "slurm-client", "munge")
 PROGRAMS = ("slurmctld", "slurmd", "munged", "sbatch", "srun", "squeue", "scancel", "sinfo", "scontrol")
 DAEMONS = ("slurmd", "slurmctld", "munged")  # in the order in which they are stopped
@@ -108,7 +112,7 @@ def problem(install: bool = False) -> str | None:
         return f"SLURM needs the cgroup controller {FREEZER} to keep a job's processes together ({error.strerror})"
     missing = [program for program in PROGRAMS if not _which(program)]
     if missing and install:
-        said = _install()
+        said = debian.install(*PACKAGES)
         missing = [program for program in PROGRAMS if not _which(program)]
         if missing:
             return f"{', '.join(missing)} not installed, and apt-get could not: {said}"
@@ -286,28 +290,6 @@ def _daemon(folder: Path, name: str, process: int | None = None) -> int | None:
         return None
     comm, rest = state[state.index("(") + 1 : state.rindex(")")], state[state.rindex(")") + 2 :]
     return process if comm == name and not rest.startswith("Z") else None
-
-
-def _install() -> str:
-    """Fetch the packages with apt-get; returns the last thing that it said."""
-    if not shutil.which("apt-get"):
-        return "there is no apt-get"
-    said = "nothing"
-    for command in (["update", "-qq"], ["install", "-qq", "--yes", "--no-install-recommends", *PACKAGES]):
-        try:
-            done = subprocess.run(
-                ["apt-get", "-o", "Acquire::Retries=1", "-o", "Acquire::http::Timeout=20", *command],
-                env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                timeout=180,
-            )
-        except subprocess.TimeoutExpired:
-            return f"apt-get {command[0]} took longer than 180 s"
-        said = (done.stdout.strip().splitlines() or ["nothing"])[-1]
-    return said
 
 
 def _which(program: str) -> str | None:
