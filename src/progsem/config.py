@@ -173,7 +173,7 @@ class LM(Section):
         1200, ge=1, le=MOST_STEPS, description="steps between checkpoints; step 0 is always one"
     )
     extra_checkpoints: tuple[Annotated[int, Field(ge=1, le=10**9)], ...] = Field(
-        (300, 600, 900, 1500, 1800, 2100),
+        (300, 600, 900, 1500, 2100),
         max_length=1000,
         description="further ones, where much happens; from `steps` on they are none",
     )
