@@ -127,8 +127,9 @@ def add_content_rows(tables: dict, at: dict, estimates: dict, counts: dict, fits
         fit = fits.get((semantics, source)) if offset == 0 and states == settings.states[0] else None
         if fit:
             columns = (*CONTENT, "validation_accuracy")
-            extra = {"n_train": fit.n_train, "n_validation": fit.n_validation, "n_probe_seeds": len(fit.test)}
+            extra = {"n_train": fit.n_train, "n_validation": fit.n_validation}
         where = at | {"semantics": semantics, "source": source, "states": states}
+        where |= {"n_probe_seeds": settings.probes.seeds}
         rows = []
         for (f, d), row in rows_of({name: estimates[*key, name] for name in columns}, settings):
             row |= where | {"n_states": count.states[f], "n_programs": count.programs[f]} | extra
