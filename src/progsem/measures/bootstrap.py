@@ -25,17 +25,27 @@ The whole is (programs - crossed) + units. Its interval has a Student factor wit
 Satterthwaite's degrees of freedom; to either side, the programs' part is as
 wide as its percentiles are.
 
-Where units are probes, those of one language model at neighbouring checkpoints
-are fits of the same kind, each with random numbers of its own or at least other
-hidden states, and `borrow` replaces `units` by its mean over up to `WINDOW`
-checkpoints: 2 probe seeds have 1 degree of freedom, 5 checkpoints of them have
-5. Only neighbours, because fits vary more at some times of the training than at
-others. Where units are language models nothing is borrowed, as neighbouring
-checkpoints of one training are no independent draws. Their variance holds
-that of their probes, which are nested in them: equal initial weights meet
-unrelated hidden states in another language model.
+Where units are probes, `borrow` replaces `units` by its mean over up to `WINDOW`
+neighbouring checkpoints of the language model: 2 probe seeds have 1 degree of
+freedom, 5 checkpoints of them have 5. That takes fits at different checkpoints
+for independent, and as variable at one as at its neighbours. In two trainings at
+the default study's size, 8 probe seeds of each kind had standard deviations
+around 0.3 points of corrected accuracy, 0.1 to 0.7 without a trend, but for the
+untrained model's deepest probes (0.4 to 1.2); the correlation of equal probe seeds
+at neighbouring checkpoints was 0.1 on average, and correlations of their squares,
+which matter here, are smaller. Only neighbours, in case that fits vary more at
+some times of a training than at others.
 
-`tests/test_intervals.py` shows what share of such intervals covers the truth.
+Where units are language models nothing is borrowed, as neighbouring checkpoints of
+one training are no independent draws. Their variance holds that of their probes,
+which are nested in them: equal initial weights meet unrelated hidden states in
+another language model (correlation of equal probe seeds 0.1 on average).
+
+What share of such intervals covers the truth, simulated in
+`tests/test_intervals.py`: 0.94 to 0.96 for 2 or 5 probe seeds and for 3 language
+models, 0.92 to 0.96 for 2 language models, whether programs, fits or language models
+make the error. Where fits become twice as variable within twelve checkpoints,
+0.93 to 0.97 at each of them. Student's t takes language models for normally spread.
 """
 
 from __future__ import annotations
@@ -327,7 +337,12 @@ def regress(x: np.ndarray, y: np.ndarray, independent: bool = False) -> Line:
     Undefined (NaN) below three points, or if either is constant. Neighbouring checkpoints resemble each
     other, and n of them are worth n (1 - a b) / (1 + a b) independent points, a and b being the lag-1
     autocorrelations of x and of the residuals (Bartlett 1935; Bretherton et al. 1999), corrected for
-    the bias that small n gives them (Kendall 1954). `tests/test_intervals.py` says what the intervals cover.
+    the bias that small n gives them (Kendall 1954).
+
+    Of AR(1) series with lag-1 autocorrelation 0, 0.5 and 0.9, intervals of the slope hold the truth in a share
+    of 0.96, 0.94 and 0.89 for 11 points, 0.95, 0.94 and 0.93 for 38; those of R² in 0.97 to 0.94 and 0.95 to 0.94;
+    those of the intercept in 0.97, 0.88 and 0.76, and 0.96, 0.92 and 0.86 (moving blocks, the slope: 0.84 to 0.83,
+    and 0.90 to 0.70; independent points: 0.95 to 0.76, and 0.95 to 0.55).
     """
     x, y = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
     n = len(x)
