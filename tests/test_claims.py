@@ -155,7 +155,12 @@ def test_an_alternative_is_behind_if_the_family_allows_it(interval, p, matched, 
     [(1, 20, AGREES), (1, 19, UNDECIDED), (2, 20, NOT_FOUND), (2, 40, AGREES), (3, 40, NOT_FOUND), (40, 40, NOT_FOUND)],
 )
 def test_the_rank_among_mirror_pairs_needs_enough_of_them(rank, pairs, word):
-    assert verdicts.ranked(rank / pairs, pairs, alpha=0.05).word == word
+    assert verdicts.ranked(Measured(0.1, 0.01, 0.2), rank / pairs, pairs, alpha=0.05).word == word
+
+
+@pytest.mark.parametrize("interval", [(0.0, 0.2), (-0.2, -0.1), (None, None)])
+def test_the_first_rank_is_nothing_if_the_difference_is_none(interval):
+    assert verdicts.ranked(Measured(0.1, *interval), 0.02, 50, alpha=0.05).word == NOT_FOUND
 
 
 @pytest.mark.parametrize(
@@ -216,6 +221,7 @@ def results(**summary) -> style.Results:
         for depth in ("linear", "mlp2")
         for step in STEPS
     ]
+    pair = {"depth": "mlp2", "first": "original", "difference": 0.05, "ci_low": 0.03, "ci_high": 0.07}
     line = estimate("r2", 0.88, 0.05) | estimate("slope", 0.3) | {"n_points": 2, "measure": "raw", "points": "levels"}
     regression = [at | line | {"depth": depth} for depth in ("linear", "mlp2")]
     baselines = [
@@ -250,6 +256,7 @@ def results(**summary) -> style.Results:
         "regression": regression,
         "baselines": baselines,
         "length_tests": tests,
+        "permutations": [at | pair],
     }
     study = config.Study()
     sections = {name: getattr(study, name) for name in ("worlds", "programs", "corpus", "lm")}

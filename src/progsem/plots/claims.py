@@ -253,13 +253,15 @@ def mirror_pairs(results: Results) -> list[Line]:
     """6: the original's pair among all pairs of mirror images, at each depth."""
     what = "It is further ahead of its mirror image than other meanings are of theirs (rank by size)"
     alpha = 1 - results.summary["intervals"]["confidence"]
-    lines = []
+    where = {"lm_seed": results.headline, "source": results.sources[0], "states": results.states}
+    rows, lines = results.rows("permutations", **where), []
     for depth in results.depths:
         ranked = permutations.rank(results, results.sources[0], depth)
         if ranked is None:
             continue
         place, p, pairs = ranked["rank"], ranked["p"], 1 + ranked["other_pairs"]
-        verdict = verdicts.ranked(p, pairs, alpha)
+        own = _one([row for row in rows if (row["depth"], row["first"]) == (depth, permutations.ORIGINAL)])
+        verdict = verdicts.ranked(Measured.of(own, "difference", "ci"), p, pairs, alpha)
         lines.append(
             Line(
                 claim="6",

@@ -30,8 +30,8 @@ MEANINGS = {
     "shuffled": "random labels in the place of the states: the selectivity of the control task (Hewitt & Liang 2019)",
 }
 MIRROR_MEANING = (
-    "the gap to the difficulty-matched alternative before the training and at its end. What is there before comes from "
-    "the text, not from learning"
+    "the gap to the difficulty-matched alternative before the training and at its end. What is there before has not "
+    "been learned"
 )
 
 

@@ -10,9 +10,9 @@ from progsem.plots import style
 from progsem.plots.style import Results
 
 MEASURES = {
-    "generative_accuracy": ("all shown examples satisfied", "o", 0.0),
-    "strict_accuracy": ("held-out examples too", "^", 0.2),
-    "unconstrained_accuracy": ("decoded without the grammar", "v", 0.4),
+    "generative_accuracy": ("right on the shown examples", "o", 0.0),
+    "strict_accuracy": ("right on held-out ones too", "^", 0.2),
+    "unconstrained_accuracy": ("right, without the grammar", "v", 0.4),
 }
 REFERENCE = "test set"
 WHOLE = -1  # in the column `length`: all lengths together
@@ -38,9 +38,10 @@ def draw(results: Results) -> tuple[Figure, list[dict]] | None:
         3.2 + max(2.2, 0.5 * len(sets)),
         "does it solve what it was not trained on?",
         [
-            f"Step {last:,}. {results.models()}. Bars: {results.interval(probed=False)}. n: "
-            f"specifications{f' ({min(counts):,} to {max(counts):,} a dot on the right)' if counts else ''}. "
-            f"{REFERENCE}: the specifications of all other figures; by length it has no intervals.",
+            f"Step {last:,}. {results.models()}. Bars: {results.interval(probed=False)}. {REFERENCE}: the "
+            "specifications of all other figures; by length it has no intervals.",
+            f"n: specifications{' times language models' if len(results.seeds) > 1 else ''}; on the right from "
+            f"{min(counts):,} to {max(counts):,} a dot.",
             "Length: of the program that the specification was made from; the model may solve it with another.",
         ],
     )
@@ -71,11 +72,12 @@ def draw(results: Results) -> tuple[Figure, list[dict]] | None:
 
 
 def reference(results: Results) -> list[dict]:
-    """Rows of the test set like those of the other sets; by length without intervals, over all language models."""
+    """Rows of the test set like those of the other sets, n over all language models; by length without intervals."""
     last = results.summary["step"]
     (whole,) = results.rows("checkpoints", lm_seed=results.headline, step=last)
     columns = [f"{measure}{end}" for measure in MEASURES for end in ("", "_low", "_high")]
-    rows = [{"set": REFERENCE, "length": WHOLE, "n": whole["n_test"]} | {key: whole[key] for key in columns}]
+    n = whole["n_test"] * results.summary["n"]["lm_seeds"]
+    rows = [{"set": REFERENCE, "length": WHOLE, "n": n} | {key: whole[key] for key in columns}]
     counts = {"reference": {}, "reference_of_correct": {}}
     for row in results.rows("lengths", step=last):
         if row["programs"] in counts:
@@ -113,7 +115,7 @@ def by_length(axes: Axes, results: Results, sets: dict[str, list[dict]], looks: 
         axes.plot(x, y, color=colour, marker=marker, linewidth=1, linestyle=line, label=name)
     axes.set_title("By length", pad=16)
     axes.set_xlabel("statements in the specification's own program")
-    axes.set_ylabel("all shown examples satisfied")
+    axes.set_ylabel("right on the shown examples")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     style.percent_axis(axes.yaxis)
     axes.set_ylim(-0.02, 1.02)

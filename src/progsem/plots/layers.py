@@ -13,7 +13,7 @@ from progsem.plots import style
 from progsem.plots.style import Results
 
 MEAN = "mean"
-FEWEST_INCHES = 0.22  # of a cell that a number fits into
+FEWEST_INCHES = 0.2  # of a cell that a number fits into
 
 
 def draw(results: Results) -> tuple[Figure, list[dict]] | None:
@@ -25,7 +25,7 @@ def draw(results: Results) -> tuple[Figure, list[dict]] | None:
     layers = sorted({row["layer"] for row in rows}, key=number)
     steps = sorted({row["step"] for row in rows})
     width = 1.6 + len(results.depths) * min(max(2.4, 0.29 * len(steps)), 3.6)
-    each = max(1.2, 0.27 * len(layers))  # height of a panel
+    each = min(max(1.2, 0.27 * len(layers)), 4.6)  # height of a panel
     values = style.column(rows, "corrected")
     cells = len(layers) * len(steps) * len(results.sources) * len(results.depths)
     halves = (style.column(rows, "corrected_high") - style.column(rows, "corrected_low")) / 2
@@ -97,5 +97,5 @@ def heat_map(axes: Axes, values: np.ndarray, scale: Normalize, numbers: bool) ->
             if np.isfinite(value):
                 colour = "white" if scale(value) < 0.55 else "black"
                 text = f"{100 * value:.0f}".replace("-", "−")
-                axes.text(step, layer, text, ha="center", va="center", fontsize=7, color=colour)
+                axes.text(step, layer, text, ha="center", va="center", fontsize=6.5, color=colour)
     return image

@@ -42,8 +42,8 @@ def draw(results: Results) -> tuple[Figure, list[dict]] | None:
         below = [figure.add_subplot(grid[2 * index + 1, place : place + 3]) for place in (0, 3)]
         here = [row for row in rows if row["source"] == source and row["difference"] is not None]
         for axes, depth in zip(above, results.depths, strict=True):
-            axes.set_title(style.DEPTH_NAMES[depth])
-            differences(axes, [row for row in here if row["depth"] == depth], rank(results, source, depth))
+            axes.set_title(f"{style.DEPTH_NAMES[depth]}{_ranked(rank(results, source, depth))}", fontsize=9)
+            differences(axes, [row for row in here if row["depth"] == depth])
         contents(below[0], here)
         sizes(below[1], here)
         if not here:
@@ -74,8 +74,15 @@ def rank(results: Results, source: str, depth: str) -> dict | None:
     return found[0] if found else None
 
 
-def differences(axes: Axes, rows: list[dict], ranked: dict | None) -> None:
-    """The size of every pair's difference, largest first; the original's with its sign, and its rank."""
+def _ranked(ranked: dict | None) -> str:
+    """The original's rank and p as the second line of a title."""
+    if ranked is None:
+        return ""
+    return f"\ntrue meaning: rank {ranked['rank']} of {1 + ranked['other_pairs']}, {style.p_value(ranked['p'])}"
+
+
+def differences(axes: Axes, rows: list[dict]) -> None:
+    """The size of every pair's difference, largest first; the original's with its sign."""
     for place, row in enumerate(sorted(rows, key=lambda row: -abs(row["difference"])), start=1):
         own = row["first"] == ORIGINAL
         sign = 100 if own or row["difference"] >= 0 else -100
@@ -88,9 +95,6 @@ def differences(axes: Axes, rows: list[dict], ranked: dict | None) -> None:
     axes.set_xlim(0, len(rows) + 1)
     axes.grid(axis="x", visible=False)
     axes.set_xlabel("mirror pairs, the largest difference first")
-    if ranked:
-        text = f"true meaning: {ranked['rank']} of {1 + ranked['other_pairs']}\n{style.p_value(ranked['p'])}"
-        axes.text(0.98, 0.97, text, transform=axes.transAxes, ha="right", va="top", fontsize=8, color=style.BLACK)
 
 
 def contents(axes: Axes, rows: list[dict]) -> None:

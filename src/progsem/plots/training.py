@@ -47,9 +47,9 @@ def draw(results: Results) -> tuple[Figure, list[dict]]:
 def accuracy(axes: Axes, curves: list[dict], each: list[list[dict]]) -> None:
     """Generative accuracy, strict and unconstrained beside it, and how many unconstrained outputs parse."""
     style.thin_curves(axes, each, "generative_accuracy", style.BLUE)
-    style.curve(axes, curves, "generative_accuracy", colour=style.BLUE, label="all shown examples satisfied")
+    style.curve(axes, curves, "generative_accuracy", colour=style.BLUE, label="right on the shown examples")
     style.curve(
-        axes, curves, "strict_accuracy", colour=style.GREEN, marker="^", label="held-out examples too", linewidth=1
+        axes, curves, "strict_accuracy", colour=style.GREEN, marker="^", label="right on held-out ones too", linewidth=1
     )
     style.curve(
         axes,
@@ -57,7 +57,7 @@ def accuracy(axes: Axes, curves: list[dict], each: list[list[dict]]) -> None:
         "unconstrained_accuracy",
         colour=style.ORANGE,
         marker="v",
-        label="decoded without the grammar",
+        label="right, without the grammar",
         linewidth=1,
     )
     style.curve(
@@ -66,7 +66,7 @@ def accuracy(axes: Axes, curves: list[dict], each: list[list[dict]]) -> None:
         "unconstrained_parses",
         colour=style.GREY,
         marker="x",
-        label="without the grammar: a program at all",
+        label="parses, without the grammar",
         linewidth=1,
         linestyle=":",
     )

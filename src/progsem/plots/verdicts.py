@@ -51,9 +51,9 @@ RULES = {
         "model; *contradicts* if it is below 0. *undecided* if that is not so after Holm's correction."
     ),
     "Mirror pairs (claim 6)": (
-        "*agrees* if the share of pairs that differ by as much as the original is ahead, its own included, is at most "
-        "1 − the confidence of the intervals; *undecided* if there are too few pairs for such a share; else *not "
-        "found*."
+        "*not found* if the interval of the original's own difference is not above 0. Else *agrees* if the share of "
+        "pairs that differ by as much, its own included, is at most 1 − the confidence of the intervals; *undecided* "
+        "if there are too few pairs for such a share; else *not found*."
     ),
     "Lengths and perplexities (claim 7)": (
         "*agrees* if the interval of the difference (of perplexities: both intervals) is on the claimed side, "
@@ -197,8 +197,10 @@ def ahead(difference: Measured, p: float | None, alpha: float, matched: bool) ->
     return Verdict(DIRECTION, "the original is easier to read, but these labels need not be as hard")
 
 
-def ranked(p: float, pairs: int, alpha: float) -> Verdict:
-    """The original's pair among all mirror pairs; `p` of a permutation test."""
+def ranked(difference: Measured, p: float, pairs: int, alpha: float) -> Verdict:
+    """The original's pair among all mirror pairs: its difference, and the `p` of a permutation test."""
+    if difference.side() != ABOVE:
+        return Verdict(NOT_FOUND, "it is not ahead of its own for sure")
     if 1 / pairs > alpha:
         return Verdict(UNDECIDED, f"{pairs} pairs are too few for a p below {1 / pairs:.2f}")
     if p > alpha:
