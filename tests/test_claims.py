@@ -17,6 +17,7 @@ from progsem.plots.verdicts import (
     LARGER,
     NOT_FOUND,
     NOT_MEASURED,
+    OPPOSITE,
     SMALLER,
     UNDECIDED,
     UNKNOWN,
@@ -100,12 +101,12 @@ def test_a_line_through_too_few_points_is_not_measured():
         ([(300, 1200)], DIRECTION, "babbling"),  # diverse from the first trained checkpoint on
         ([(1200, 1200)], DIRECTION, "syntax"),
         ([(None, 1200)], DIRECTION, "syntax"),
-        ([(600, None)], NOT_FOUND, "never"),
-        ([(None, None)], NOT_FOUND, "never"),
+        ([(600, None)], NOT_FOUND, "hardly"),
+        ([(None, None)], NOT_FOUND, "hardly"),
         ([(600, 1200), (600, 900)], AGREES, "in this order"),
         ([(600, 1200), (1200, 1200)], DIRECTION, "syntax alone in 1 of 2"),
         ([(600, 1200), (600, None)], DIRECTION, "semantics alone in 1 of 2"),
-        ([(600, None), (600, None)], NOT_FOUND, "never"),
+        ([(600, None), (600, None)], NOT_FOUND, "hardly"),
     ],
 )
 def test_phases_need_a_checkpoint_each_in_every_model(starts, word, said):
@@ -141,6 +142,7 @@ def test_states_are_readable_if_they_were_not_before(now, before, word):
         ((0.0, 0.05), 0.001, True, NOT_FOUND),
         ((-0.05, 0.05), 0.5, False, NOT_FOUND),
         ((-0.05, -0.01), 0.049, True, CONTRADICTS),
+        ((-0.05, -0.01), 0.049, False, OPPOSITE),
         ((-0.05, -0.01), 0.2, True, UNDECIDED),
         ((None, None), 0.001, True, UNDECIDED),
     ],

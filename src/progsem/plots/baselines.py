@@ -77,7 +77,7 @@ def draw(results: Results) -> tuple[Figure, list[dict]] | None:
     for axes in panels[-1]:
         axes.set_xlabel("corrected probe accuracy\n(0: the most frequent answer)")
         style.percent_axis(axes.xaxis, limits=False)
-        axes.xaxis.set_major_locator(MaxNLocator(5))
+        axes.xaxis.set_major_locator(MaxNLocator(4))
     return figure, drawn
 
 

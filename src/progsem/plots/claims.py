@@ -379,4 +379,5 @@ def _states(row: dict | None) -> tuple[int | None, str]:
 
 def _unmeasured(claim: str, what: str, paper: str) -> Line:
     """A claim that the study has nothing on."""
-    return Line(claim=claim, what=what, paper=paper, here="–", verdict=verdicts.NOT_MEASURED)
+    reason = "not asked for, or nothing to probe"
+    return Line(claim=claim, what=what, paper=paper, here="–", verdict=verdicts.NOT_MEASURED, reason=reason)

@@ -77,7 +77,7 @@ def header(results: Results) -> list[str]:
     return [
         f"Paper: {PAPER}.",
         f"Language model: CodeGen, {count(lm.layers, 'layer')} of width {lm.width}, trained for {last['step']:,} steps "
-        f"({last['tokens'] / 1e6:,.1f} million tokens); {count(n['lm_seeds'], 'model')}.",
+        f"({last['tokens']:,} tokens); {count(n['lm_seeds'], 'model')}.",
         f"Data: worlds of {worlds.height} × {worlds.width}, {count(corpus.examples, 'example')}, {kind} of {shortest} "
         f"to {longest} statements; {n['training_programs']:,} training programs, {n['test_programs']:,} test "
         "specifications.",

@@ -96,6 +96,6 @@ def heat_map(axes: Axes, values: np.ndarray, scale: Normalize, numbers: bool) ->
         for (layer, step), value in np.ndenumerate(values):
             if np.isfinite(value):
                 colour = "white" if scale(value) < 0.55 else "black"
-                text = f"{100 * value:.0f}".replace("-", "−")
+                text = f"{round(100 * value)}".replace("-", "−")
                 axes.text(step, layer, text, ha="center", va="center", fontsize=6.5, color=colour)
     return image

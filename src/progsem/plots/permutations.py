@@ -5,6 +5,7 @@ from __future__ import annotations
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from progsem.plots import style
 from progsem.plots.style import Results
@@ -94,6 +95,7 @@ def differences(axes: Axes, rows: list[dict]) -> None:
     axes.axhline(0, color=style.BLACK, linewidth=0.8)
     axes.set_xlim(0, len(rows) + 1)
     axes.grid(axis="x", visible=False)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("mirror pairs, the largest difference first")
 
 

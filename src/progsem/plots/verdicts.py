@@ -15,6 +15,7 @@ SMALLER = "same direction, smaller"
 LARGER = "same direction, larger"
 NOT_FOUND = "not found"
 CONTRADICTS = "contradicts"
+OPPOSITE = "opposite direction"
 UNDECIDED = "undecided"
 NOT_MEASURED = "not measured in this study"
 
@@ -38,7 +39,7 @@ RULES = {
     ),
     "Phases (claim 4)": (
         "*agrees* if every language model has checkpoints of all three phases, in order; *same direction* if programs "
-        "get right but a phase has no checkpoint of its own; *not found* if programs never get right."
+        "get right but a phase has no checkpoint of its own; *not found* if they hardly get better."
     ),
     "States at an offset (claim 5)": (
         "*not found* if the interval holds 0 (always giving the most frequent answer) or is below it; *agrees* if it "
@@ -46,9 +47,9 @@ RULES = {
         "*same direction* if it is above 0 only."
     ),
     "Original against an alternative (claim 6)": (
-        "*not found* if the interval of the difference holds 0. If it is above 0, *agrees* for the difficulty-matched "
-        "alternative, and *same direction* for any other, as labels that are not equally hard differ without any "
-        "model; *contradicts* if it is below 0. *undecided* if that is not so after Holm's correction."
+        "*not found* if the interval of the difference holds 0, *undecided* if the difference is none after Holm's "
+        "correction. Else, for the difficulty-matched alternative, *agrees* above 0 and *contradicts* below; for any "
+        "other *same direction* or *opposite direction*, as labels that are not equally hard differ without any model."
     ),
     "Mirror pairs (claim 6)": (
         "*not found* if the interval of the original's own difference is not above 0. Else *agrees* if the share of "
@@ -147,7 +148,7 @@ def phases(by_model: list[dict], first: int) -> Verdict:
     """
     lacking = [_lacking(one["syntax_start"], one["semantics_start"], first) for one in by_model]
     if all(phase == "semantics" for phase in lacking):
-        return Verdict(NOT_FOUND, "programs never get right")
+        return Verdict(NOT_FOUND, "programs hardly get better")
     if not any(lacking):
         return Verdict(AGREES, "all three, in this order")
     missing = " and ".join(sorted({phase for phase in lacking if phase}))
@@ -190,17 +191,18 @@ def ahead(difference: Measured, p: float | None, alpha: float, matched: bool) ->
         return Verdict(NOT_FOUND, "the interval includes 0")
     if p is None or p >= alpha:
         return Verdict(UNDECIDED, "the interval is off 0, but not after Holm's correction")
+    if not matched:
+        word, easier = (DIRECTION, "original") if side == ABOVE else (OPPOSITE, "alternative")
+        return Verdict(word, f"the {easier} is easier to read, but these labels need not be as hard")
     if side == BELOW:
-        return Verdict(CONTRADICTS, "the alternative is easier to read")
-    if matched:
-        return Verdict(AGREES, "the original is easier to read than labels that are as hard")
-    return Verdict(DIRECTION, "the original is easier to read, but these labels need not be as hard")
+        return Verdict(CONTRADICTS, "the alternative is easier to read, with labels that are as hard")
+    return Verdict(AGREES, "the original is easier to read than labels that are as hard")
 
 
 def ranked(difference: Measured, p: float, pairs: int, alpha: float) -> Verdict:
     """The original's pair among all mirror pairs: its difference, and the `p` of a permutation test."""
     if difference.side() != ABOVE:
-        return Verdict(NOT_FOUND, "it is not ahead of its own for sure")
+        return Verdict(NOT_FOUND, "its own difference is not above 0")
     if 1 / pairs > alpha:
         return Verdict(UNDECIDED, f"{pairs} pairs are too few for a p below {1 / pairs:.2f}")
     if p > alpha:
