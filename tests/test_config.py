@@ -506,12 +506,14 @@ def test_numbers_that_snakemake_hands_over_as_text():
     base = configfiles.read_config(ROOT / "config.yaml")
     changes = {
         "lm": {"layers": "2", "seeds": ["0", "1"], "learning_rate": "0.001", "betas": ["0.5", "0.9"]},
-        "probes": {"drop_final": "true", "depths": {"mlp1": ["8"]}, "features": ["facing"]},
+        "probes": {"drop_final": "true", "depths": {"mlp1": ["8"]}, "features": ["facing"], "positions": [["0", "1"]]},
+        "generalisation": {"sets": {"far": {"statements": "4"}}},
         "figures": {"title": "2024"},
     }
     study = load(configfiles.merge(base, changes))
     assert (study.lm.layers, study.lm.seeds, study.lm.betas) == (2, (0, 1), (0.5, 0.9))
     assert study.probes.drop_final is True and study.probes.depths == {"mlp1": (8,)}
+    assert study.probes.positions == ((0, 1),) and study.generalisation.sets["far"].statements == 4
     assert study.figures.title == "2024"
     for text in ("three", "[", "", "2.5"):
         with pytest.raises(UserError, match="lm.layers: given"):

@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -10,11 +11,11 @@ import time
 
 import pytest
 import yaml
-from tree import RULES, TINY, Tree, say, tiny
+from tree import ROOT, RULES, TINY, Tree, say, tiny
 
 from progsem import manifest
 from progsem.artifacts import file_digest
-from progsem.plan import Plan
+from progsem.plan import STAGES, Plan
 from progsem.sources import code_files
 
 
@@ -93,13 +94,27 @@ def test_editing_and_editing_back_loses_nothing(tree):
     assert tree.files() == after
 
 
+COMMANDS = sorted(
+    line.removeprefix("#").split("snakemake", 1)[1].strip()
+    for path in (ROOT / "studies").glob("*.yaml")
+    for line in path.read_text().splitlines()
+    if line.startswith("#     snakemake")
+)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_what_a_study_says_to_run_can_be_planned(tree, command):
+    words = shlex.split(command.replace("--profile slurm ", ""))
+    assert tree.planned(*words)["figures"] == 1
+
+
 @pytest.mark.parametrize(
     "module, rules",
     [
         ("plots/lengths.py", {"figures"}),
         ("measures/bootstrap.py", {"statistics", "figures"}),
-        ("probe_fit.py", {"probes", "interventions", "statistics", "figures"}),
-        ("decoding.py", {"traces", "probes", "interventions", "statistics", "figures"}),
+        ("probe_fit.py", {"probes", "interventions", "controls", "statistics", "figures"}),
+        ("decoding.py", set(STAGES[STAGES.index("traces") :])),
         ("workflow.py", set()),
     ],
 )

@@ -352,8 +352,8 @@ class Interventions(Section):
                 raise ValueError(f"{key}: an alternative may not be called 'original'; choose another name")
             if name.lower().startswith(permutations.PREFIX):
                 raise ValueError(
-                    f"{key}: names that begin with {permutations.PREFIX} are those of interventions.permutations; choose "
-                    "another name"
+                    f"{key}: names that begin with {permutations.PREFIX} are those of interventions.permutations; "
+                    "choose another name"
                 )
             if name.lower() in known:
                 raise ValueError(f"{key} differs from {known[name.lower()]} by case only; choose another name")

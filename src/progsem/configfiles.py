@@ -65,9 +65,10 @@ def _read(value, like):
     """`value` with its texts read as numbers or truth values where `like` has one there."""
     if isinstance(value, dict):
         known = like if isinstance(like, dict) else {}
-        return {key: _read(item, known.get(key)) for key, item in value.items()}
+        named = next((item for item in known.values() if isinstance(item, dict)), None)  # under names of the user's
+        return {key: _read(item, known.get(key, named)) for key, item in value.items()}
     if isinstance(value, list):
-        example = (like or [0])[0] if isinstance(like, list) else None
+        example = (like or [0])[0] if isinstance(like, list) else like  # a list in a list holds what that one does
         return [_read(item, example) for item in value]
     if isinstance(value, str):
         if _EXPONENT.fullmatch(value):
