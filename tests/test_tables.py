@@ -53,9 +53,10 @@ def job(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def pooled(tmp_path_factory):
-    """Two language models, controls at every checkpoint."""
+    """Two language models with three probe seeds each, controls at every checkpoint."""
     study = study_of(
         lm={"steps": 400, "checkpoint_every": 200, "decay_steps": 400, "seeds": [3, 5]},
+        probes={"seeds": 3},
         controls={"checkpoints": "every"},
     )
     job = write_results(tmp_path_factory.mktemp("pooled"), study)

@@ -199,12 +199,14 @@ def with_mean(values: np.ndarray) -> np.ndarray:
 
 
 def comparable(original: Content, alternative: Content) -> tuple[Content, Content]:
-    """Both with means over the same features: those that are defined under both semantics.
+    """Both with means over the same features: those that are defined under both semantics, in all units.
 
     Where the majority class is always right under one of them, the corrected
-    accuracy of that feature is undefined and leaves both means.
+    accuracy of that feature is undefined and leaves both means. The two need not
+    have the same number of units.
     """
-    defined = np.isfinite(original.corrected[0, :, :-1]) & np.isfinite(alternative.corrected[0, :, :-1])
+    first, second = (np.isfinite(one.corrected[0, :, :-1]).all(axis=0) for one in (original, alternative))
+    defined = first & second
     sides = []
     for content in (original, alternative):
         corrected = np.where(defined, content.corrected[:, :, :-1], np.nan)
