@@ -51,6 +51,8 @@ FILES = {  # what the job of one checkpoint makes
     "traces": ("programs.arrow", "generated.arrow", "forced.arrow"),
     "probes": ("predictions.arrow", "accuracy.csv"),
     "interventions": ("predictions.arrow", "accuracy.csv"),
+    "controls": ("predictions.arrow", "accuracy.csv", "description.arrow"),
+    "generalisation": ("programs.arrow",),
 }
 ENVIRONMENT = {**{name: value for name, value in os.environ.items() if name != "PYTHONPATH"}, "PYTHONSAFEPATH": "1"}
 
@@ -109,8 +111,10 @@ def make_unit(plan: Plan, unit: Unit, seconds: float = 60.0) -> None:
             inputs[file] = [Path(path) for path in plan.before(seed, step, file)]
     elif unit.stage == "traces":
         inputs = {"weights": [Path(before[0], "model.safetensors")], "train": corpus}
-    elif unit.stage in ("probes", "interventions"):
+    elif unit.stage in ("probes", "interventions", "controls"):
         inputs = {"programs": [Path(before[1], "programs.arrow")]}
+    elif unit.stage == "generalisation":
+        inputs = {"weights": [Path(before[0], "model.safetensors")]}
     elif unit.stage == "statistics":
         files = [Path(path).name for path in plan.statistics_files().values()]
         inputs = {
@@ -234,7 +238,7 @@ def test_plan_says_how_long_it_took_and_why(place, capsys):
     assert rows["tokens"].remark == "what it is made from is made again"
     answer = run_progsem("plan", "studies/one.yaml")
     assert "snakemake will ask for consent" in answer.stdout and answer.stderr == ""
-    assert [line.split()[3] for line in answer.stdout.splitlines() if line.startswith("total")] == ["16"]
+    assert [line.split()[3] for line in answer.stdout.splitlines() if line.startswith("total")] == ["18"]
 
 
 def test_bad_studies_are_one_line(place):
