@@ -506,13 +506,17 @@ def test_how_sure_the_probes_are(job):
 
 
 def test_generalisation_is_counted_on_the_files(job):
-    columns, about = read_table(job.inputs["generalisation"][0])
-    lengths = (columns["reference"] < 5).sum(axis=1)
+    sets, about = read_table(job.inputs["generalisation"][0])
+    test, _ = read_table(file_of(job, "programs", 0, LAST))
     rows = table(job, "generalisation")
-    assert {(row["set"], row["in_training_range"]) for row in rows} == {("larger", "True"), ("longer", "False")}
-    assert len(rows) == (1 + 5) + (1 + 2)
+    ranges = {("larger", "True"), ("longer", "False"), ("test set", "True"), ("test set", "False")}
+    assert {(row["set"], row["in_training_range"]) for row in rows} == ranges
+    assert len(rows) == (1 + 5) + (1 + 2) + (1 + 6)
     for row in rows:
-        here = columns["set"] == about["sets"].index(row["set"])
+        columns, here = test, test["split"] == 2
+        if row["set"] != "test set":
+            columns, here = sets, sets["set"] == about["sets"].index(row["set"])
+        lengths = (columns["reference"] < 5).sum(axis=1)
         if row["length"] != "-1":
             here &= lengths == int(row["length"])
         assert int(row["n"]) == here.sum()
@@ -566,6 +570,7 @@ def test_draws_are_with_replacement_and_the_same_in_every_table(job, monkeypatch
         ),
         ("permutations", {"source": "forced", "states": "all", "depth": "mlp2"}, {"pair": ["0", "1", "3"]}),
         ("generalisation", {"set": "longer"}, {"length": ["-1", "7", "8"]}),
+        ("generalisation", {"set": "test set"}, {"length": ["-1", "1", "6"]}),
     ],
 )
 def test_language_models_are_pooled(pooled, name, where, columns):
@@ -648,7 +653,8 @@ def test_nothing_asked_for_gives_empty_tables(tmp_path):
     job = write_results(tmp_path, study)
     assert [job.inputs[name] for name in ("controls_predictions", "generalisation")] == [[], []]
     statistics.run(job)
-    assert [table(job, name) for name in ("baselines", "layers", "permutations", "generalisation")] == [[]] * 4
+    assert [table(job, name) for name in ("baselines", "layers", "permutations")] == [[]] * 3
+    assert {row["set"] for row in table(job, "generalisation")} == {"test set"}
     assert {row["semantics"] for row in table(job, "positions")} == {"original"}
     assert json.loads(job.output("summary").read_text())["mirror_pairs"] == []
 

@@ -72,7 +72,7 @@ def run(job) -> None:
     results["baselines"], results["layers"] = baseline_rows(checkpoints, settings, results)
     results["positions"] = position_rows(checkpoints, settings)
     results["permutations"] = permutation_rows(checkpoints, settings, results)
-    results["generalisation"] = generalisation_rows(generalisation, settings)
+    results["generalisation"] = generalisation_rows(checkpoints, generalisation, settings)
     for name in TABLES:
         write_rows(job.output(name), TABLES[name], results[name])
     write_json(job.output("gallery"), gallery.choose(checkpoints, settings))

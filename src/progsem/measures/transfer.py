@@ -1,9 +1,10 @@
 """Whether the last checkpoint solves specifications of other kinds than its training's: table `generalisation`.
 
 A row for each set as a whole (`length` -1), and for each number of statements that the
-programs behind its specifications have. `in_training_range` says whether training has
-programs of that length (of all of the set's lengths): if so, and for a set of longer or
-shorter programs it never is, only the worlds' size is new.
+programs behind its specifications have. The first set is the test set, to compare with.
+`in_training_range` says whether training has programs of that length (of all of the
+set's lengths): if so, and for a set of longer or shorter programs it never is, only the
+worlds' size is new.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ import numpy as np
 from progsem.artifacts import read_table
 from progsem.measures import bootstrap
 from progsem.measures.draws import SPECIFICATIONS, drawn_totals
-from progsem.measures.results import POOLED, Settings, statements
+from progsem.measures.results import POOLED, Checkpoint, Settings, read_programs, statements
 
 ALL = -1  # the length of a whole set
+TEST_SET = "test set"  # no name of a set in the config has a space
 SHARES = {
     "generative_accuracy": "correct_shown",
     "strict_accuracy": "correct_all",
@@ -25,10 +27,13 @@ SHARES = {
 }
 
 
-def generalisation_rows(files: dict[int, Path], settings: Settings) -> list[dict]:
-    """Rows of the table; `files` are those of the stage `generalisation` by LM seed."""
-    measured = {seed: shares_of_sets(path, settings) for seed, path in files.items()}
-    if settings.pooled and measured:
+def generalisation_rows(checkpoints: list[Checkpoint], files: dict[int, Path], settings: Settings) -> list[dict]:
+    """Rows of the table; `files` are those of the stage `generalisation` by LM seed, if there are sets."""
+    last = {one.seed: one for one in checkpoints if one.step == settings.lm.checkpoints()[-1]}
+    measured = {seed: shares_of_test_set(one, settings) for seed, one in last.items()}
+    for seed, path in files.items():
+        measured[seed] |= shares_of_sets(path, settings)
+    if settings.pooled:
         each = list(measured.values())
         # Every language model is given the same specifications.
         measured[POOLED] = {
@@ -50,20 +55,33 @@ def generalisation_rows(files: dict[int, Path], settings: Settings) -> list[dict
     return rows
 
 
+def shares_of_test_set(checkpoint: Checkpoint, settings: Settings) -> dict[tuple[str, int], tuple[np.ndarray, int]]:
+    """`shares_by_length` of the specifications that all other tables are of, under the name `TEST_SET`."""
+    programs = read_programs(checkpoint.programs, settings.test)
+    return {(TEST_SET, length): shares for length, shares in shares_by_length(programs, settings).items()}
+
+
 def shares_of_sets(path: Path, settings: Settings) -> dict[tuple[str, int], tuple[np.ndarray, int]]:
-    """By set and length: the `SHARES` of specifications that are solved, (1 + R, 1, 3), and of how many."""
+    """`shares_by_length` of every set, by set and length."""
     columns, about = read_table(path)
     found = {}
     for name in settings.sets:
         here = columns["set"] == about["sets"].index(name)
-        lengths = statements(columns["reference"][here])
-        solved = np.stack([columns[column][here] for column in SHARES.values()], axis=1)
-        groups = {ALL: np.ones(len(lengths), bool)}
-        groups |= {int(length): lengths == length for length in np.unique(lengths)}
-        sums = [np.concatenate([group[:, None], solved * group[:, None]], axis=1) for group in groups.values()]
-        counted = drawn_totals(np.concatenate(sums, axis=1), settings, SPECIFICATIONS)
-        counted = counted.reshape(len(counted), len(groups), -1)
-        for index, (length, group) in enumerate(groups.items()):
-            shares = bootstrap.ratio(counted[:, index, 1:], counted[:, index, :1])
-            found[name, length] = shares[:, None], int(group.sum())
+        of_set = shares_by_length({column: values[here] for column, values in columns.items()}, settings)
+        found |= {(name, length): shares for length, shares in of_set.items()}
     return found
+
+
+def shares_by_length(programs: dict[str, np.ndarray], settings: Settings) -> dict[int, tuple[np.ndarray, int]]:
+    """The `SHARES` of specifications that are solved, (1 + R, 1, 3), and of how many, by length of their programs."""
+    lengths = statements(programs["reference"])
+    solved = np.stack([programs[column] for column in SHARES.values()], axis=1)
+    groups = {ALL: np.ones(len(lengths), bool)}
+    groups |= {int(length): lengths == length for length in np.unique(lengths)}
+    sums = [np.concatenate([group[:, None], solved * group[:, None]], axis=1) for group in groups.values()]
+    counted = drawn_totals(np.concatenate(sums, axis=1), settings, SPECIFICATIONS)
+    counted = counted.reshape(len(counted), len(groups), -1)
+    return {
+        length: (bootstrap.ratio(counted[:, index, 1:], counted[:, index, :1])[:, None], int(group.sum()))
+        for index, (length, group) in enumerate(groups.items())
+    }

@@ -18,13 +18,10 @@ REFERENCE = "test set"
 WHOLE = -1  # in the column `length`: all lengths together
 
 
-def draw(results: Results) -> tuple[Figure, list[dict]] | None:
+def draw(results: Results) -> tuple[Figure, list[dict]]:
     """Accuracy in each set as a whole, and by the length of the program that the specification was made from."""
     last = results.summary["step"]
     rows = results.rows("generalisation", lm_seed=results.headline, step=last)
-    if not rows:
-        return None
-    rows = reference(results) + rows
     sets = list(dict.fromkeys(row["set"] for row in rows))
     looks = {
         name: (style.ALTERNATIVE_COLOURS[index % 7], style.MARKERS[(index + 1) % 10])
@@ -38,8 +35,8 @@ def draw(results: Results) -> tuple[Figure, list[dict]] | None:
         3.2 + max(2.2, 0.5 * len(sets)),
         "does it solve what it was not trained on?",
         [
-            f"Step {last:,}. {results.models()}. Bars: {results.interval(probed=False)}. {REFERENCE}: the "
-            "specifications of all other figures; by length it has no intervals.",
+            f"Step {last:,}. {results.models()}. Bars: {results.interval(probed=False)}. {REFERENCE.capitalize()}: the "
+            "specifications of all other figures.",
             f"n: specifications{' times language models' if len(results.seeds) > 1 else ''}; on the right from "
             f"{min(counts):,} to {max(counts):,} a dot.",
             "Length: of the program that the specification was made from; the model may solve it with another.",
@@ -69,25 +66,6 @@ def draw(results: Results) -> tuple[Figure, list[dict]] | None:
     figure.legend(*left.get_legend_handles_labels(), loc="outside lower left", ncols=len(MEASURES))
     by_length(right, results, {name: [row for row in rows if row["set"] == name] for name in sets}, looks)
     return figure, rows
-
-
-def reference(results: Results) -> list[dict]:
-    """Rows of the test set like those of the other sets, n over all language models; by length without intervals."""
-    last = results.summary["step"]
-    (whole,) = results.rows("checkpoints", lm_seed=results.headline, step=last)
-    columns = [f"{measure}{end}" for measure in MEASURES for end in ("", "_low", "_high")]
-    n = whole["n_test"] * results.summary["n"]["lm_seeds"]
-    rows = [{"set": REFERENCE, "length": WHOLE, "n": n} | {key: whole[key] for key in columns}]
-    counts = {"reference": {}, "reference_of_correct": {}}
-    for row in results.rows("lengths", step=last):
-        if row["programs"] in counts:
-            of_kind = counts[row["programs"]]
-            of_kind[row["statements"]] = of_kind.get(row["statements"], 0) + row["count"]
-    for length, n in sorted(counts["reference"].items()):
-        solved = counts["reference_of_correct"].get(length, 0)
-        row = dict.fromkeys(columns) | {"generative_accuracy": solved / n, "n": n}
-        rows.append({"set": REFERENCE, "length": length} | row)
-    return rows
 
 
 def by_length(axes: Axes, results: Results, sets: dict[str, list[dict]], looks: dict[str, tuple[str, str]]) -> None:
