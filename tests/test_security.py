@@ -105,7 +105,7 @@ def test_no_source_unpickles_or_runs_text():
 def test_rules_quote_what_comes_from_the_config():
     """In shell commands the slice is the only text of the config that is not a name, and it is quoted."""
     rules = sorted((ROOT / "workflow" / "rules").glob("*.smk"))
-    assert len(rules) == 8
+    assert len(rules) == 10
     for path in rules:
         used = re.findall(r"\{(params\.[^}]*|config[^}]*|STUDY[^}]*)\}", path.read_text().split("shell:")[1])
         # The slice has what is text; the others are numbers, which the config's types see to.
@@ -315,7 +315,7 @@ TITLES = [
 @pytest.mark.parametrize("title", TITLES, ids=ascii)
 def test_titles_are_drawn_as_they_are_written(title):
     load({"figures": {"title": title}})
-    figure = style.new_figure(style.Results({}, {}, {}, title), 9, 4, "heading", ["a note"])
+    figure = style.new_figure(style.Results({}, {}, {}, title, sections={}), 9, 4, "heading", ["a note"])
     (head, _) = figure.texts
     assert head.get_text().replace("\n", "").replace(" ", "").startswith(title.replace(" ", ""))
     # Every sign takes room, so none was taken for the mark of a formula.
