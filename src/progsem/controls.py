@@ -53,7 +53,7 @@ import torch
 from progsem import features
 from progsem.artifacts import load_tensors, write_csv, write_table
 from progsem.config import FEWEST_STATES, Probes
-from progsem.encodings import EMPTY, ENCODINGS, glyphs
+from progsem.encodings import EMPTY, ENCODINGS, glyphs, outputs_in_text
 from progsem.features import Head
 from progsem.job import Job
 from progsem.karel.codes import ACTIONS, ORIGINAL, PAD
@@ -178,14 +178,10 @@ class Controls:
         programs, metadata = self.traced.programs, self.traced.metadata
         cells = programs["cells"].reshape(-1, 1, metadata["height"], metadata["width"])
         poses = programs["pose"][:, None]
+        step_limit = self.job.slice["programs"]["step_limit"]
         inputs = glyphs(cells, poses)
-        outputs = inputs
-        shown = self.job.section("traces").outputs
-        if shown == "blank":
-            outputs = np.full_like(inputs, EMPTY)
-        elif shown == "shown":
-            step_limit = self.job.slice["programs"]["step_limit"]
-            outputs = glyphs(*execute(programs["reference"], cells, poses, ORIGINAL, step_limit)[:2])
+        outputs = glyphs(*execute(programs["reference"], cells, poses, ORIGINAL, step_limit)[:2])
+        outputs = outputs_in_text(inputs, outputs, self.job.section("traces").outputs)
         return np.concatenate([inputs, outputs], 1).reshape(len(cells), -1)
 
     @cached_property

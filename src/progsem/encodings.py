@@ -68,6 +68,14 @@ def glyphs(cells: np.ndarray, poses: np.ndarray) -> np.ndarray:
     return out
 
 
+def outputs_in_text(inputs: np.ndarray, outputs: np.ndarray, how: str) -> np.ndarray:
+    """Output grids as they stand in a text that is traced; `how` is the config's `traces.outputs`.
+
+    inputs, outputs: grids of one shape, as `glyphs` returns them. "blank" grids are empty floor.
+    """
+    return {"shown": outputs, "blank": np.full_like(inputs, EMPTY), "copied": inputs}[how]
+
+
 @njit(nogil=True, cache=True)
 def _spell(programs, next_state, expansions, sizes, decided, out, lengths, places, ends):
     """Write the tokens of each program; note where each code is decided and where it ends."""

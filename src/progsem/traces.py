@@ -27,7 +27,7 @@ from progsem import model as lm
 from progsem.artifacts import read_table, write_table
 from progsem.corpus import SPLITS
 from progsem.decoding import TokenGrammar, Written, kept_states, write_programs
-from progsem.encodings import EMPTY, ENCODINGS, Encoding, glyphs
+from progsem.encodings import ENCODINGS, Encoding, glyphs, outputs_in_text
 from progsem.hardware import attention_dtype, choose_device, choose_precision
 from progsem.job import Job
 from progsem.karel.codes import ACTIONS, ORIGINAL, PAD
@@ -70,11 +70,8 @@ class Specifications:
     def prompts(self, encoding: Encoding, rows: slice) -> np.ndarray:
         """(B, P) ids of the shown worlds, their outputs as `traces.outputs` has them."""
         inputs = glyphs(self.cells[rows, : self.examples], self.poses[rows, : self.examples])
-        if self.outputs == "shown":
-            outputs = glyphs(self.out_cells[rows, : self.examples], self.out_poses[rows, : self.examples])
-        else:
-            outputs = inputs if self.outputs == "copied" else np.full_like(inputs, EMPTY)
-        return encoding.prompts_of_grids(inputs, outputs)
+        outputs = glyphs(self.out_cells[rows, : self.examples], self.out_poses[rows, : self.examples])
+        return encoding.prompts_of_grids(inputs, outputs_in_text(inputs, outputs, self.outputs))
 
     def satisfied(self, programs: np.ndarray, step_limit: int) -> np.ndarray:
         """(N, K) bool: on which worlds a program (N, L) halts in the world that the specification draws."""
