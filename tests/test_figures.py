@@ -38,7 +38,7 @@ NOTHING = {
     "lm": {"steps": 200, "decay_steps": 200},
 }
 # What a study that asks for no more has: no alternatives, controls, layers, pairs or sets.
-ALWAYS = {"training", "content_vs_accuracy", "offsets", "positions", "lengths", "gallery"}
+ALWAYS = {"training", "content_vs_accuracy", "offsets", "positions", "generalisation", "lengths", "gallery"}
 BESIDE = {"summary.json", "trace_viewer.html", "paper_vs_ours.md", "paper_vs_ours.csv"}
 
 

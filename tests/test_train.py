@@ -208,6 +208,10 @@ def short(tmp_path) -> Interval:
 def signalled(monkeypatch):
     """Call with {step: signal}: the process gets that signal within that step."""
     original = train.Trainer.step
+    # In the background of a shell SIGINT is ignored, under nohup SIGHUP, and what is ignored stops nothing.
+    ignored = [number for number in STOPPING if signal.getsignal(number) is signal.SIG_IGN]
+    for number in ignored:
+        signal.signal(number, signal.default_int_handler if number is signal.SIGINT else signal.SIG_DFL)
 
     def at(signals: dict[int, int]):
         def step(self, number, rows):
@@ -217,7 +221,9 @@ def signalled(monkeypatch):
 
         monkeypatch.setattr(train.Trainer, "step", step)
 
-    return at
+    yield at
+    for number in ignored:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def test_an_interrupted_interval_gives_the_same_bytes(short, signalled, capsys):

@@ -183,16 +183,17 @@ def test_the_study_is_that_of_a_local_run(cluster, slow_training, tree, copied, 
     assert {job.state for job in jobs} == {"COMPLETED"}
     # The corpus and its tokens are one job, and so are all that reads a checkpoint.
     rules = [job.comment.removeprefix("rule_").split("_")[0] for job in jobs]
-    assert sorted(rules) == ["checkpoint"] * 3 + ["data"] + ["probing"] * 3 + ["statistics"]
+    assert sorted(rules) == ["checkpoint"] * 3 + ["data", "generalisation"] + ["probing"] * 3 + ["statistics"]
     partitions = {rule: job.partition for rule, job in zip(rules, jobs, strict=True)}
-    assert partitions == {"data": "cpu", "checkpoint": "gpu", "probing": "gpu", "statistics": "cpu"}
+    gpu = dict.fromkeys(("checkpoint", "generalisation", "probing"), "gpu")
+    assert partitions == {"data": "cpu", "statistics": "cpu"} | gpu
     assert {stage for stage, *_ in onlooker.seen.values()} >= {"train", "traces", "probes", "statistics"}
     for stage, environment, above in onlooker.seen.values():
         if stage == "figures":
             assert "SLURM_JOB_ID" not in environment and run.process.pid in above
             continue
         has_gpu = environment.get("CUDA_VISIBLE_DEVICES") in ("0", "1")
-        assert has_gpu == (stage in ("train", "traces", "probes")), stage
+        assert has_gpu == (stage in ("train", "traces", "probes", "controls", "generalisation")), stage
         # A job follows the Snakemake on its own node that started it, not the one that submitted it.
         assert int(environment["PROGSEM_WORKFLOW"]) in above and run.process.pid not in above
 
@@ -211,7 +212,7 @@ def test_a_node_that_is_drained_and_jobs_that_are_cancelled(cluster, tree, copie
     compare(artifacts(copied), tree.undisturbed, "after a drained node and cancelled jobs", whole=True)
     ends = {job.number: job.state for job in run.jobs()}
     assert ends[waiting.number] == "COMPLETED"
-    assert sorted(ends.values()) == ["CANCELLED"] * 2 + ["COMPLETED"] * 8
+    assert sorted(ends.values()) == ["CANCELLED"] * 2 + ["COMPLETED"] * 9
     tell(f"the same with a node drained and two jobs cancelled: {run.seconds()}")
 
 
