@@ -434,3 +434,15 @@ def _write_accuracies(path, columns, rows) -> None:
         writer = csv.writer(handle)
         writer.writerow(columns)
         writer.writerows(rows)
+
+
+def table(job: Job, name: str) -> list[dict[str, str]]:
+    """The rows of a table that a job has written."""
+    with open(job.output(name), newline="") as handle:
+        return list(csv.DictReader(handle))
+
+
+def only(rows: list[dict[str, str]], **where) -> dict[str, str]:
+    """The one row in which every named column has that value."""
+    (row,) = (row for row in rows if all(row[key] == str(value) for key, value in where.items()))
+    return row

@@ -69,7 +69,7 @@ def results_of(job, title="title"):
     return style.Results(
         summary=read_json(job.input("summary")),
         gallery=read_json(job.input("gallery")),
-        tables={name: figures.read_rows(job.input(name)) for name in figures.TABLES},
+        tables=figures.read_tables(job),
         title=title,
         sections={name: job.section(name) for name in figures.SECTIONS},
     )

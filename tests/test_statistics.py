@@ -1,6 +1,5 @@
 """Statistics: pure functions against known answers, the stage against naive sums over its input files."""
 
-import csv
 import json
 import subprocess
 import sys
@@ -13,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import linregress, norm
 from sklearn.linear_model import LinearRegression
-from synthetic import small_study, write_results
+from synthetic import only, small_study, table, write_results
 
 from progsem import features, statistics
 from progsem.artifacts import read_table, write_table
@@ -50,16 +49,6 @@ def job(study, tmp_path_factory):
     job = write_results(tmp_path_factory.mktemp("study"), study, babbling=BABBLING)
     statistics.run(job)
     return job
-
-
-def table(job, name):
-    with open(job.output(name), newline="") as handle:
-        return list(csv.DictReader(handle))
-
-
-def only(rows, **where):
-    (row,) = (row for row in rows if all(row[key] == str(value) for key, value in where.items()))
-    return row
 
 
 def summary(job):

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from scipy import stats
-from synthetic import SOURCES, small_study, write_results
+from synthetic import SOURCES, only, small_study, table, write_results
 
 from progsem import statistics
 from progsem.artifacts import read_table, write_table
@@ -62,16 +62,6 @@ def pooled(tmp_path_factory):
     job = write_results(tmp_path_factory.mktemp("pooled"), study)
     statistics.run(job)
     return job
-
-
-def table(job, name):
-    with open(job.output(name), newline="") as handle:
-        return list(csv.DictReader(handle))
-
-
-def only(rows, **where):
-    (row,) = (row for row in rows if all(row[key] == str(value) for key, value in where.items()))
-    return row
 
 
 def number(row, name):

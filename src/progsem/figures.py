@@ -33,21 +33,6 @@ from progsem.plots import (
     viewer,
 )
 
-TABLES = (
-    "checkpoints",
-    "probes",
-    "alternatives",
-    "regression",
-    "offsets",
-    "lengths",
-    "length_tests",
-    "training",
-    "baselines",
-    "layers",
-    "positions",
-    "permutations",
-    "generalisation",
-)
 SECTIONS = ("worlds", "programs", "corpus", "lm")  # of the config, which say what a study is of
 # Name -> what draws it: the figure and the rows in it, or None where the study has nothing for it.
 FIGURES = {
@@ -74,7 +59,7 @@ def run(job) -> None:
     results = style.Results(
         summary=read_json(job.input("summary")),
         gallery=read_json(job.input("gallery")),
-        tables={name: read_rows(job.input(name)) for name in TABLES},
+        tables=read_tables(job),
         title=wanted.title or job.slice["study"],
         sections={name: job.section(name) for name in SECTIONS},
     )
@@ -91,6 +76,11 @@ def run(job) -> None:
         viewer.write(temporary, read_json(job.input("viewer")), results.title)
         shutil.copyfile(job.input("summary"), temporary / "summary.json")
         manifest.write(job, temporary, sorted(temporary.iterdir()))
+
+
+def read_tables(job) -> dict[str, list[dict]]:
+    """The rows of every table among a job's inputs, by name."""
+    return {name: read_rows(path) for name, (path,) in job.inputs.items() if path.suffix == ".csv"}
 
 
 def read_rows(path: Path) -> list[dict]:

@@ -343,7 +343,7 @@ def _baselines(estimates: dict, counts: dict, coded: dict[str, dict[str, Bits]],
                 bits = coded.get(baseline, {}).get(source) if "bits" in columns else None
                 for (f, _), row in rows_of(columns, settings):
                     row |= {"source": source, "states": states, "baseline": baseline}
-                    row |= {"n_states": counts[key].states[f], "n_programs": counts[key].programs[f]}
+                    row |= counts[key].at(f)
                     if "difference" in columns:
                         row |= {"difference_low": row.pop("ci_low"), "difference_high": row.pop("ci_high")}
                     if bits:
@@ -381,6 +381,6 @@ def _layers(estimates: dict, counts: dict, settings: Settings) -> list[dict]:
                 layer = settings.probes.layer if name == MODEL else name
                 for (f, _), row in rows_of({column: estimates[*key, column] for column in CONTENT}, settings):
                     row |= {"source": source, "states": states, "layer": layer}
-                    row |= {"n_states": counts[key].states[f], "n_programs": counts[key].programs[f]}
+                    row |= counts[key].at(f)
                     rows.append(row)
     return rows

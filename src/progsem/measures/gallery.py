@@ -10,6 +10,7 @@ from progsem.karel import codes, kernels
 from progsem.karel.replay import cells_after
 from progsem.measures.results import (
     ORIGINAL,
+    PROGRAMS,
     SOURCES,
     Checkpoint,
     Settings,
@@ -23,7 +24,6 @@ GALLERY_RULE = (
     "Test specifications in file order, each generated program once, of {least} or more statements, all of them "
     "probed: correct ones first, the last entry a wrong one if there is any."
 )
-PROGRAMS = {"generated": "generated", "forced": "reference"}  # whose states: the column with their programs
 
 
 class Readings:

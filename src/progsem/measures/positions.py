@@ -20,6 +20,7 @@ from progsem.measures.content import Content, contents_of, in_all, pool, program
 from progsem.measures.results import (
     ORIGINAL,
     POOLED,
+    PROGRAMS,
     SOURCES,
     Checkpoint,
     Outcomes,
@@ -30,7 +31,6 @@ from progsem.measures.results import (
 )
 from progsem.measures.tables import CONTENT, Counts, estimates_of, rows_of
 
-PROGRAMS = {"generated": "generated", "forced": "reference"}  # whose states: the column with their programs
 BY = ("from_start", "from_end", "length")
 
 
@@ -60,7 +60,7 @@ def position_rows(checkpoints: list[Checkpoint], settings: Settings) -> list[dic
             where |= {"value": value, "trained": trained[name][key]}
             count = Counts.of(content)
             for (f, _), row in rows_of({column: found[name][*key, column] for column in CONTENT}, settings):
-                rows.append(where | row | {"n_states": count.states[f], "n_programs": count.programs[f]})
+                rows.append(where | row | count.at(f))
     return rows
 
 

@@ -18,6 +18,7 @@ from progsem.errors import UserError
 from progsem.karel import codes
 
 SOURCES = ("generated", "forced")
+PROGRAMS = {"generated": "generated", "forced": "reference"}  # whose states: the column with their programs
 TRAIN, TEST = 0, 2  # codes of these splits in programs.arrow
 DEPTHS = ("linear", "mlp1", "mlp2")  # shallowest first
 ORIGINAL = "original"

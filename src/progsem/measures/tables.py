@@ -49,6 +49,10 @@ class Counts:
         defined = np.isfinite(content.corrected[0, :, :-1]).all(axis=(0, 2))
         return cls(content.states, content.programs, int(defined.sum()))
 
+    def at(self, feature: int) -> dict:
+        """The columns n_states and n_programs of a feature's row."""
+        return {"n_states": self.states[feature], "n_programs": self.programs[feature]}
+
 
 def content_estimates(
     contents: dict, pairs: dict, fits: dict, settings: Settings
@@ -132,7 +136,7 @@ def add_content_rows(tables: dict, at: dict, estimates: dict, counts: dict, fits
         where |= {"n_probe_seeds": settings.probes.seeds}
         rows = []
         for (f, d), row in rows_of({name: estimates[*key, name] for name in columns}, settings):
-            row |= where | {"n_states": count.states[f], "n_programs": count.programs[f]} | extra
+            row |= where | count.at(f) | extra
             if fit and len(fit.test) > 1:
                 row["probe_seed_sd"] = fit.test[:, f, d].std(ddof=1)
             rows.append(row)
@@ -176,8 +180,7 @@ def _family(where: dict, keys: list[tuple], estimates: dict, counts: dict, setti
                     "p": p[f, d, index],
                     "p_holm": adjusted[f, d, index],
                     "n_features": count.features if row["feature"] == MEAN else 1,
-                    "n_states": count.states[f],
-                    "n_programs": count.programs[f],
+                    **count.at(f),
                 }
                 | {name: values[f] for name, values in vars(count.labels).items()}
             )
