@@ -37,7 +37,7 @@ plan: env  ## what `make figures` would run, how long that took last time, and w
 	@$(BIN)/progsem plan
 
 test: lint  ## lint, then every test (TESTS=tests/test_plan.py picks some)
-	@$(BIN)/python -m pytest -q $(TESTS)
+	@$(BIN)/python -m pytest -q -n auto --dist loadgroup $(TESTS)
 
 test-slurm: env  ## the workflow on a SLURM that is brought up for it (root, Debian; installs it, takes minutes)
 	@$(BIN)/python -m pytest -q -rs tests/slurm

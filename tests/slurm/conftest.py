@@ -4,14 +4,13 @@
 """
 
 import os
-import time
 from pathlib import Path
 
 import pytest
 from cluster import Cluster, problem
 
 HERE = Path(__file__).parent
-_told: list[str] = []  # what stands at the end of the tests' output
+TOLD = "told"  # the property of a test's report whose lines stand at the end of the tests' output
 
 
 def pytest_ignore_collect(collection_path, config):
@@ -25,24 +24,28 @@ def cluster():
     """A running cluster; skips, with the reason, where there can be none."""
     reason = problem(install=True)
     if reason:
-        _told.append(f"tests on SLURM skipped: {reason}")
-        pytest.skip(reason)
-    began = time.monotonic()
+        pytest.skip(f"no SLURM: {reason}")
     with Cluster() as running:
-        _told.append(f"SLURM was up after {time.monotonic() - began:.1f} s")
         yield running
 
 
 @pytest.fixture
-def tell():
+def tell(request):
     """Say something at the end of the tests' output: how long things took, which is nothing to assert."""
-    return _told.append
+    return lambda line: request.node.user_properties.append((TOLD, line))
 
 
 def pytest_terminal_summary(terminalreporter):
-    if _told:
+    """What the tests told, and why there was no SLURM; from their reports, as tests may run in other processes."""
+    lines = {}  # in order, each once
+    for report in [*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed")]:
+        lines |= {line: None for name, line in report.user_properties if name == TOLD}
+    for report in terminalreporter.getreports("skipped"):
+        if "no SLURM: " in str(report.longrepr[2]):
+            lines[f"tests on SLURM skipped: {report.longrepr[2].split('no SLURM: ')[1]}"] = None
+    if lines:
         terminalreporter.section("SLURM")
-        for line in _told:
+        for line in lines:
             terminalreporter.write_line(line)
 
 
