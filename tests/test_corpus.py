@@ -54,6 +54,38 @@ def test_same_bytes_whatever_the_threads_and_the_shards(tmp_path):
     np.testing.assert_array_equal(rows(one, "train")["program"], rows(other, "train")["program"])
 
 
+@pytest.mark.parametrize(
+    "changes, expected",
+    [
+        ({}, "0d89196c6664b2a7"),
+        (
+            {
+                "programs": {"control_flow": 0.4, "train_length": [1, 6], "test_length": [2, 5]},
+                "worlds": {"height": 5, "width": 7},
+            },
+            "434426ac987dc090",
+        ),
+    ],
+    ids=["straight", "control flow"],
+)
+def test_a_config_has_the_programs_and_worlds_it_always_had(tmp_path, changes, expected):
+    job = make(tmp_path, **changes)
+    digest = hashlib.sha256()
+    for split in corpus.SPLITS:
+        for name, array in sorted(rows(job, split).items()):
+            digest.update(name.encode() + array.tobytes())
+    assert digest.hexdigest()[:16] == expected
+
+
+def test_notes_count_programs_as_they_stand_in_the_shards(tmp_path):
+    job = make(tmp_path)
+    programs = {split: {row.tobytes() for row in rows(job, split)["program"]} for split in corpus.SPLITS}
+    assert job.notes["distinct_programs"] == {split: len(programs[split]) for split in corpus.SPLITS}
+    for split, share in job.notes["share_of_programs_also_in_training"].items():
+        drawn = rows(job, split)["program"]
+        assert share == round(np.mean([row.tobytes() in programs["train"] for row in drawn]), 6)
+
+
 def test_seed_changes_everything(tmp_path):
     sizes = {"train": 1000, "validation": 200, "test": 300, "shard": 1000}
     first = make(tmp_path / "a", corpus={**sizes, "seed": 1})

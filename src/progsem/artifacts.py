@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
     import torch
 
+WRITERS = 2  # threads of a job that wait for the disk, beside those that compute
+
 
 def canonical_json(value) -> str:
     """JSON with sorted keys and no white space: equal values give equal text."""

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Semaphore
 
 import numpy as np
 
-from progsem.artifacts import write_table
+from progsem.artifacts import WRITERS, write_table
 from progsem.errors import UserError
 from progsem.job import Job
 from progsem.karel.codes import ACTIONS, ORIGINAL
@@ -42,6 +43,7 @@ class Shard:
     cells = property(lambda self: self._drawn[1])
     poses = property(lambda self: self._drawn[2])
     keys = property(lambda self: self._drawn[3])
+    program_keys = property(lambda self: self._drawn[4])
 
     def draw_again(self, rows: np.ndarray) -> None:
         """Replace the specifications of these rows by the next of their streams."""
@@ -138,10 +140,6 @@ def _member(keys: np.ndarray, taken: np.ndarray) -> np.ndarray:
     return taken[np.minimum(np.searchsorted(taken, keys), taken.size - 1)] == keys
 
 
-def _bare(programs: np.ndarray) -> set[bytes]:
-    return {program.tobytes() for program in np.unique(programs, axis=0)}
-
-
 def run(job: Job) -> None:
     """Write the shards of every split; `outputs` name them `train`, `validation`, `test`."""
     worlds, programs, corpus = job.section("worlds"), job.section("programs"), job.section("corpus")
@@ -157,32 +155,34 @@ def run(job: Job) -> None:
         "examples": corpus.examples,
     }
     taken = np.empty(0, np.uint64)
-    seen: dict[str, set[bytes]] = {split: set() for split in SPLITS}
-    counted: dict[str, np.ndarray] = {}
-    for split in ("test", "validation"):
-        whole = getattr(corpus, split)
-        drawn = []
-        for index, path in enumerate(job.outputs[split]):
-            first = index * corpus.shard
-            shard = Shard(samplers[split], first, min(corpus.shard, whole - first), step_limit)
-            taken = distinct(shard, taken)
-            shard.write(path, metadata)
-            drawn.append(shard.programs)
-        counted[split] = np.concatenate(drawn)
-        seen[split] = _bare(counted[split])
+    drawn: dict[str, np.ndarray] = {}  # keys of the programs of each split; those of training once each
+    computing = Semaphore(job.threads)
 
-    def train_shard(index: int) -> set[bytes]:
+    def train_shard(index: int) -> np.ndarray:
         first = index * corpus.shard
-        shard = Shard(samplers["train"], first, min(corpus.shard, corpus.train - first), step_limit)
-        apart(shard, taken)
+        with computing:
+            shard = Shard(samplers["train"], first, min(corpus.shard, corpus.train - first), step_limit)
+            apart(shard, taken)
+            programs = np.unique(shard.program_keys)
         shard.write(job.outputs["train"][index], metadata)
-        return _bare(shard.programs)
+        return programs
 
-    with ThreadPoolExecutor(job.threads) as pool:
-        for bare in pool.map(train_shard, range(len(job.outputs["train"]))):
-            seen["train"] |= bare
-    job.notes["distinct_programs"] = {split: len(programs) for split, programs in seen.items()}
+    with ThreadPoolExecutor(job.threads + WRITERS) as pool:
+        written = []
+        for split in ("test", "validation"):
+            whole = getattr(corpus, split)
+            keys = []
+            for index, path in enumerate(job.outputs[split]):
+                first = index * corpus.shard
+                shard = Shard(samplers[split], first, min(corpus.shard, whole - first), step_limit)
+                taken = distinct(shard, taken)
+                written.append(pool.submit(shard.write, path, metadata))
+                keys.append(shard.program_keys)
+            drawn[split] = np.concatenate(keys)
+        drawn["train"] = np.unique(np.concatenate([*pool.map(train_shard, range(len(job.outputs["train"])))]))
+        for future in written:
+            future.result()
+    job.notes["distinct_programs"] = {split: len(np.unique(drawn[split])) for split in SPLITS}
     job.notes["share_of_programs_also_in_training"] = {
-        split: round(sum(program.tobytes() in seen["train"] for program in counted[split]) / len(counted[split]), 6)
-        for split in ("validation", "test")
+        split: round(float(_member(drawn[split], drawn["train"]).mean()), 6) for split in ("validation", "test")
     }

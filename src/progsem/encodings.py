@@ -59,12 +59,12 @@ def glyphs(cells: np.ndarray, poses: np.ndarray) -> np.ndarray:
 
     cells: (N, K, H, W) uint8; poses: (N, K, 3) uint8. Returns (N, K, H * W) uint8.
     """
-    table = np.zeros(256, np.uint8)
-    table[:10] = np.arange(1, 11)  # no marker is '.', then the digits; WALL stays 0, '#'
     count, worlds, height, width = cells.shape
-    out = table[cells].reshape(count, worlds, height * width)
+    # A wall becomes 0, '#', no marker 1, '.', and so on.
+    out = np.add(cells.reshape(count, worlds, height * width), np.uint8(1), order="C")
     place = poses[..., 0].astype(np.int64) * width + poses[..., 1]
-    np.put_along_axis(out, place[..., None], (11 + poses[..., 2])[..., None], axis=2)
+    worlds_before = np.arange(count * worlds).reshape(count, worlds)
+    out.reshape(-1)[worlds_before * (height * width) + place] = len(CELLS) - len(GLYPHS) + poses[..., 2]
     return out
 
 
@@ -115,15 +115,12 @@ class Encoding(ABC):
     name: str
     vocabulary: list[str]  # token of each id
     _head: list[str]  # tokens before the first grid
+    _behind: list[str]  # tokens behind each cell
     _begin: list[str]  # tokens between the last grid and the first statement
 
     @abstractmethod
     def expansion(self, state: int, code: int) -> list[str]:
         """Tokens that spell `code` in a state of the grammar."""
-
-    @abstractmethod
-    def _grids(self, grids: np.ndarray) -> np.ndarray:
-        """(N, M) indices into `CELLS` as ids."""
 
     @cached_property
     def ids(self) -> dict[str, int]:
@@ -194,20 +191,27 @@ class Encoding(ABC):
 
     def prompts_of_grids(self, inputs: np.ndarray, outputs: np.ndarray) -> np.ndarray:
         """The same from grids: inputs, outputs (N, K, H * W) uint8 indices into `CELLS`."""
-        count = len(inputs)
-        pairs = np.stack([inputs, outputs], axis=2)
-        head, begin = (
-            np.broadcast_to(np.array([self.ids[token] for token in tokens], np.uint8), (count, len(tokens)))
-            for tokens in (self._head, self._begin)
+        head, behind, begin = (
+            np.array([self.ids[token] for token in tokens], np.uint8)
+            for tokens in (self._head, self._behind, self._begin)
         )
-        return np.concatenate([head, self._grids(pairs.reshape(count, -1)), begin], axis=1)
+        count, worlds, area = inputs.shape
+        length = 2 * worlds * area * (1 + len(behind))
+        out = np.empty((count, len(head) + length + len(begin)), np.uint8)
+        out[:, : len(head)] = head
+        out[:, len(head) + length :] = begin
+        grids = out[:, len(head) : len(head) + length].reshape(count, worlds, 2, area, 1 + len(behind))
+        grids[..., 1:] = behind
+        for number, given in enumerate((inputs, outputs)):  # the ids of cells are in the order of CELLS
+            np.add(given, np.uint8(self.ids[CELLS[0]]), out=grids[:, :, number, :, 0])
+        return out
 
 
 class Compact(Encoding):
     """One token a cell, one a statement."""
 
     name = "compact"
-    _head, _begin = ["Examples:"], ["Code: def run() {"]
+    _head, _behind, _begin = ["Examples:"], [], ["Code: def run() {"]
 
     def __init__(self):
         calls = [f"{name}()" for name in ACTIONS + CONDITIONS]
@@ -218,15 +222,13 @@ class Compact(Encoding):
     def expansion(self, state, code):
         return [self._codes[code]]
 
-    def _grids(self, grids):
-        return grids + np.uint8(self.ids[CELLS[0]])
-
 
 class Spaced(Encoding):
     """Lexemes, every space a token of its own."""
 
     name = "spaced"
     _head = ["Examples", ":", " "]
+    _behind = [" "]
     _begin = ["Code", ":", " ", "def", " ", "run", "(", ")", " ", "{"]
 
     def __init__(self):
@@ -249,10 +251,6 @@ class Spaced(Encoding):
         if code == ELSE:
             return [" ", "else"]
         return [*before, _KEYWORDS[code], " ", "("]
-
-    def _grids(self, grids):
-        cells = np.array([self.ids[cell] for cell in CELLS], np.uint8)[grids]
-        return np.stack([cells, np.full_like(cells, self.ids[" "])], axis=2).reshape(len(grids), -1)
 
 
 ENCODINGS: dict[str, type[Encoding]] = {"compact": Compact, "spaced": Spaced}

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Semaphore
 
 import numpy as np
 
-from progsem.artifacts import read_table, replacing, write_json, write_table
+from progsem.artifacts import WRITERS, read_table, replacing, write_json, write_table
 from progsem.corpus import SPLITS
 from progsem.encodings import ENCODINGS, PAD_TOKEN, Encoding, tokenizer
 from progsem.job import Job
@@ -30,19 +31,20 @@ def all_worlds(columns: dict[str, np.ndarray], metadata: dict) -> tuple[np.ndarr
     )
 
 
-def encode_shard(source: Path, target: Path, encoding: Encoding) -> None:
-    """Write the documents of one corpus shard as ids (N, T) with their lengths (N,)."""
+def encode_shard(source: Path, encoding: Encoding) -> tuple[dict[str, np.ndarray], dict]:
+    """The documents of one corpus shard as ids (N, T) with their lengths (N,), and what is said about them."""
     columns, metadata = read_table(source)
     prompts = encoding.prompts(*shown_worlds(columns, metadata))
     programs, lengths, _, _ = encoding.spell(columns["program"])
-    write_table(
-        target,
-        {
-            "tokens": np.concatenate([prompts, programs], axis=1),
-            "length": (lengths + prompts.shape[1]).astype(np.uint16),
-        },
-        {"prompt_length": prompts.shape[1], "pad": encoding.pad, "vocabulary": len(encoding.vocabulary)},
-    )
+    documents = {
+        "tokens": np.concatenate([prompts, programs], axis=1),
+        "length": (lengths + prompts.shape[1]).astype(np.uint16),
+    }
+    return documents, {
+        "prompt_length": prompts.shape[1],
+        "pad": encoding.pad,
+        "vocabulary": len(encoding.vocabulary),
+    }
 
 
 def save_tokenizer(encoding: Encoding, path: Path, config_path: Path) -> None:
@@ -64,7 +66,14 @@ def run(job: Job) -> None:
     """Encode every shard of every split."""
     encoding = ENCODINGS[job.section("tokens").encoding]()
     pairs = [pair for split in SPLITS for pair in zip(job.inputs[split], job.outputs[split], strict=True)]
-    with ThreadPoolExecutor(job.threads) as pool:
-        list(pool.map(lambda pair: encode_shard(*pair, encoding), pairs))
+    computing = Semaphore(job.threads)
+
+    def shard(source: Path, target: Path) -> None:
+        with computing:
+            documents, metadata = encode_shard(source, encoding)
+        write_table(target, documents, metadata)
+
+    with ThreadPoolExecutor(job.threads + WRITERS) as pool:
+        list(pool.map(shard, *zip(*pairs, strict=True)))
     save_tokenizer(encoding, job.output("tokenizer"), job.output("tokenizer_config"))
     job.notes["vocabulary"] = len(encoding.vocabulary)

@@ -9,6 +9,7 @@ Kernels release the GIL: threads may work on slices of the same arrays.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -42,8 +43,6 @@ from progsem.karel.codes import (
     WHILE,
 )
 
-_ROWS = np.array([-1, 0, 1, 0])  # a step ahead, for each heading
-_COLUMNS = np.array([0, 1, 0, -1])
 _FINE, _BAD_PROGRAM, _BAD_POSE = range(3)
 
 
@@ -135,66 +134,81 @@ def _link(codes, jump, open_blocks):
     return (length if depth == 0 else -1), False
 
 
-@njit(nogil=True, cache=True, inline="always")
-def _clear(cells, i, k, row, column):
-    """Whether a cell, perhaps one outside the grid, is free."""
-    return 0 <= row < cells.shape[2] and 0 <= column < cells.shape[3] and cells[i, k, row, column] != WALL
+@cache
+def _ahead(height: int, width: int) -> np.ndarray:
+    """The cell a step ahead of each, for each heading: (4, H * W) uint16; at the border, the cell itself."""
+    row, column = np.divmod(np.arange(height * width), width)
+    rows = np.clip(row + [[-1], [0], [1], [0]], 0, height - 1)
+    columns = np.clip(column + [[0], [1], [0], [-1]], 0, width - 1)
+    return (rows * width + columns).astype(np.uint16)
+
+
+# In what follows, `cells` (K * H * W,) are the worlds of a program, `first` is where one of them
+# begins, and `place` is a cell's number in its world. All are unsigned: of an index with a sign,
+# compiled code asks each time whether it counts from the end.
 
 
 @njit(nogil=True, cache=True, inline="always")
-def _act(action, cells, poses, i, k):
-    """Let the robot of world (i, k) do what an action means."""
-    row, column, heading = poses[i, k, 0], poses[i, k, 1], poses[i, k, 2]
+def _moved(ahead, cells, first, place, heading):
+    """Where a robot is after a step ahead: where it was, if that is a wall."""
+    to = ahead[heading, place]
+    return place if cells[first + to] == WALL else to
+
+
+@njit(nogil=True, cache=True, inline="always")
+def _turned(heading, quarters):
+    """A heading after so many quarter turns clockwise."""
+    return (heading + np.uint8(quarters)) & np.uint8(3)
+
+
+@njit(nogil=True, cache=True, inline="always")
+def _act(action, ahead, cells, first, place, heading):
+    """Place and heading of the robot after what an action means; its world's cells are changed in place."""
+    here = first + place
     if action == MOVE:
-        ahead_row, ahead_column = row + _ROWS[heading], column + _COLUMNS[heading]
-        if _clear(cells, i, k, ahead_row, ahead_column):
-            poses[i, k, 0] = ahead_row
-            poses[i, k, 1] = ahead_column
+        place = _moved(ahead, cells, first, place, heading)
     elif action == LEFT:
-        poses[i, k, 2] = (heading + 3) & 3
+        heading = _turned(heading, 3)
     elif action == RIGHT:
-        poses[i, k, 2] = (heading + 1) & 3
+        heading = _turned(heading, 1)
     elif action == PUT:
-        if cells[i, k, row, column] < MAX_MARKERS:
-            cells[i, k, row, column] += 1
-    elif cells[i, k, row, column] > 0:
-        cells[i, k, row, column] -= 1
+        cells[here] += cells[here] < MAX_MARKERS
+    else:
+        cells[here] -= cells[here] > 0
+    return place, heading
 
 
-@njit(nogil=True, cache=True)
-def _holds(condition, cells, poses, i, k):
-    """Whether a condition holds in world (i, k)."""
-    row, column, heading = poses[i, k, 0], poses[i, k, 1], poses[i, k, 2]
+@njit(nogil=True, cache=True, inline="always")
+def _holds(condition, ahead, cells, first, place, heading):
+    """Whether a condition holds."""
     if condition == MARKERS:
-        return cells[i, k, row, column] > 0
+        return cells[first + place] > 0
     if condition == NO_MARKERS:
-        return cells[i, k, row, column] == 0
-    if condition == LEFT_CLEAR:
-        heading = (heading + 3) & 3
-    elif condition == RIGHT_CLEAR:
-        heading = (heading + 1) & 3
-    return _clear(cells, i, k, row + _ROWS[heading], column + _COLUMNS[heading])
+        return cells[first + place] == 0
+    quarters = 3 if condition == LEFT_CLEAR else 1 if condition == RIGHT_CLEAR else 0
+    return _moved(ahead, cells, first, place, _turned(heading, quarters)) != place
 
 
-@njit(nogil=True, cache=True)
-def _run(codes, length, jump, rounds, since, cells, poses, i, k, meanings, step_limit, trace):
-    """Run a linked program on world (i, k), in place; returns whether it halted.
+@njit(nogil=True, cache=True, error_model="numpy")
+def _run(codes, length, jump, rounds, since, width, ahead, cells, first, pose, meanings, step_limit, trace):
+    """Run a linked program on one world, its cells and pose (3,), in place; returns whether it halted.
 
     trace: the arrays of a `Trace` for one program; with length 0 where none is wanted.
     """
     trace_poses, markers, tested, executed = trace
     tracing = executed.shape[0] > 0
+    place, heading = np.uint16(pose[0] * width + pose[1]), pose[2]
     outcome = UNTESTED
     steps = 0
     at = 0
     while at < length and steps < step_limit:
         code = codes[at]
         if code <= MOVE:
-            _act(meanings[code], cells, poses, i, k)
+            place, heading = _act(meanings[code], ahead, cells, first, place, heading)
             if tracing and not executed[at]:
                 executed[at] = True
-                trace_poses[at] = poses[i, k]
-                markers[at] = cells[i, k, poses[i, k, 0], poses[i, k, 1]]
+                trace_poses[at, 0], trace_poses[at, 1], trace_poses[at, 2] = place // width, place % width, heading
+                markers[at] = cells[first + place]
                 tested[at] = outcome
             steps += 1
             at += 1
@@ -220,67 +234,98 @@ def _run(codes, length, jump, rounds, since, cells, poses, i, k, meanings, step_
             negated = codes[at] == NOT
             if negated:
                 at += 1
-            if _holds(codes[at], cells, poses, i, k) != negated:
+            if _holds(codes[at], ahead, cells, first, place, heading) != negated:
                 outcome = HELD
                 at += 2
             else:
                 outcome = FAILED
                 at = jump[head]
             steps += 1
+    pose[0], pose[1], pose[2] = place // width, place % width, heading
     return steps < step_limit
 
 
-@njit(nogil=True, cache=True)
-def _stands(cells, poses, i, k):
-    """Whether the robot of world (i, k) stands on a free cell with one of the four headings."""
-    row, column, heading = poses[i, k, 0], poses[i, k, 1], poses[i, k, 2]
-    return row < cells.shape[2] and column < cells.shape[3] and heading < 4 and cells[i, k, row, column] <= MAX_MARKERS
+@njit(nogil=True, cache=True, inline="always")
+def _stands(height, width, cells, first, row, column, heading):
+    """Whether a robot is on a free cell with one of the four headings."""
+    return row < height and column < width and heading < 4 and cells[first + row * width + column] <= MAX_MARKERS
 
 
-@njit(nogil=True, cache=True)
-def _execute(programs, cells, poses, meanings, step_limit, halted):
-    """Run every program on its worlds, in place; returns what is wrong, if anything, and in which row."""
+@njit(nogil=True, cache=True, error_model="numpy")
+def _execute(programs, height, width, ahead, cells, poses, meanings, step_limit, halted):
+    """Run every program on its worlds, cells (N, K * H * W), in place; returns what is wrong, and where."""
     jump, rounds, since, open_blocks = np.zeros((4, programs.shape[1]), np.int64)
     none = np.zeros(0, np.uint8)
     untraced = np.zeros((0, 3), np.uint8), none, none, np.zeros(0, np.bool_)
     count, worlds = poses.shape[:2]
+    firsts = np.zeros(worlds, np.uint64)
+    firsts[1:] = height * width
+    firsts = np.cumsum(firsts)
+    places = np.zeros(worlds, np.uint16)
+    headings = np.zeros(worlds, np.uint8)
     for i in range(count):
+        codes, grids = programs[i], cells[i]
         for k in range(worlds):
-            if not _stands(cells, poses, i, k):
+            if not _stands(height, width, grids, firsts[k], poses[i, k, 0], poses[i, k, 1], poses[i, k, 2]):
                 return _BAD_POSE, i
-        codes = programs[i]
         length, straight = _link(codes, jump, open_blocks)
         if length < 0:
             return _BAD_PROGRAM, i
-        if straight:
-            # Statement by statement: for all worlds of a program the processor guesses the same branch.
-            for at in range(min(length, step_limit)):
-                action = meanings[codes[at]]
-                for k in range(worlds):
-                    _act(action, cells, poses, i, k)
-            halted[i] = length < step_limit
-        else:
+        if not straight:
             for k in range(worlds):
+                world = grids, firsts[k], poses[i, k]
                 halted[i, k] = _run(
-                    codes, length, jump, rounds, since, cells, poses, i, k, meanings, step_limit, untraced
+                    codes, length, jump, rounds, since, width, ahead, *world, meanings, step_limit, untraced
                 )
+            continue
+        for k in range(worlds):
+            places[k] = poses[i, k, 0] * width + poses[i, k, 1]
+            headings[k] = poses[i, k, 2]
+        # Statement by statement: what it means is asked once for all worlds of a program.
+        for at in range(min(length, step_limit)):
+            action = meanings[codes[at]]
+            if action == MOVE:
+                for k in range(worlds):
+                    places[k] = _moved(ahead, grids, firsts[k], places[k], headings[k])
+            elif action == LEFT:
+                for k in range(worlds):
+                    headings[k] = _turned(headings[k], 3)
+            elif action == RIGHT:
+                for k in range(worlds):
+                    headings[k] = _turned(headings[k], 1)
+            else:
+                for k in range(worlds):
+                    _act(action, ahead, grids, firsts[k], places[k], headings[k])
+        for k in range(worlds):
+            poses[i, k, 0], poses[i, k, 1], poses[i, k, 2] = places[k] // width, places[k] % width, headings[k]
+        halted[i] = length < step_limit
     return _FINE, 0
 
 
-@njit(nogil=True, cache=True)
-def _trace(programs, cells, poses, meanings, step_limit, trace_poses, markers, tested, executed):
-    """Fill the `Trace` of every program on its one world, which is changed; returns the same as `_execute`."""
+@njit(nogil=True, cache=True, error_model="numpy")
+def _trace(programs, height, width, ahead, cells, poses, meanings, step_limit, trace):
+    """Fill the `Trace` of every program on its one world, cells (N, H * W); returns the same as `_execute`."""
     jump, rounds, since, open_blocks = np.zeros((4, programs.shape[1]), np.int64)
+    world = np.empty(cells.shape[1], np.uint8)
+    pose = np.empty(3, np.uint8)
+    first = np.uint64(0)
+    trace_poses, markers, tested, executed = trace
     for i in range(programs.shape[0]):
-        if not _stands(cells, poses, i, 0):
+        world[:], pose[:] = cells[i], poses[i]
+        if not _stands(height, width, world, first, pose[0], pose[1], pose[2]):
             return _BAD_POSE, i
         codes = programs[i]
         length, _ = _link(codes, jump, open_blocks)
         if length < 0:
             return _BAD_PROGRAM, i
-        trace = trace_poses[i], markers[i], tested[i], executed[i]
-        _run(codes, length, jump, rounds, since, cells, poses, i, 0, meanings, step_limit, trace)
+        one = trace_poses[i], markers[i], tested[i], executed[i]
+        _run(codes, length, jump, rounds, since, width, ahead, world, first, pose, meanings, step_limit, one)
     return _FINE, 0
+
+
+def _grid(height: int, width: int) -> tuple[np.uint64, np.uint64, np.ndarray]:
+    """What the kernels want to know about the shape of worlds."""
+    return np.uint64(height), np.uint64(width), _ahead(height, width)
 
 
 def _check(programs, cells, poses, meanings, step_limit, worlds: tuple[str, ...]) -> tuple[np.ndarray, ...]:
@@ -329,7 +374,8 @@ def execute(
     programs, cells, poses, meanings = _check(programs, cells, poses, meanings, step_limit, ("N", "K"))
     out_cells, out_poses = cells.copy(), poses.copy()
     halted = np.empty(poses.shape[:2], np.bool_)
-    _raise(*_execute(programs, out_cells, out_poses, meanings, step_limit, halted))
+    flat = out_cells.reshape(len(cells), -1)
+    _raise(*_execute(programs, *_grid(*cells.shape[2:]), flat, out_poses, meanings, step_limit, halted))
     return out_cells, out_poses, halted
 
 
@@ -347,5 +393,6 @@ def trace(programs: np.ndarray, cells: np.ndarray, poses: np.ndarray, meanings, 
         np.zeros(programs.shape, np.uint8),
         np.zeros(programs.shape, np.bool_),
     )
-    _raise(*_trace(programs, cells[:, None].copy(), poses[:, None].copy(), meanings, step_limit, *out))
+    flat = cells.reshape(len(cells), -1)
+    _raise(*_trace(programs, *_grid(*cells.shape[1:]), flat, poses, meanings, step_limit, out))
     return out

@@ -48,8 +48,8 @@ def _action(state, cumulative):
     state += _GOLDEN
     draw = _mix(state) >> _HALF
     code = 0
-    while draw >= cumulative[code]:
-        code += 1
+    for bound in cumulative:  # all of them: which one it is cannot be guessed, and a wrong guess costs more
+        code += draw >= bound
     return state, np.uint8(code)
 
 
@@ -128,47 +128,56 @@ def _program(state, low, high, cumulative, control, max_depth, out):
         at += 1
 
 
-@njit(nogil=True, cache=True)
-def _worlds(state, wall, marker, cells, poses):
-    """Fill cells (K, H, W) and poses (K, 3)."""
-    count, height, width = cells.shape
+@njit(nogil=True, cache=True, error_model="numpy")
+def _worlds(state, wall, marker, width, drawn, cells, poses):
+    """Fill cells (K, H * W) and poses (K, 3).
+
+    A world takes a draw for each cell and one for its robot. None waits for the draw before it, so the
+    processor computes several at once. drawn: (K * (H * W + 1),) uint8, what each would be in a cell.
+    """
+    for at in range(drawn.shape[0]):
+        draw = _mix(state + _GOLDEN * np.uint64(at + 1))
+        marked = np.uint8(1) if (draw & _LOW) < marker else np.uint8(0)
+        drawn[at] = np.uint8(WALL) if (draw >> _HALF) < wall else marked
+    count, area = cells.shape
     for k in range(count):
-        for row in range(height):
-            for column in range(width):
-                state += _GOLDEN
-                draw = _mix(state)
-                if (draw >> _HALF) < wall:
-                    cells[k, row, column] = WALL
-                else:
-                    cells[k, row, column] = 1 if (draw & _LOW) < marker else 0
-        state += _GOLDEN
-        draw = _mix(state)
-        place = _below(draw, height * width)
+        first = k * (area + 1)
+        for at in range(area):
+            cells[k, at] = drawn[first + at]
+        draw = _mix(state + _GOLDEN * np.uint64(first + area + 1))
+        place = np.uint64(_below(draw, area))
+        cells[k, place] = 0
         poses[k, 0] = place // width
         poses[k, 1] = place % width
         poses[k, 2] = draw >> np.uint64(62)
-        cells[k, poses[k, 0], poses[k, 1]] = 0
-    return state
 
 
 @njit(nogil=True, cache=True)
-def _sample(seed, first, attempts, rows, low, high, cumulative, control, max_depth, wall, marker, shown, out):
-    programs, cells, poses, keys = out
-    for i in range(rows.shape[0]):
-        row = rows[i]
+def _key(values, first):
+    """64 bits that stand for values (M,) uint8 at places first, first + 1, …; others have them only by chance.
+
+    A sum over the places, each computed for itself: sums of keys are keys as well (Zobrist 1970).
+    """
+    key = np.uint64(0)
+    for at in range(values.shape[0]):
+        key += _mix(_GOLDEN * np.uint64((first + at) * 256 + values[at] + 1))
+    return key
+
+
+@njit(nogil=True, cache=True)
+def _sample(seed, first, attempts, rows, low, high, cumulative, control, max_depth, wall, marker, width, shown, out):
+    programs, cells, poses, keys, program_keys = out
+    codes, (worlds, area) = programs.shape[1], cells.shape[1:]
+    drawn = np.empty(worlds * (area + 1), np.uint8)
+    for row in rows:
         state = _mix(seed + _GOLDEN * np.uint64(first + row))
         state = _mix(state + _GOLDEN * np.uint64(attempts[row]))
         state = _program(state, low, high, cumulative, control, max_depth, programs[row])
-        state = _worlds(state, wall, marker, cells[row], poses[row])
-        key = np.uint64(0)
-        for code in programs[row]:
-            key = _mix(key + _GOLDEN + np.uint64(code))
-        for k in range(shown):
-            for cell in cells[row, k].flat:
-                key = _mix(key + _GOLDEN + np.uint64(cell))
-            for part in poses[row, k]:
-                key = _mix(key + _GOLDEN + np.uint64(part))
-        keys[row] = key
+        _worlds(state, wall, marker, width, drawn, cells[row], poses[row])
+        program_keys[row] = _key(programs[row], 0)
+        keys[row] = program_keys[row]
+        keys[row] += _key(cells[row, :shown].reshape(-1), codes)
+        keys[row] += _key(poses[row, :shown].reshape(-1), codes + shown * area)
 
 
 def _threshold(probability: float) -> np.uint64:
@@ -216,12 +225,13 @@ class Sampler:
         self._codes = codes
 
     def allocate(self, count: int) -> tuple[np.ndarray, ...]:
-        """Room for `count` programs (N, L), cells (N, K, H, W), poses (N, K, 3), all uint8, and keys (N,) uint64."""
+        """Room for programs (N, L), cells (N, K, H, W), poses (N, K, 3), all uint8, and two keys a row, (N,) uint64."""
         worlds, height, width = self._shape
         return (
             np.empty((count, self._codes), np.uint8),
             np.empty((count, worlds, height, width), np.uint8),
             np.empty((count, worlds, 3), np.uint8),
+            np.empty(count, np.uint64),
             np.empty(count, np.uint64),
         )
 
@@ -229,9 +239,11 @@ class Sampler:
         """Draw the given rows of a shard whose row 0 is program `first` of the split.
 
         attempts: (N,) int64, how often each row was drawn before; rows: (M,) int64.
-        `out` comes from `allocate`. The key of a row depends on its program and
-        its shown input worlds alone: equal specifications have equal keys.
+        `out` comes from `allocate`. The first key of a row depends on its program and its
+        shown input worlds alone, the second on its program: what is equal has equal
+        keys, and the keys of different things differ but for one pair in 2⁶⁴.
         """
+        programs, cells, poses, keys, program_keys = out
         low, high = self._length
         _sample(
             self._seed,
@@ -245,6 +257,7 @@ class Sampler:
             self._max_depth,
             self._wall,
             self._marker,
+            np.uint64(self._shape[2]),
             self._shown,
-            out,
+            (programs, cells.reshape(*cells.shape[:2], -1), poses, keys, program_keys),
         )
