@@ -25,7 +25,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONPATH :=
 
 .DEFAULT_GOAL := help
-.PHONY: help figures plan test test-slurm lint format schema envs env
+.PHONY: help figures plan bench test test-slurm lint format schema envs env
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 20
@@ -35,6 +35,9 @@ figures: env  ## run the study in config.yaml up to results/figures (CORES=4 lim
 
 plan: env  ## what `make figures` would run, how long that took last time, and why
 	@$(BIN)/progsem plan
+
+bench: env  ## how fast each stage is, beside a baseline and the hardware's limit (ten minutes; results/bench.json)
+	@$(BIN)/python -m benchmarks
 
 test: lint  ## lint, then every test (TESTS=tests/test_plan.py picks some)
 	@$(BIN)/python -m pytest -q -n auto --dist loadgroup $(TESTS)

@@ -6,6 +6,12 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+
+from progsem.config import Study, load
+from progsem.configfiles import merge, read_config
+
+ROOT = Path(__file__).parents[1]
 
 
 @dataclass(frozen=True)
@@ -52,6 +58,14 @@ class Row:
         if self.reach_of == "ratio":
             return self.ratio >= self.reach
         return self.ours <= self.reach if self.unit == "s" else self.ours >= self.reach
+
+
+def study(name: str | None, changes: dict) -> Study:
+    """The default study, or the one in studies/NAME.yaml, with some keys changed."""
+    config = read_config(ROOT / "config.yaml")
+    if name:
+        config = merge(config, read_config(ROOT / f"studies/{name}.yaml"))
+    return load(merge(config, changes))
 
 
 def in_turn(rounds: int, **functions: Callable[[], object]) -> dict[str, list[float]]:
