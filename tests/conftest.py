@@ -4,7 +4,6 @@ import pytest
 from kills import artifacts
 from tree import TINY, Tree
 
-
 WHOLE_WORKFLOWS = {"tree", "cluster"}  # session fixtures that take a minute and all cores
 
 
