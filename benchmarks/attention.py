@@ -1,48 +1,51 @@
-"""Fused against plain attention for short documents on a CPU, forward and backward.
+"""Ways to compute attention in training on a CPU, forward and backward, over the length of documents.
 
-    python benchmarks/attention.py [threads]
+    python -m benchmarks.attention [threads]
 
-Prints milliseconds of one call for the default study's shape, and their ratio,
-the two measured in turn within one run.
+Prints milliseconds of one call for the default study's batch, heads and types:
+the written-out one, and torch's fused kernel in float32 and in bfloat16, the three
+measured in turn. The lengths at which the first is the fastest are those that
+`operations.LONGEST` lets it have.
 """
 
 import statistics
 import sys
-import time
 
 import torch
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention
 
-DOCUMENTS, HEADS, LENGTH, SIZE = 32, 4, 71, 32
-ROUNDS = 30
+from benchmarks.common import in_turn
+from progsem.operations import RotatedAttention, rotate
+
+DOCUMENTS, HEADS, SIZE = 32, 4, 32
+LENGTHS = (35, 70, 140, 280, 560)
+ROUNDS = 5
 
 
-def seconds(backend: SDPBackend, query: torch.Tensor, backward: bool) -> float:
-    """Time of one call."""
-    started = time.perf_counter()
-    with sdpa_kernel([backend]):
-        out = scaled_dot_product_attention(query, query, query, is_causal=True)
-        if backward:
-            out.sum().backward()
-    return time.perf_counter() - started
+def fused(qvk: torch.Tensor, rotation: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """The same as `RotatedAttention`, by torch's kernel in that type."""
+    query, key = rotate(qvk[::2].float(), rotation).to(dtype)
+    return scaled_dot_product_attention(query, key, qvk[1].to(dtype), is_causal=True).to(qvk.dtype)
 
 
 def main() -> None:
-    """Print a row for each type and direction."""
+    """Print a row for each length."""
     torch.set_num_threads(int(sys.argv[1]) if len(sys.argv) > 1 else 1)
-    print(f"{DOCUMENTS} documents, {HEADS} heads of {SIZE}, {LENGTH} tokens, {torch.get_num_threads()} threads")
-    print("type      pass                fused ms  plain ms  fused/plain")
-    for dtype in (torch.bfloat16, torch.float32):
-        for backward in (False, True):
-            query = torch.randn(DOCUMENTS, HEADS, LENGTH, SIZE, dtype=dtype, requires_grad=backward)
-            times = {SDPBackend.FLASH_ATTENTION: [], SDPBackend.MATH: []}
-            for _ in range(ROUNDS):
-                for backend, measured in times.items():
-                    measured.append(seconds(backend, query, backward))
-            fused, plain = (1000 * statistics.median(measured) for measured in times.values())
-            name = "forward + backward" if backward else "forward"
-            print(f"{str(dtype).removeprefix('torch.'):<9} {name:<18} {fused:9.2f} {plain:9.2f} {fused / plain:12.2f}")
+    print(f"{DOCUMENTS} documents, {HEADS} heads of {SIZE}, {torch.get_num_threads()} threads, milliseconds")
+    print("tokens  written out  fused float32  fused bfloat16")
+    for length in LENGTHS:
+        given = torch.randn(3, DOCUMENTS, HEADS, length, SIZE).bfloat16().requires_grad_()
+        turns = torch.polar(torch.ones(length, SIZE // 2), torch.randn(length, SIZE // 2))
+        outer = torch.randn(DOCUMENTS, HEADS, length, SIZE).bfloat16()
+        ways = {
+            "ours": lambda x: RotatedAttention.apply(x, turns),  # noqa: B023
+            "float32": lambda x: fused(x, turns, torch.float32),  # noqa: B023
+            "bfloat16": lambda x: fused(x, turns, torch.bfloat16),  # noqa: B023
+        }
+        calls = {name: lambda way=way: torch.autograd.grad(way(given), given, outer) for name, way in ways.items()}  # noqa: B023
+        in_turn(1, **calls)
+        times = {name: 1000 * statistics.median(seconds) for name, seconds in in_turn(ROUNDS, **calls).items()}
+        print(f"{length:6} {times['ours']:12.2f} {times['float32']:14.2f} {times['bfloat16']:15.2f}")
 
 
 if __name__ == "__main__":

@@ -38,6 +38,26 @@ def test_same_function_as_transformers(shape, tmp_path):
 
 
 @pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("longest", [lm.LONGEST, 0])
+def test_same_gradients_as_transformers(shape, longest, tmp_path, monkeypatch):
+    """With written-out gradients, and with those that long documents get."""
+    from transformers import AutoModelForCausalLM
+
+    monkeypatch.setattr(lm, "LONGEST", longest)
+    model = made(shape)
+    lm.save(model, tmp_path / "model.safetensors", tmp_path / "config.json")
+    theirs = AutoModelForCausalLM.from_pretrained(tmp_path)
+    tokens = torch.randint(0, shape.vocabulary, (3, 17), generator=torch.Generator().manual_seed(0))
+    outer = torch.randn(3, 17, shape.vocabulary, generator=torch.Generator().manual_seed(1))
+    model.logits(model(tokens)).backward(outer)
+    theirs(tokens).logits.backward(outer)
+    expected = dict(theirs.named_parameters())
+    for name, parameter in model.named_parameters():
+        reference = expected[name].grad
+        assert (parameter.grad - reference).abs().max() <= 1e-5 * reference.abs().max(), name
+
+
+@pytest.mark.parametrize("shape", SHAPES)
 def test_cache_gives_the_states_of_a_full_pass(shape):
     model = made(shape)
     tokens = torch.randint(0, shape.vocabulary, (2, 12), generator=torch.Generator().manual_seed(0))
@@ -58,6 +78,20 @@ def test_bf16_products_give_nearly_the_same():
             rounded = model.logits(model(tokens))
     assert not torch.equal(rounded, exact)
     assert (rounded - exact).abs().mean() < 0.03 * exact.abs().mean()
+
+
+def test_bf16_gradients_are_nearly_the_same():
+    model = made(lm.Shape(40, 3, 64, 4, 16))
+    tokens = torch.randint(0, 40, (8, 40), generator=torch.Generator().manual_seed(0))
+    gradients = []
+    for enabled in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            loss = torch.nn.functional.cross_entropy(model.logits(model(tokens[:, :-1])).mT, tokens[:, 1:])
+        model.zero_grad()
+        loss.backward()
+        gradients.append({name: parameter.grad for name, parameter in model.named_parameters()})
+    for name, exact in gradients[0].items():
+        assert 0 < (gradients[1][name] - exact).norm() < 0.05 * exact.norm(), name
 
 
 def test_initialisation_follows_the_seed():

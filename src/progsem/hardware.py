@@ -46,10 +46,9 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype:
 
 
 def attention_dtype(device: torch.device, precision: torch.dtype) -> torch.dtype:
-    """The type that attention is computed in, where matrix products are in `precision`.
+    """The type that torch's fused attention is computed in, where matrix products are in `precision`.
 
-    On a CPU, float32: for short documents its fused kernel, forward and backward,
-    takes a fifth of the time of the bfloat16 one and half that of plain batched
-    products (benchmarks/attention.py).
+    On a CPU, float32: there it takes less time than in bfloat16, for short documents a
+    third (benchmarks/attention.py).
     """
     return torch.float32 if device.type == "cpu" else precision
