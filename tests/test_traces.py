@@ -19,6 +19,7 @@ from progsem.karel.syntax import decode
 
 COUNTS = {"train": 20, "validation": 10, "test": 20}
 OUTPUTS = ("shown", "blank", "copied")
+ONLY = np.array([0])  # the programs followed: the first of one
 
 
 class Setting:
@@ -84,8 +85,8 @@ def closes_here(encoding, ids):
     grammar = TokenGrammar(encoding, True)
     followed = Followed(grammar, 1, 200, 8)
     for token in ids:
-        assert followed.legal()[0, token]
-        followed.advance(np.array([token]), np.array([True]))
+        assert followed.legal(ONLY)[0, token]
+        followed.advance(ONLY, np.array([token]))
     return followed
 
 
@@ -111,16 +112,18 @@ def test_grammar_offers_what_the_parser_takes():
     for _ in range(200):
         followed = Followed(grammar, 1, 200, 2)
         while not followed.done[0] and followed.count[0] < 150:
-            legal = np.flatnonzero(followed.legal()[0])
+            legal = np.flatnonzero(followed.legal(ONLY)[0])
             close = encoding.expansions[NEXT, CLOSE][0]
             token = close if close in legal and random.random() < 0.5 else random.choice(legal)
-            followed.advance(np.array([token]), np.array([True]))
+            followed.advance(ONLY, np.array([token]))
         codes = [int(code) for code in followed.codes[0, : followed.count[0]]]
         if followed.done[0]:
             decode(codes)
             at = random.integers(len(codes))
             state = closes_here(encoding, [first_code + code for code in codes[:at]])
-            illegal = np.setdiff1d(np.arange(first_code, len(encoding.vocabulary)), np.flatnonzero(state.legal()[0]))
+            illegal = np.setdiff1d(
+                np.arange(first_code, len(encoding.vocabulary)), np.flatnonzero(state.legal(ONLY)[0])
+            )
             illegal = illegal[illegal != encoding.expansions[NEXT, CLOSE][0]]
             with pytest.raises(ValueError):
                 decode([*codes[:at], int(random.choice(illegal)) - first_code, *codes[at:]])
@@ -144,13 +147,13 @@ def test_against_a_plain_decoder(encoding, control_flow, tmp_path):
             with torch.no_grad():
                 out = theirs(torch.tensor([ids]), output_hidden_states=True)
             logits = out.logits[0, -1].double()
-            legal = torch.from_numpy(followed.legal()[0])
+            legal = torch.from_numpy(followed.legal(ONLY)[0])
             token = int(logits.masked_fill(~legal, -torch.inf).argmax())
             free &= token == int(logits.argmax())
             score += float(torch.log_softmax(logits, 0)[token])
-            if followed.decides(np.array([token]))[0]:
+            if followed.decides(ONLY, np.array([token]))[0]:
                 states.append(torch.stack(out.hidden_states)[:, 0, -1].mean(0))
-            followed.advance(np.array([token]), np.array([True]))
+            followed.advance(ONLY, np.array([token]))
             ids.append(token)
         if len(ids) >= 120:
             continue

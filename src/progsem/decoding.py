@@ -3,7 +3,7 @@
 The grammar over codes (`karel.grammar`) becomes an automaton over tokens: each
 state's legal codes are spelled by the encoding, and the spellings form a trie.
 A node of the automaton is a state and a path into its trie; it follows the whole
-batch with a few array lookups a step.
+batch with a few array lookups a step. A program that is finished leaves the batch.
 
 Unconstrained decoding needs no second pass: as long as the model's own first
 choice is legal, it and the constrained choice are the same, and once it is not,
@@ -21,7 +21,7 @@ from torch import Tensor
 from progsem.encodings import Encoding
 from progsem.karel.codes import ACTIONS, CLOSE, ELSE, IFELSE, PAD
 from progsem.karel.grammar import CONTROL, FIRST, NEXT, NEXT_STATE, OTHERWISE, STATES
-from progsem.model import Cache, CodeGen
+from progsem.reading import Memory, Reader
 
 _NONE = 254  # no code is decided or completed by this token
 
@@ -71,30 +71,35 @@ class Followed:
         self.count = np.zeros(batch, np.int64)
         self.done = np.zeros(batch, bool)
 
-    def legal(self) -> np.ndarray:
-        """(B, V) bool: tokens that may come next."""
-        return self.grammar.legal[(self.depth < self.max_depth).astype(np.int64), self.node]
+    def going(self) -> np.ndarray:
+        """(R,) int64: the programs that are neither finished nor as long as they may be."""
+        return np.flatnonzero(~self.done & (self.count < self.codes.shape[1]))
 
-    def decides(self, tokens: np.ndarray) -> np.ndarray:
-        """(B,) bool: whether this token settles which action comes next."""
-        return self.grammar.decides[self.node, tokens] < len(ACTIONS)
+    def legal(self, rows: np.ndarray) -> np.ndarray:
+        """(R, V) bool: tokens that may come next in programs `rows` (R,)."""
+        return self.grammar.legal[(self.depth[rows] < self.max_depth).astype(np.int64), self.node[rows]]
 
-    def advance(self, tokens: np.ndarray, going: np.ndarray) -> None:
-        """Read a legal token (B,) of each program that is still `going`."""
+    def decides(self, rows: np.ndarray, tokens: np.ndarray) -> np.ndarray:
+        """(R,) bool: whether this token settles which action comes next."""
+        return self.grammar.decides[self.node[rows], tokens] < len(ACTIONS)
+
+    def advance(self, rows: np.ndarray, tokens: np.ndarray) -> None:
+        """Read a legal token (R,) of each of programs `rows`."""
         grammar = self.grammar
-        completed = np.where(going, grammar.completes[self.node, tokens], _NONE)
-        self.node = np.where(going, grammar.next_node[self.node, tokens], self.node)
+        completed = grammar.completes[self.node[rows], tokens]
+        self.node[rows] = grammar.next_node[self.node[rows], tokens]
         closing = completed == CLOSE
-        self.done |= closing & (self.depth == 0)
-        writes = (completed != _NONE) & ~self.done
-        self.codes[np.flatnonzero(writes), self.count[writes]] = completed[writes]
-        self.count += writes
-        inner = np.flatnonzero(closing & ~self.done)
+        self.done[rows] = closing & (self.depth[rows] == 0)
+        writes = (completed != _NONE) & ~self.done[rows]
+        self.codes[rows[writes], self.count[rows[writes]]] = completed[writes]
+        self.count[rows] += writes
+        inner = rows[closing & ~self.done[rows]]
         self.depth[inner] -= 1
         afterwards = np.where(self.otherwise[inner, self.depth[inner]], OTHERWISE, NEXT)
         self.node[inner] = grammar.roots[afterwards]
-        opening = np.flatnonzero(np.isin(completed, (ELSE, *CONTROL)))
-        self.otherwise[opening, self.depth[opening]] = completed[opening] == IFELSE
+        opens = np.isin(completed, (ELSE, *CONTROL))
+        opening = rows[opens]
+        self.otherwise[opening, self.depth[opening]] = completed[opens] == IFELSE
         self.depth[opening] += 1
 
 
@@ -113,64 +118,70 @@ class Written:
     parses_freely: np.ndarray
     log_likelihood: np.ndarray
     tokens: np.ndarray
-    activations: Tensor
+    activations: np.ndarray
 
 
-def kept_states(states: list[Tensor], each: bool) -> Tensor:
-    """Hidden states of every layer as (B, T, S, C) float32: their mean first, then each one if wanted."""
-    stacked = torch.stack([state.float() for state in states], dim=2)
-    mean = stacked.mean(dim=2, keepdim=True)
-    return torch.cat((mean, stacked), dim=2) if each else mean
+def kept_states(states: list[Tensor], each: bool) -> np.ndarray:
+    """Hidden states of every layer as (…, S, C) float16: their mean first, then each one if wanted."""
+    stacked = torch.stack(states, dim=-2).float()
+    mean = stacked.mean(dim=-2, keepdim=True)
+    return (torch.cat((mean, stacked), dim=-2) if each else mean).to(torch.float16).cpu().numpy()
 
 
+@torch.inference_mode()
 def write_programs(
-    model: CodeGen,
+    reader: Reader,
+    memory: Memory,
     grammar: TokenGrammar,
-    cache: Cache,
-    last_states: list[Tensor],
+    states: list[Tensor],
     start: int,
     codes: int,
     tokens: int,
     max_depth: int,
     each_layer: bool,
 ) -> Written:
-    """Decode greedily behind prompts that `cache` holds up to position `start`.
+    """Decode greedily behind prompts that are in `memory` up to position `start`.
 
-    last_states: hidden states of the prompt's last position, layers + 1 tensors
-    (B, 1, C); codes, tokens: most that a program may take; max_depth: of blocks.
-    A program that is not closed by then is not `finished`.
+    states: hidden states of the prompt's last position, layers + 1 tensors (B, C);
+    codes, tokens: most that a program may take; max_depth: of blocks. A program that is
+    not closed by then is not `finished`.
     """
-    batch, device = last_states[0].shape[0], last_states[0].device
+    batch = len(states[0])
     followed = Followed(grammar, batch, codes, max_depth)
     free = np.ones(batch, bool)
     length = np.zeros(batch, np.int16)
-    log_likelihood = torch.zeros(batch, device=device)
-    kept = model.shape.layers + 2 if each_layer else 1
-    activations = torch.zeros(batch, codes, kept, model.shape.width, dtype=torch.float16, device=device)
-    states = last_states
+    log_likelihood = np.zeros(batch, np.float32)
+    kept = reader.shape.layers + 2 if each_layer else 1
+    activations = np.zeros((batch, codes, kept, reader.shape.width), np.float16)
+    rows = followed.going()
     for step in range(tokens):
-        logits = model.logits(states[-1][:, -1])
-        legal = torch.from_numpy(followed.legal()).to(device)
-        chosen = logits.masked_fill(~legal, -torch.inf).argmax(dim=1)
-        going = ~followed.done & (followed.count < codes)
-        scores = torch.log_softmax(logits, dim=1).gather(1, chosen[:, None])[:, 0]
-        log_likelihood += scores * torch.from_numpy(going).to(device)
-        picked = chosen.cpu().numpy()
-        free &= ~going | (logits.argmax(dim=1) == chosen).cpu().numpy()
-        length += going
-        rows = np.flatnonzero(going & followed.decides(picked))
-        at = torch.from_numpy(followed.count[rows])
-        rows = torch.from_numpy(rows)
-        activations[rows, at] = kept_states(states, each_layer)[rows, -1].to(torch.float16)
-        followed.advance(picked, going)
-        if not (~followed.done & (followed.count < codes)).any():
+        logits = reader.logits(states[-1]).cpu().numpy()
+        picked = np.where(followed.legal(rows), logits, -np.inf).argmax(axis=1)
+        best = logits.argmax(axis=1)
+        free[rows] &= best == picked
+        log_likelihood[rows] += _log_probabilities(logits, picked)
+        length[rows] += 1
+        deciding = np.flatnonzero(followed.decides(rows, picked))
+        activations[rows[deciding], followed.count[rows[deciding]]] = kept_states(
+            [state[deciding] for state in states], each_layer
+        )
+        followed.advance(rows, picked)
+        rows, before = followed.going(), rows
+        if not len(rows):
             break
-        states = model(chosen[:, None], cache, start + step, every_layer=True)
+        read = torch.from_numpy(picked[np.searchsorted(before, rows)])
+        states = reader.go_on(read.to(reader.device), memory, torch.from_numpy(rows).to(reader.device), start + step)
     return Written(
         codes=followed.codes,
         finished=followed.done,
         parses_freely=free & followed.done,
-        log_likelihood=log_likelihood.cpu().numpy(),
+        log_likelihood=log_likelihood,
         tokens=length,
         activations=activations,
     )
+
+
+def _log_probabilities(logits: np.ndarray, tokens: np.ndarray) -> np.ndarray:
+    """Natural logarithms of the probabilities of tokens (R,), given logits (R, V) float32."""
+    relative = logits - logits.max(axis=1, keepdims=True)
+    return relative[np.arange(len(tokens)), tokens] - np.log(np.exp(relative).sum(axis=1))

@@ -19,6 +19,9 @@ these tokens. Programs are judged by the real outputs all the same.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -28,11 +31,12 @@ from progsem.artifacts import read_table, write_table
 from progsem.corpus import SPLITS
 from progsem.decoding import TokenGrammar, Written, kept_states, write_programs
 from progsem.encodings import ENCODINGS, Encoding, glyphs, outputs_in_text
-from progsem.hardware import attention_dtype, choose_device, choose_precision
+from progsem.hardware import choose_device, choose_precision
 from progsem.job import Job
 from progsem.karel.codes import ACTIONS, ORIGINAL, PAD
 from progsem.karel.kernels import execute
 from progsem.progress import Progress
+from progsem.reading import Memory, Reader
 from progsem.tokens import all_worlds
 
 
@@ -118,18 +122,19 @@ def state_columns(programs: np.ndarray, activations: np.ndarray) -> dict[str, np
 
 
 class Tracer:
-    """Reads one checkpoint's states, a batch of specifications at a time."""
+    """Reads one checkpoint's states, a batch of specifications at a time; several threads may ask at once."""
 
     def __init__(self, model: lm.CodeGen, encoding: Encoding, job: Job):
         programs, config = job.section("programs"), job.section("traces")
-        self.model, self.encoding = model, encoding
-        self.device = next(model.parameters()).device
-        self.precision = choose_precision(job.section("lm").precision, self.device)
+        device = next(model.parameters()).device
+        self.reader = Reader(model, choose_precision(job.section("lm").precision, device))
+        self.encoding, self.device = encoding, device
         self.each_layer = config.layers == "each"
         self.max_depth = programs.max_depth if programs.control_flow > 0 else 0
         self.codes = programs.codes(config.extra_statements)
         self.tokens = encoding.program_tokens(self.codes)
         self.grammar = TokenGrammar(encoding, programs.control_flow > 0)
+        self._idle: list[Memory] = []  # kept from batch to batch: to get so much memory anew takes long
 
     @torch.inference_mode()
     def read(self, prompts: np.ndarray, references: np.ndarray) -> tuple[Written, np.ndarray, np.ndarray, np.ndarray]:
@@ -140,51 +145,49 @@ class Tracer:
         activations (B, L, S, C) float16.
         """
         ids, lengths, _, ends = self.encoding.spell(references)
-        start = prompts.shape[1]
-        documents = torch.from_numpy(np.concatenate([prompts, ids], axis=1)).to(self.device).long()
-        with self._autocast():
-            cache, states = self._feed(documents, start)
-            behind = [state[:, start - 1 :] for state in states]
-            scores = torch.log_softmax(self.model.logits(behind[-1][:, :-1]), dim=2)
-            token_scores = scores.gather(2, documents[:, start:, None])[..., 0]
-            counted = torch.arange(ids.shape[1])[None] < torch.from_numpy(lengths)[:, None]
-            log_likelihood = (token_scores * counted.to(self.device)).sum(dim=1)
-            rows = torch.arange(len(prompts))[:, None]
-            kept = kept_states([state[rows, torch.from_numpy(ends) + 1] for state in behind], self.each_layer)
-            written = self._write_behind(cache, [state[:, :1] for state in behind], start)
-        activations = kept.to(torch.float16).cpu().numpy()
-        return written, log_likelihood.cpu().numpy(), lengths.astype(np.int16), activations
+        written, states = self._write_behind(prompts, ids)
+        scores = torch.log_softmax(self.reader.logits(states[-1][:, :-1]), dim=2)
+        read = torch.from_numpy(ids).to(self.device).long()
+        token_scores = scores.gather(2, read[..., None])[..., 0].cpu().numpy()
+        counted = np.arange(ids.shape[1]) < lengths[:, None]
+        rows, places = torch.arange(len(prompts))[:, None], torch.from_numpy(ends) + 1
+        kept = kept_states([state[rows, places] for state in states], self.each_layer)
+        return written, (token_scores * counted).sum(axis=1), lengths.astype(np.int16), kept
 
-    @torch.inference_mode()
+    def read_all(self, specifications: Specifications, batch: int, threads: int) -> Iterator[tuple]:
+        """What `read` returns for all specifications, a batch at a time; on a CPU by so many threads, a batch each."""
+
+        def read(first: int):
+            rows = slice(first, first + batch)
+            return self.read(specifications.prompts(self.encoding, rows), specifications.programs[rows])
+
+        with ThreadPoolExecutor(threads if self.device.type == "cpu" else 1) as pool:
+            yield from pool.map(read, range(0, len(specifications), batch))
+
     def write(self, prompts: np.ndarray) -> Written:
         """Let the model write a program behind each prompt, (B, P) ids."""
+        return self._write_behind(prompts, prompts[:, :0])[0]
+
+    def _write_behind(self, prompts: np.ndarray, ids: np.ndarray) -> tuple[Written, list[Tensor]]:
+        """What is written behind prompts; states (B, 1 + T, C) of their last position and of ids (B, T) behind it."""
         start = prompts.shape[1]
-        with self._autocast():
-            cache, states = self._feed(torch.from_numpy(prompts).to(self.device).long(), start)
-            return self._write_behind(cache, [state[:, -1:] for state in states], start)
-
-    def _autocast(self) -> torch.autocast:
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == torch.bfloat16)
-
-    def _feed(self, documents: Tensor, start: int) -> tuple[lm.Cache, list[Tensor]]:
-        """Hidden states of all layers, and a cache with room for a program that begins at `start`."""
-        size = max(start + self.tokens, documents.shape[1])
-        attention = attention_dtype(self.device, self.precision)
-        cache = lm.Cache(self.model.shape, len(documents), size, self.device, attention)
-        return cache, self.model(documents, cache, every_layer=True)
-
-    def _write_behind(self, cache: lm.Cache, last_states: list[Tensor], start: int) -> Written:
-        return write_programs(
-            self.model,
+        documents = torch.from_numpy(np.concatenate([prompts, ids], axis=1)).to(self.device).long()
+        memory = self._idle.pop() if self._idle else self.reader.memory()
+        positions = start + max(self.tokens, ids.shape[1])
+        states = self.reader.read(documents, memory, 1 + ids.shape[1], positions)
+        written = write_programs(
+            self.reader,
+            memory,
             self.grammar,
-            cache,
-            last_states,
+            [state[:, 0] for state in states],
             start,
             self.codes,
             self.tokens,
             self.max_depth,
             self.each_layer,
         )
+        self._idle.append(memory)
+        return written, states
 
 
 def whole_programs(written: Written) -> np.ndarray:
@@ -197,7 +200,7 @@ def whole_programs(written: Written) -> np.ndarray:
 
 def run(job: Job) -> None:
     """Write programs.arrow, generated.arrow and forced.arrow of one checkpoint."""
-    torch.set_num_threads(job.threads)
+    torch.set_num_threads(1)  # of one batch; several are read side by side
     device = choose_device(job.device)
     model = lm.load(job.input("weights"), job.input("config"), device).eval()
     encoding = ENCODINGS[job.section("tokens").encoding]()
@@ -207,10 +210,9 @@ def run(job: Job) -> None:
     count = len(specifications)
     progress = Progress(f"traces of step {job.slice['step']}", count, "specifications")
     batches = []
-    for first in range(0, count, job.batch):
-        rows = slice(first, min(first + job.batch, count))
-        batches.append(tracer.read(specifications.prompts(encoding, rows), specifications.programs[rows]))
-        progress.update(rows.stop - rows.start)
+    for batch in tracer.read_all(specifications, job.batch, job.threads):
+        batches.append(batch)
+        progress.update(len(batch[1]))
     progress.close()
     written, reference_scores, reference_tokens, forced = zip(*batches, strict=True)
     programs = np.concatenate([whole_programs(batch) for batch in written])
@@ -245,7 +247,7 @@ def run(job: Job) -> None:
         },
         metadata,
     )
-    generated = np.concatenate([batch.activations.cpu().numpy() for batch in written])
+    generated = np.concatenate([batch.activations for batch in written])
     write_table(job.output("generated"), state_columns(programs, generated), metadata)
     write_table(job.output("forced"), state_columns(specifications.programs, np.concatenate(forced)), metadata)
     job.notes["generative_accuracy"] = round(float(shown[specifications.split == 2].mean()), 6)
