@@ -46,10 +46,11 @@ class TorchMemory:
     """By `scaled_dot_product_attention`, on any device."""
 
     def __init__(self, shape: Shape, turns: Tensor, dtype: torch.dtype):
-        self.shape, self.turns, self.dtype = shape, turns, dtype
+        self.shape, self.turns, self.dtype, self.documents = shape, turns, dtype, 0
         self.keys = self.values = torch.empty(shape.layers, 0, shape.heads, 0, shape.width // shape.heads)
 
     def begin(self, documents: int, positions: int) -> None:
+        self.documents = documents
         layers, have, heads, room, size = self.keys.shape
         if have < documents or room < positions:
             shape = layers, documents, heads, positions, size
@@ -60,15 +61,26 @@ class TorchMemory:
         stop = start + pair.shape[1]
         key, value = pair.view(count, -1, 2, self.shape.heads, width // self.shape.heads).transpose(1, 3).unbind(2)
         query = query.view(count, asked, self.shape.heads, -1).transpose(1, 2)  # (R, H, P, D), as the other two
-        self.keys[layer, rows, :, start:stop] = self._turned(key, start)
-        self.values[layer, rows, :, start:stop] = value.to(self.dtype)
-        keys, values = self.keys[layer, rows, :, :stop], self.values[layer, rows, :, :stop]
+        query, key, value = self._turned(query, stop - asked), self._turned(key, start), value.to(self.dtype)
+        self.keys[layer, rows, :, start:stop] = key
+        self.values[layer, rows, :, start:stop] = value
+        kept = self.keys[layer], self.values[layer]
+        if start == 0:
+            out = self._look(query, key, value)
+        elif 3 * count < self.documents:
+            out = self._look(query, *(part[rows, :, :stop] for part in kept))
+        else:  # to copy the keys of so many takes longer than to let the others look as well
+            whole = query.new_zeros(self.documents, *query.shape[1:])
+            whole[rows] = query
+            out = self._look(whole, *(part[: self.documents, :, :stop] for part in kept))[rows]
+        return out.transpose(1, 2).flatten(2).to(pair.dtype)
+
+    def _look(self, query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        """What the last positions see, each up to itself."""
+        asked, stop = query.shape[2], keys.shape[2]
         places = torch.arange(stop, device=query.device)
         seen = places <= places[stop - asked :, None] if 1 < asked < stop else None
-        out = F.scaled_dot_product_attention(
-            self._turned(query, stop - asked), keys, values, seen, is_causal=1 < asked == stop
-        )
-        return out.transpose(1, 2).flatten(2).to(pair.dtype)
+        return F.scaled_dot_product_attention(query, keys, values, seen, is_causal=1 < asked == stop)
 
     def _turned(self, x: Tensor, start: int) -> Tensor:
         """Queries or keys (R, H, T, D) of positions `start` …, turned by their positions."""
@@ -174,13 +186,11 @@ class Reader:
         output of each block but the last, and the last one's after the final norm.
         """
         memory.begin(len(documents), positions)
-        batch = len(documents)
-        if self.device.type == "cpu":
-            batch = max(1, _AT_ONCE // documents.shape[1])
         rows = torch.arange(len(documents), device=self.device)
+        count = -(-documents.numel() // _AT_ONCE) if self.device.type == "cpu" else 1
         parts = [
             self._states(tokens, memory, among, 0, asked)
-            for tokens, among in zip(documents.split(batch), rows.split(batch), strict=True)
+            for tokens, among in zip(documents.tensor_split(count), rows.tensor_split(count), strict=True)
         ]
         return [torch.cat(states) for states in zip(*parts, strict=True)]
 
