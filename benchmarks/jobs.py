@@ -18,8 +18,8 @@ from pathlib import Path
 from benchmarks.common import ROOT, Row, in_turn, study
 from progsem.plan import Plan
 
-ROUNDS = 5
-PLANNED = 3  # rounds of planning, which takes seconds
+ROUNDS = 3
+PLANNED = 2  # rounds of planning, which takes seconds
 UNIT = "language models"
 GROWTH = (1, 2, 5)
 # What scripts begin with that have all they might need at hand.

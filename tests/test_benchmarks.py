@@ -1,0 +1,155 @@
+"""`make bench`: rows, growth, what is written; no times, which no test can know."""
+
+import json
+import subprocess
+import sys
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+
+from benchmarks import __main__ as bench
+from benchmarks import corpus, stage, tokens
+from benchmarks.common import Row, exponent, in_turn
+
+ROOT = Path(__file__).parents[1]
+RATE = Row(
+    stage="corpus",
+    work="some programs",
+    unit="programs/s",
+    ours=300.0,
+    baseline=100.0,
+    baseline_work="plain",
+    limit=1200.0,
+    limit_work="the disk",
+    reach=250,
+    reach_of="ours",
+)
+TIME = replace(RATE, stage="dag", unit="s", ours=2.0, baseline=6.0, limit=0.5, reach=3)
+GROWTH = {"unit": "programs", "sizes": [1, 2, 4], "seconds": [1.0, 2.0, 4.0], "exponent": 1.0, "peak_mb": [9, 9, 9]}
+
+
+def test_of_a_rate_more_is_better_and_of_seconds_less():
+    assert (RATE.ratio, RATE.limit_fraction, RATE.reached) == (3, 0.25, True)
+    assert not replace(RATE, reach=301).reached
+    assert (TIME.ratio, TIME.limit_fraction, TIME.reached) == (3, 0.25, True)
+    assert not replace(TIME, reach=1).reached
+
+
+@pytest.mark.parametrize("row", [RATE, TIME], ids=["rate", "seconds"])
+def test_a_ratio_can_be_what_is_to_be_reached(row):
+    assert replace(row, reach=3, reach_of="ratio").reached
+    assert not replace(row, reach=3.1, reach_of="ratio").reached
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"reach_of": "theirs"}, "reach_of: given 'theirs'"),
+        ({"ours": 0.0}, "corpus: ours is 0.0, expected a positive number of programs/s"),
+        ({"limit": float("nan")}, "limit is nan"),
+    ],
+)
+def test_a_row_that_means_nothing_is_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        replace(RATE, **changes)
+
+
+def test_functions_take_turns():
+    calls = []
+    seconds = in_turn(3, first=lambda: calls.append("first"), second=lambda: calls.append("second"))
+    assert calls == ["first", "second"] * 3
+    assert {name: len(each) for name, each in seconds.items()} == {"first": 3, "second": 3}
+    assert all(one >= 0 for each in seconds.values() for one in each)
+
+
+@pytest.mark.parametrize("power", [0.0, 1.0, 2.0])
+def test_exponent_of_what_is_known(power):
+    sizes = (10, 40, 100)
+    assert exponent(sizes, [3 * size**power for size in sizes]) == pytest.approx(power)
+
+
+def test_entries_have_what_is_read_from_them_and_are_json():
+    entry = json.loads(json.dumps(bench.entry(RATE, GROWTH)))
+    assert {"stage", "unit", "ours", "baseline", "ratio", "limit_fraction"} <= set(entry)
+    assert (entry["ratio"], entry["limit_fraction"], entry["reached"]) == (3, 0.25, True)
+    assert {name: entry[name] for name in asdict(RATE)} == asdict(RATE)
+
+
+def test_tables_say_what_was_missed_and_how_the_limit_was_measured():
+    said = bench.said(replace(RATE, reach=1000))
+    assert "NOT REACHED (>= 1,000 programs/s)" in said and "the disk" in said and "25.0%" in said
+    assert "reached (<= 3 s)" in bench.said(TIME) and "NOT" not in bench.said(TIME)
+    assert "1, 2, 4 programs" in bench.growth_table({"corpus": GROWTH})
+
+
+class _Grows:
+    """A stage that takes as many seconds as its size, and a megabyte for each."""
+
+    __name__, UNIT, GROWTH = "grows", "things", (1, 50, 100)
+
+    @staticmethod
+    def grow(size):
+        assert len(b"x" * (size << 20)) > 0
+        return float(size)
+
+
+def test_growth_is_measured_in_copies_of_the_process_one_a_size():
+    grown = stage._growth(_Grows)
+    assert (grown["sizes"], grown["seconds"], grown["exponent"]) == ([1, 50, 100], [1, 50, 100], 1)
+    small, middle, large = grown["peak_mb"]
+    assert middle - small > 40 and large - middle > 40
+
+
+def test_a_size_that_fails_is_said(capfd):
+    class Fails(_Grows):
+        @staticmethod
+        def grow(size):
+            raise ValueError("no")
+
+    with pytest.raises(RuntimeError, match=r"grow\(1\)"):
+        stage._growth(Fails)
+
+
+def test_the_baselines_do_the_same_work(tmp_path, monkeypatch):
+    monkeypatch.setattr(tokens, "PLAIN", 60)
+    made = corpus.job(tmp_path / "corpus", 2_000)
+    corpus.corpus.run(made)
+    encoded = tokens.job(made, tmp_path / "tokens")
+    tokens.tokens.run(encoded)
+    plain = tokens.Plain(made.outputs["train"][0], tmp_path / "plain.arrow")
+    tokens._same(plain, encoded.outputs["train"][0])
+    assert plain.count == (plain.ids != 0).sum()
+    corpus._plain_corpus(3)
+    corpus._plain_alternatives(3)
+
+
+def test_an_unknown_stage_is_one_line():
+    said = subprocess.run(
+        [sys.executable, "-m", "benchmarks", "token"], cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
+    assert said.returncode == 2 and not said.stdout
+    assert said.stderr.splitlines() == [
+        "benchmarks: given token, expected any of corpus, tokens, training, traces, probes, statistics, jobs; "
+        "did you mean tokens?"
+    ]
+
+
+def test_a_stage_that_fails_is_one_line_and_a_part_writes_nothing(monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    found = {"growth": GROWTH, "rows": [asdict(RATE)]}
+    monkeypatch.setattr(bench, "_measured", lambda name, environment: None if name == "jobs" else found)
+    monkeypatch.setattr(bench, "prepare_environment", lambda source: None)
+    assert bench.main(["corpus"]) == 0
+    assert bench.main([]) == 1
+    assert "jobs: failed" in capsys.readouterr().out
+    assert not list(tmp_path.iterdir())
+    monkeypatch.setattr(bench, "_measured", lambda name, environment: found)
+    assert bench.main([]) == 0
+    written = json.loads((tmp_path / "results/bench.json").read_text())
+    assert [entry["stage"] for entry in written] == ["corpus"] * len(bench.STAGES)
+
+
+def test_help_lists_it():
+    said = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60).stdout
+    assert any(line.split()[:2] == ["make", "bench"] for line in said.splitlines())
