@@ -223,4 +223,5 @@ class Reader:
         return states
 
     def _normed(self, x: Tensor, norm: tuple[Tensor, Tensor]) -> Tensor:
-        return F.layer_norm(x.float(), x.shape[-1:], *norm, eps=1e-5).to(self.precision)
+        given = x if x.device.type == "cpu" else x.float()  # only a CPU takes weights of another type than x
+        return F.layer_norm(given, x.shape[-1:], *norm, eps=1e-5).to(self.precision)
