@@ -6,7 +6,8 @@ import torch
 from progsem import model as lm
 from progsem.errors import UserError
 
-SHAPES = [lm.Shape(40, 2, 32, 4, 8), lm.Shape(23, 3, 64, 8, 4), lm.Shape(56, 1, 48, 4, 12)]
+# Of 8, 8, 12 and 16 dimensions a head; the last is a whole vector of the compiled attention.
+SHAPES = [lm.Shape(40, 2, 32, 4, 8), lm.Shape(23, 3, 64, 8, 4), lm.Shape(56, 1, 48, 4, 12), lm.Shape(30, 2, 128, 8, 12)]
 
 
 def made(shape: lm.Shape, seed: int = 1) -> lm.CodeGen:
@@ -38,12 +39,9 @@ def test_same_function_as_transformers(shape, tmp_path):
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("longest", [lm.LONGEST, 0])
-def test_same_gradients_as_transformers(shape, longest, tmp_path, monkeypatch):
-    """With written-out gradients, and with those that long documents get."""
+def test_same_gradients_as_transformers(shape, tmp_path):
     from transformers import AutoModelForCausalLM
 
-    monkeypatch.setattr(lm, "LONGEST", longest)
     model = made(shape)
     lm.save(model, tmp_path / "model.safetensors", tmp_path / "config.json")
     theirs = AutoModelForCausalLM.from_pretrained(tmp_path)
@@ -55,18 +53,6 @@ def test_same_gradients_as_transformers(shape, longest, tmp_path, monkeypatch):
     for name, parameter in model.named_parameters():
         reference = expected[name].grad
         assert (parameter.grad - reference).abs().max() <= 1e-5 * reference.abs().max(), name
-
-
-@pytest.mark.parametrize("shape", SHAPES)
-def test_cache_gives_the_states_of_a_full_pass(shape):
-    model = made(shape)
-    tokens = torch.randint(0, shape.vocabulary, (2, 12), generator=torch.Generator().manual_seed(0))
-    with torch.no_grad():
-        full = model(tokens)
-        cache = lm.Cache(shape, 2, 12, torch.device("cpu"), torch.float32)
-        first = model(tokens[:, :7], cache)
-        later = [model(tokens[:, t : t + 1], cache, t) for t in range(7, 12)]
-    torch.testing.assert_close(torch.cat((first, *later), dim=1), full, rtol=1e-4, atol=1e-5)
 
 
 def test_bf16_products_give_nearly_the_same():

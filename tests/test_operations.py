@@ -59,20 +59,82 @@ def test_rotation_turns_neighbouring_pairs():
     assert torch.equal(found[..., 6:], x[..., 6:])
 
 
+def turns(rotation: torch.Tensor, size: int) -> torch.Tensor:
+    """Cosines and sines as `model.CodeGen` has them, pair by pair."""
+    out = torch.zeros(len(rotation), 2, size)
+    out[:, 0] = 1
+    for pair in range(rotation.shape[1]):
+        out[:, 0, 2 * pair] = out[:, 0, 2 * pair + 1] = rotation[:, pair].real
+        out[:, 1, 2 * pair], out[:, 1, 2 * pair + 1] = -rotation[:, pair].imag, rotation[:, pair].imag
+    return out
+
+
+def plain_attention(qvk: torch.Tensor, rotation: torch.Tensor) -> torch.Tensor:
+    """Head by head and query by query: (B, T, H, D)."""
+    documents, length, groups, _, inner, size = qvk.shape
+    heads = []
+    for group in range(groups):
+        for head in range(inner):
+            query, value, key = qvk[:, :, group, :, head].unbind(2)  # (B, T, D)
+            query, key = operations.rotate(query, rotation), operations.rotate(key, rotation)
+            seen = [
+                torch.softmax((key[:, : p + 1] @ query[:, p, :, None]).squeeze(2) / size**0.5, 1)[:, None]
+                @ value[:, : p + 1]
+                for p in range(length)
+            ]
+            heads.append(torch.cat(seen, 1))
+    return torch.stack(heads, 2)
+
+
+# Lengths of less than a block of queries, of whole blocks and vectors, and of a bit more; D of 8 is no whole vector.
+CASES = [(1, 1, 16, 4), (7, 2, 16, 16), (16, 1, 32, 32), (17, 1, 48, 8), (70, 1, 32, 32), (9, 2, 8, 4)]
+
+
 @pytest.mark.parametrize("dtype", TOLERANCE)
-@pytest.mark.parametrize("length, size, turned", [(9, 8, 8), (9, 8, 4), (1, 4, 2), (33, 16, 16)])
-def test_attention_is_that_of_torch(dtype, length, size, turned):
-    turns = rotation(length, turned)
-    # As the model gives them: heads before positions, without a copy.
-    qvk = normal(2, length, 4, 3, 1, size, dtype=dtype).permute(3, 0, 2, 4, 1, 5).reshape(3, 2, 4, length, size)
-    outer = normal(2, 4, length, size, dtype=dtype, seed=1)
+@pytest.mark.parametrize("length, inner, size, turned", CASES)
+def test_attention_and_its_gradient(dtype, length, inner, size, turned):
+    turn = rotation(length, turned)
+    qvk = normal(3, length, 4, 3, inner, size, dtype=dtype)
+    outer = normal(3, length, 4 * inner, size, dtype=dtype, seed=1)
     ours, plain = qvk.clone().requires_grad_(), qvk.float().requires_grad_()
     with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
-        found = operations.RotatedAttention.apply(ours, turns)
+        found = operations.attention(ours, turn, turns(turn, size))
         found.backward(outer)
-    query, value, key = plain
-    query, key = operations.rotate(query, turns), operations.rotate(key, turns)
-    expected = F.scaled_dot_product_attention(query, key, value, is_causal=True)
+    expected = plain_attention(plain, turn)
     expected.backward(outer.float())
     assert_near(found, expected, dtype)
     assert_near(ours.grad, plain.grad, dtype)
+
+
+def test_attention_of_large_scores():
+    """Scores whose exponentials are no float32 numbers, and some that leave nothing of the others."""
+    turn = rotation(20, 16)
+    ours = (normal(2, 20, 4, 3, 1, 16) * 10).requires_grad_()
+    plain = ours.detach().clone().requires_grad_()
+    outer = normal(2, 20, 4, 16, seed=1)
+    found, expected = operations.attention(ours, turn, turns(turn, 16)), plain_attention(plain, turn)
+    found.backward(outer)
+    expected.backward(outer)
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(ours.grad, plain.grad, rtol=1e-3, atol=2e-3)
+
+
+def test_attention_says_what_is_no_number():
+    turn = rotation(20, 16)
+    qvk = normal(2, 20, 4, 3, 1, 16)
+    qvk[0, 3, 1, 2, 0, 5] = torch.nan  # a key of the fourth position
+    found = operations.attention(qvk, turn, turns(turn, 16))
+    assert found[0, 3:, 1].isnan().all()
+    assert not found[0, :3].isnan().any() and not found[0, :, [0, 2, 3]].isnan().any() and not found[1].isnan().any()
+
+
+def test_attention_does_not_depend_on_threads(monkeypatch):
+    turn = rotation(20, 16)
+    results = []
+    for threads in (1, 3):
+        monkeypatch.setattr(torch, "get_num_threads", lambda: threads)  # noqa: B023
+        qvk = normal(5, 20, 4, 3, 1, 16, dtype=torch.bfloat16).requires_grad_()
+        found = operations.attention(qvk, turn, turns(turn, 16))
+        found.backward(normal(5, 20, 4, 16, dtype=torch.bfloat16, seed=1))
+        results.append((found, qvk.grad))
+    assert all(torch.equal(one, other) for one, other in zip(*results, strict=True))

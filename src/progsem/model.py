@@ -24,8 +24,7 @@ from torch.nn import functional as F
 from progsem.artifacts import load_tensors, save_tensors, write_json
 from progsem.config import MAX_POSITIONS
 from progsem.errors import UserError
-from progsem.hardware import attention_dtype
-from progsem.operations import LONGEST, RotatedAttention, lookup, rotate
+from progsem.operations import attention, lookup
 
 _GROUPS = 4  # CodeGen stores queries, values and keys in four groups of heads, one for each TPU core it was trained on
 
@@ -65,22 +64,6 @@ class Shape:
         }
 
 
-class Cache:
-    """Keys and values of the positions read so far: (layers, B, H, T, D) each."""
-
-    def __init__(self, shape: Shape, batch: int, length: int, device: torch.device, dtype: torch.dtype):
-        size = (shape.layers, batch, shape.heads, length, shape.width // shape.heads)
-        self.keys = torch.zeros(size, device=device, dtype=dtype)
-        self.values = torch.zeros(size, device=device, dtype=dtype)
-
-    def extend(self, layer: int, start: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-        """Write (B, H, T, D) at `start`; returns everything up to there."""
-        stop = start + key.shape[2]
-        self.keys[layer, :, :, start:stop] = key
-        self.values[layer, :, :, start:stop] = value
-        return self.keys[layer, :, :, :stop], self.values[layer, :, :, :stop]
-
-
 class Block(nn.Module):
     """x + attention(norm(x)) + mlp(norm(x))."""
 
@@ -99,32 +82,11 @@ class Block(nn.Module):
         normed = self.ln_1(x)
         return self.attn["qkv_proj"](normed), self.mlp["fc_out"](F.gelu(self.mlp["fc_in"](normed)))
 
-    def forward(
-        self, x: Tensor, qvk: Tensor, fed: Tensor, rotation: Tensor, cache: Cache | None, layer: int, start: int
-    ) -> Tensor:
+    def forward(self, x: Tensor, qvk: Tensor, fed: Tensor, rotation: Tensor, turns: Tensor) -> Tensor:
         """The block's output (B, T, C) for x (B, T, C) and what `own` gives for it."""
-        attended = self._attend(qvk, rotation, cache, layer, start)
-        return x + self.attn["out_proj"](attended.transpose(1, 2).flatten(2)) + fed
-
-    def _attend(self, qvk: Tensor, rotation: Tensor, cache: Cache | None, layer: int, start: int) -> Tensor:
-        """(B, T, 3C) -> (B, H, T, D)."""
-        batch, length, width = qvk.shape
-        # (B, T, groups, 3, heads in a group, D) -> (3, B, H, T, D)
-        qvk = qvk.view(batch, length, _GROUPS, 3, self.heads // _GROUPS, -1).permute(3, 0, 2, 4, 1, 5)
-        qvk = qvk.reshape(3, batch, self.heads, length, -1)
-        if cache is None and qvk.device.type == "cpu" and length <= LONGEST:
-            return RotatedAttention.apply(qvk, rotation)
-        query, value, key = qvk
-        query, key = (rotate(part.float(), rotation).to(qvk.dtype) for part in (query, key))
-        causal = length > 1
-        if cache is not None:
-            key, value = cache.extend(layer, start, key, value)
-            if causal and start:
-                raise ValueError("a cache is extended by the whole prompt at once, then position by position")
-        with torch.autocast(qvk.device.type, enabled=False):
-            dtype = attention_dtype(qvk.device, qvk.dtype)
-            parts = (part.to(dtype) for part in (query, key, value))
-            return F.scaled_dot_product_attention(*parts, is_causal=causal).to(qvk.dtype)
+        qvk = qvk.view(*qvk.shape[:2], _GROUPS, 3, self.heads // _GROUPS, -1)
+        attended = attention(qvk, rotation, turns)  # (B, T, H, D)
+        return x + self.attn["out_proj"](attended.flatten(2)) + fed
 
 
 class CodeGen(nn.Module):
@@ -144,11 +106,14 @@ class CodeGen(nn.Module):
         frequency = 10_000.0 ** (-torch.arange(0, shape.rotary, 2) / shape.rotary)
         angle = torch.arange(MAX_POSITIONS)[:, None] * frequency  # (positions, rotary / 2)
         self.register_buffer("_rotation", torch.polar(torch.ones_like(angle), angle), persistent=False)
+        # The same as cosines and sines for pairs of neighbouring dimensions, 1 and 0 where nothing is turned,
+        # the sine of each pair's first with a minus: (positions, 2, D).
+        angle = F.pad(angle, (0, (shape.width // shape.heads - shape.rotary) // 2))
+        pairs = torch.stack((angle.cos(), angle.cos()), 2), torch.stack((-angle.sin(), angle.sin()), 2)
+        self.register_buffer("_turns", torch.stack(pairs, 1).flatten(2), persistent=False)
 
-    def forward(
-        self, tokens: Tensor, cache: Cache | None = None, start: int = 0, every_layer: bool = False
-    ) -> Tensor | list[Tensor]:
-        """Hidden states of positions `start` … `start + T`.
+    def forward(self, tokens: Tensor, every_layer: bool = False) -> Tensor | list[Tensor]:
+        """Hidden states of whole documents.
 
         tokens: (B, T) int64. Returns the last layer's normed states (B, T, C), or,
         with `every_layer`, a list of layers + 1 such tensors: the embedding, the
@@ -158,16 +123,15 @@ class CodeGen(nn.Module):
         table = self.transformer["wte"].weight
         if torch.is_autocast_enabled(table.device.type):
             table = table.to(torch.get_autocast_dtype(table.device.type))
-        rotation = self._rotation[start : start + tokens.shape[1]]
+        turns = self._rotation[: tokens.shape[1]], self._turns[: tokens.shape[1]]
         first, *later = self.transformer["h"]
         # What the first block computes of each position by itself follows from the token alone. It is
         # computed once for each entry of the vocabulary, which are fewer than the tokens of a batch:
         # with three layers, training steps are 1.2 times as fast.
         x, *own = lookup(tokens, table, *first.own(table))
-        states = [x, first(x, *own, rotation, cache, 0, start)]
-        for layer, block in enumerate(later, start=1):
-            x = states[-1]
-            states.append(block(x, *block.own(x), rotation, cache, layer, start))
+        states = [x, first(x, *own, *turns)]
+        for block in later:
+            states.append(block(states[-1], *block.own(states[-1]), *turns))
         states[-1] = self.transformer["ln_f"](states[-1])
         return states if every_layer else states[-1]
 
