@@ -12,7 +12,8 @@ that every matrix product reads and writes contiguous memory; a *group* is one
 bfloat16 where the hardware multiplies it.
 
 Gradients are written out rather than recorded: with autograd's temporaries and
-casts the same step takes about twice as long on a CPU.
+casts the same step takes about twice as long on a CPU. Where `probe_kernel` is faster
+still, it takes the steps, and what is here evaluates.
 """
 
 from __future__ import annotations
@@ -30,11 +31,13 @@ import torch
 from progsem.config import Probes
 from progsem.features import Head
 from progsem.hardware import choose_precision
+from progsem.probe_kernel import BETA1, BETA2, Compiled, is_fastest
 
 TRAIN, VALIDATION, TEST = range(3)
 WARMUP = 0.05  # of the steps
 CACHED = 450_000  # weights that a core's cache (2 MB) holds well enough; measured
 BLOCK = 64  # steps whose minibatches are drawn at once
+_EPSILON = 1e-8  # AdamW's
 
 
 @dataclass(frozen=True)
@@ -159,11 +162,11 @@ def _generator(*key) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def _minibatches(rows: torch.Tensor, generator: torch.Generator, batch: int, steps: int) -> Iterator[torch.Tensor]:
-    """Blocks (up to BLOCK, batch) of row numbers: one random permutation of the rows after another."""
+def _minibatches(rows: torch.Tensor, generator: torch.Generator, batch: int, ends: list[int]) -> Iterator[torch.Tensor]:
+    """Row numbers (steps, batch) up to each of the steps `ends`: one random permutation of the rows after another."""
     left = rows[:0]
-    for start in range(0, steps, BLOCK):
-        wanted = min(BLOCK, steps - start) * batch
+    for start, end in pairwise([0, *ends]):
+        wanted = (end - start) * batch
         parts, there = [left], len(left)
         while there < wanted:
             parts.append(rows[torch.randperm(len(rows), generator=generator)])
@@ -384,12 +387,12 @@ class ProbeBatch:
             [],
             [self.updates],
             lr=learning_rate,
-            beta1=0.9,
-            beta2=0.999,
+            beta1=BETA1,
+            beta2=BETA2,
             weight_decay=self.recipe.weight_decay,
             # `backward` gives the gradient of the sum, `batch` times that of the mean; with epsilon
             # scaled likewise the update is that of the mean.
-            eps=1e-8 * self.recipe.batch,
+            eps=_EPSILON * self.recipe.batch,
             amsgrad=False,
             maximize=False,
         )
@@ -402,31 +405,66 @@ class ProbeBatch:
         `by_likelihood` is that of the function `fit`.
         """
         recipe = self.recipe
-        milestones = {round(recipe.steps * k / recipe.evaluations) for k in range(1, recipe.evaluations + 1)}
+        milestones = {round(recipe.steps * k / recipe.evaluations) for k in range(1, recipe.evaluations + 1)} - {0}
         score = self.log_likelihood if by_likelihood else self.hits
         best = torch.full((len(self.sizes), *self.count), -1.0, dtype=torch.float64, device=self.device)
         if by_likelihood:
             best = score(VALIDATION)
         chosen = torch.zeros_like(best, dtype=torch.int64)
         best_weights = self._views(self.low.clone())
+        ends = sorted({*range(BLOCK, recipe.steps, BLOCK), *milestones})
         streams = [
-            _minibatches(rows, _generator("minibatches", data.name, seed), recipe.batch, recipe.steps)
+            _minibatches(rows, _generator("minibatches", data.name, seed), recipe.batch, ends)
             for rows, (data, seed) in zip(self.rows[TRAIN], self.groups, strict=True)
         ]
-        step = 0
-        for blocks in zip(*streams, strict=True):
-            for index in torch.stack(blocks, 1).to(self.device):
-                self.forward(index, self.weights)
-                self.backward(index)
-                self.update(self.learning_rate(step))
-                step += 1
-                if step in milestones:
-                    scores = score(VALIDATION)
-                    better = scores > best
-                    best = torch.where(better, scores, best)
-                    chosen = torch.where(better, step, chosen)
-                    self._keep(best_weights, better)
+        advance = self._compiled() if is_fastest(self.device, self.dtype) else self._advance
+        for start, step, *blocks in zip([0, *ends[:-1]], ends, *streams, strict=True):
+            advance(torch.stack(blocks), [self.learning_rate(k) for k in range(start, step)])
+            if step in milestones:
+                scores = score(VALIDATION)
+                better = scores > best
+                best = torch.where(better, scores, best)
+                chosen = torch.where(better, step, chosen)
+                self._keep(best_weights, better)
         return chosen.cpu().numpy(), best_weights
+
+    def _advance(self, rows: torch.Tensor, rates: list[float]) -> None:
+        """Steps on minibatches rows (G, steps, batch) at learning rates (steps,)."""
+        for index, rate in zip(rows.transpose(0, 1).contiguous().to(self.device), rates, strict=True):
+            self.forward(index, self.weights)
+            self.backward(index)
+            self.update(rate)
+
+    def _compiled(self) -> Callable[[torch.Tensor, list[float]], None]:
+        """A function that does what `_advance` does, by loops that need no tensors in between."""
+        groups, heads = self.count
+        compiled = Compiled(self.sizes, groups * heads)
+        pairs = []
+        for theirs, ours in zip(compiled.weights, self._views(self.parameters), strict=True):
+            for (weight, bias), (joint, separate) in zip(theirs, ours, strict=True):
+                joint = joint.view(*weight.shape[:2], -1)
+                pairs.append((weight, joint[..., : weight.shape[2]]))
+                pairs.append((bias, joint[..., -1] if separate is None else separate.squeeze(2)))
+        for theirs, ours in pairs:
+            theirs.copy_(ours)
+        inputs = self.inputs.view(torch.int16).numpy().view(np.uint16)
+        labels = self.labels.T.to(torch.int32).contiguous().numpy()
+
+        def advance(rows: torch.Tensor, rates: list[float]) -> None:
+            compiled.run(
+                inputs,
+                [each for each in rows.numpy() for _ in range(heads)],
+                [*labels] * groups,
+                [head.classes for head in self.heads] * groups,
+                np.array(rates),
+                self.recipe.weight_decay,
+                _EPSILON * self.recipe.batch,
+            )
+            for theirs, ours in pairs:
+                ours.copy_(theirs)
+            self.low.copy_(self.parameters)
+
+        return advance
 
     def _keep(self, kept: list, better: torch.Tensor) -> None:
         """Copy the current weights of the probes where `better` (K, G, H) is true."""

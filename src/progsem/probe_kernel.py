@@ -1,0 +1,509 @@
+"""Steps of probe fits as one compiled loop, for CPUs whose vector registers multiply bfloat16 (AVX-512 BF16).
+
+A probe's step is dozens of small products and passes over what they give. Called
+one after the other, a third of the time goes into calls, copies and passes over
+memory. Here one (data set, seed, head) is fitted by one loop: a tile of states at a
+time goes through all layers forward and back while it is in the core's own cache.
+
+Products take pairs: a 32-bit word holds two neighbouring bfloat16 along the
+dimension that is summed over, and `vdpbf16ps` multiplies and adds 16 words at once.
+A tile of activations (states, units) is kept twice: with pairs of units in a word
+("units"), which is its natural layout, and with pairs of states ("states").
+
+| product                 | summed over | left, broadcast         | right, 16 words at once        |
+|-------------------------|-------------|-------------------------|--------------------------------|
+| outputs of a layer      | inputs      | activations, by units   | weights, pairs of inputs       |
+| gradient of activations | outputs     | gradient, by units      | weights, pairs of outputs      |
+| gradient of weights     | states      | activations, by states  | gradient of outputs, by states |
+
+Sums, biases, softmax, weights and moments are float32. Units are padded with zeros
+to a multiple of 16, states to whole tiles; neither adds anything to a gradient.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+
+import numpy as np
+import torch
+from llvmlite import ir
+from numba import njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+LANES = 16  # float32 in a vector register
+TILE = 128  # states
+BETA1, BETA2 = 0.9, 0.999
+
+
+class _BFloat(ir.types.Type):
+    """LLVM's bfloat, which llvmlite does not name."""
+
+    def _to_string(self):
+        return "bfloat"
+
+    def __eq__(self, other):
+        return isinstance(other, _BFloat)
+
+    def __hash__(self):
+        return hash(_BFloat)
+
+
+_WORD, _FLOAT, _SIZE = ir.IntType(32), ir.FloatType(), ir.IntType(64)
+_FLOATS, _SHORTS = ir.VectorType(_FLOAT, LANES), ir.VectorType(ir.IntType(16), LANES)
+_HALVES = ir.VectorType(_BFloat(), LANES)
+
+
+def _pointer(context, builder, signature, arguments, which, kind):
+    """Where argument number `which`, a flat array, has the element whose index is the next argument."""
+    array = context.make_array(signature.args[which])(context, builder, arguments[which])
+    return builder.bitcast(builder.gep(array.data, [arguments[which + 1]]), kind.as_pointer())
+
+
+def _rounded(builder, value):
+    """Sixteen float32 as bfloat16."""
+    name, kind = "llvm.x86.avx512bf16.cvtneps2bf16.512", ir.FunctionType(_HALVES, [_FLOATS])
+    return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), [value])
+
+
+@intrinsic
+def _round(typing, source, source_at, target, target_at):
+    """target = source: sixteen float32 as bfloat16."""
+    signature = types.void(source, types.intp, target, types.intp)
+
+    def build(context, builder, signature, arguments):
+        source, target = (
+            _pointer(context, builder, signature, arguments, which, kind)
+            for which, kind in ((0, _FLOATS), (2, _HALVES))
+        )
+        builder.store(_rounded(builder, builder.load(source, align=4)), target, align=2)
+        return context.get_dummy_value()
+
+    return signature, build
+
+
+@intrinsic
+def _round_positive(typing, source, source_at, bias, bias_at, target, target_at):
+    """target = relu(source + bias): sixteen float32 as bfloat16."""
+    signature = types.void(source, types.intp, bias, types.intp, target, types.intp)
+
+    def build(context, builder, signature, arguments):
+        source, bias, target = (
+            _pointer(context, builder, signature, arguments, which, kind)
+            for which, kind in ((0, _FLOATS), (2, _FLOATS), (4, _HALVES))
+        )
+        value = builder.fadd(builder.load(source, align=4), builder.load(bias, align=4))
+        nothing = ir.Constant(_FLOATS, None)
+        value = builder.select(builder.fcmp_ordered("<", value, nothing), nothing, value)
+        builder.store(_rounded(builder, value), target, align=2)
+        return context.get_dummy_value()
+
+    return signature, build
+
+
+@intrinsic
+def _round_where(typing, source, source_at, where, where_at, total, total_at, target, target_at):
+    """target = source where `where`, sixteen 16-bit numbers, is not 0, else 0: as bfloat16; total += it."""
+    signature = types.void(source, types.intp, where, types.intp, total, types.intp, target, types.intp)
+
+    def build(context, builder, signature, arguments):
+        source, where, total, target = (
+            _pointer(context, builder, signature, arguments, which, kind)
+            for which, kind in ((0, _FLOATS), (2, _SHORTS), (4, _FLOATS), (6, _HALVES))
+        )
+        kept = builder.icmp_unsigned("!=", builder.load(where, align=2), ir.Constant(_SHORTS, None))
+        value = builder.select(kept, builder.load(source, align=4), ir.Constant(_FLOATS, None))
+        builder.store(builder.fadd(builder.load(total, align=4), value), total, align=4)
+        builder.store(_rounded(builder, value), target, align=2)
+        return context.get_dummy_value()
+
+    return signature, build
+
+
+@intrinsic
+def _float_of(typing, bits):
+    """The float32 of these bits, int32."""
+
+    def build(context, builder, signature, arguments):
+        return builder.bitcast(arguments[0], _FLOAT)
+
+    return types.float32(types.int32), build
+
+
+def _block(rows: int, vectors: int, lanes: int = LANES):
+    """A product of a block of that many rows and vectors * lanes columns, all in registers."""
+    floats, words = ir.VectorType(_FLOAT, lanes), ir.VectorType(_WORD, lanes)
+    pairs_of_words = ir.VectorType(_BFloat(), 2 * lanes)
+
+    @intrinsic
+    def product(typing, left, left_at, row, pair, right, right_at, pairs_apart, out, out_at, out_row, pairs, add):
+        """out[r, c] (+)= sum over p of left[r, p] * right[p, c], words of two, with `add` to what is there.
+
+        Flat arrays: left[r, p] is at left_at + r * row + p * pair, right[p, c] at
+        right_at + p * pairs_apart + c, out[r, c] at out_at + r * out_row + c.
+        """
+        integer = types.intp
+        signature = types.void(
+            left, integer, integer, integer, right, integer, integer, out, integer, integer, integer, types.boolean
+        )
+
+        def build(context, builder, signature, arguments):
+            def number(value):
+                return ir.Constant(_SIZE, value)
+
+            def start(which):
+                array = context.make_array(signature.args[which])(context, builder, arguments[which])
+                return builder.gep(array.data, [arguments[which + 1]])
+
+            def vector(pointer, at, kind):
+                return builder.bitcast(builder.gep(pointer, [number(lanes * at)]), kind.as_pointer())
+
+            left_start, right_start, out_start = start(0), start(4), start(7)
+            row, pair, pairs_apart, out_row, pairs, add = (arguments[k] for k in (2, 3, 6, 9, 10, 11))
+            cells = [(r, v) for r in range(rows) for v in range(vectors)]
+            targets = [vector(builder.gep(out_start, [builder.mul(out_row, number(r))]), v, floats) for r, v in cells]
+            wanted = builder.icmp_unsigned("!=", add, ir.Constant(add.type, 0))
+            with builder.if_else(wanted) as (then, otherwise):
+                with then:
+                    there = [builder.load(target, align=4) for target in targets]
+                    filled = builder.block
+                with otherwise:
+                    empty = builder.block
+            sums = []
+            for value in there:
+                phi = builder.phi(floats)
+                phi.add_incoming(value, filled)
+                phi.add_incoming(ir.Constant(floats, None), empty)
+                sums.append(phi)
+            before, loop = builder.block, builder.append_basic_block("pairs")
+            after = builder.append_basic_block("done")
+            builder.branch(loop)
+            builder.position_at_end(loop)
+            at = builder.phi(_SIZE)
+            at.add_incoming(number(0), before)
+            running = [builder.phi(floats) for _ in cells]
+            for phi, value in zip(running, sums, strict=True):
+                phi.add_incoming(value, before)
+            column = builder.gep(right_start, [builder.mul(at, pairs_apart)])
+            rights = [
+                builder.bitcast(builder.load(vector(column, v, words), align=4), pairs_of_words) for v in range(vectors)
+            ]
+            lefts = builder.gep(left_start, [builder.mul(at, pair)])
+            dot = cgutils.get_or_insert_function(
+                builder.module,
+                ir.FunctionType(floats, [floats, pairs_of_words, pairs_of_words]),
+                f"llvm.x86.avx512bf16.dpbf16ps.{32 * lanes}",
+            )
+            new = []
+            for r in range(rows):
+                word = builder.load(builder.gep(lefts, [builder.mul(row, number(r))]), align=4)
+                undefined = ir.Constant(words, ir.Undefined)
+                one = builder.insert_element(undefined, word, ir.Constant(_WORD, 0))
+                everywhere = builder.shuffle_vector(one, undefined, ir.Constant(words, None))
+                everywhere = builder.bitcast(everywhere, pairs_of_words)
+                new += [builder.call(dot, [running[r * vectors + v], everywhere, rights[v]]) for v in range(vectors)]
+            next_one = builder.add(at, number(1))
+            at.add_incoming(next_one, loop)
+            for phi, value in zip(running, new, strict=True):
+                phi.add_incoming(value, loop)
+            builder.cbranch(builder.icmp_signed("<", next_one, pairs), loop, after)
+            builder.position_at_end(after)
+            for target, value in zip(targets, new, strict=True):
+                builder.store(value, target, align=4)
+            return context.get_dummy_value()
+
+        return signature, build
+
+    return product
+
+
+_four_by_64, _eight_by_32, _eight_by_16 = _block(4, 4), _block(8, 2), _block(8, 1)
+_eight_by_8 = _block(8, 1, LANES // 2)
+
+
+def _compiled(function):
+    """Compiled for one thread, without the GIL; no sum is reordered, and infinities stay what they are."""
+    return njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})(function)
+
+
+@_compiled
+def _multiply(left, row, pair, right, right_at, out, out_at, rows, columns, pairs, add):
+    """out (rows, columns) (+)= left (rows, pairs) @ right (pairs, columns); rows and columns are multiples of 8."""
+    n = columns  # also how far rows of `right` and of `out` are apart
+    at = 0
+    while at < n:
+        r_at, o_at = right_at + at, out_at + at
+        if n - at >= 64:
+            for r in range(0, rows, 4):
+                _four_by_64(left, r * row, row, pair, right, r_at, n, out, o_at + r * n, n, pairs, add)
+            at += 64
+        elif n - at >= 32:
+            for r in range(0, rows, 8):
+                _eight_by_32(left, r * row, row, pair, right, r_at, n, out, o_at + r * n, n, pairs, add)
+            at += 32
+        elif n - at >= 16:
+            for r in range(0, rows, 8):
+                _eight_by_16(left, r * row, row, pair, right, r_at, n, out, o_at + r * n, n, pairs, add)
+            at += 16
+        else:
+            for r in range(0, rows, 8):
+                _eight_by_8(left, r * row, row, pair, right, r_at, n, out, o_at + r * n, n, pairs, add)
+            at += 8
+
+
+@_compiled
+def _by_states(natural, words, rows, units):
+    """Words (rows / 2, units) that pair the states of natural (rows, units) bfloat16."""
+    for pair in range(rows // 2):
+        even, odd = natural[2 * pair * units :], natural[(2 * pair + 1) * units :]
+        into = words[pair * units :]
+        for unit in range(units):
+            into[unit] = np.uint32(even[unit]) | (np.uint32(odd[unit]) << np.uint32(16))
+
+
+@_compiled
+def _gather(inputs, rows, natural, units):
+    """The states `rows` of inputs (N, width) bfloat16 as natural (TILE, units); 0 beyond width and rows."""
+    width = inputs.shape[1] - 1  # the last column is the bias'
+    natural[: TILE * units] = 0
+    for state in range(rows.shape[0]):
+        source, into = inputs[rows[state]], natural[state * units :]
+        for unit in range(width):
+            into[unit] = source[unit]
+
+
+@_compiled
+def _activate(sums, bias, bias_at, natural, units):
+    """natural = relu(sums + bias), (TILE, units)."""
+    for state in range(TILE):
+        for unit in range(0, units, LANES):
+            at = state * units + unit
+            _round_positive(sums, at, bias, bias_at + unit, natural, at)
+
+
+@_compiled
+def _pass_back(sums, activations, natural, bias, bias_at, units):
+    """natural = sums where the activations are positive, else 0, (TILE, units); bias += its sum over states."""
+    for state in range(TILE):
+        for unit in range(0, units, LANES):
+            at = state * units + unit
+            _round_where(sums, at, activations, at, bias, bias_at + unit, natural, at)
+
+
+@_compiled
+def _exponential(value):
+    """e ** value for value <= 0, to 2e-7 of itself; 0 below -87."""
+    if value < np.float32(-87):
+        return np.float32(0)
+    whole = np.floor(value * np.float32(1.44269504) + np.float32(0.5))
+    rest = value - whole * np.float32(0.693359375) + whole * np.float32(2.12194440e-4)
+    power = np.float32(1.9875691500e-4)
+    power = power * rest + np.float32(1.3981999507e-3)
+    power = power * rest + np.float32(8.3334519073e-3)
+    power = power * rest + np.float32(4.1665795894e-2)
+    power = power * rest + np.float32(1.6666665459e-1)
+    power = power * rest + np.float32(5.0000001201e-1)
+    power = power * rest * rest + rest + np.float32(1)
+    return power * _float_of((np.int32(whole) + np.int32(127)) << np.int32(23))
+
+
+@njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract", "reassoc"})
+def _sum(values):
+    """Of finite float32, in whatever order is fastest."""
+    total = np.float32(0)
+    for value in values:
+        total += value
+    return total
+
+
+@_compiled
+def _blame(sums, bias, bias_at, labels, classes, natural, bias_gradient, units, scratch):
+    """natural = d cross-entropy / d logits = softmax(sums + bias) - one-hot, (TILE, units); summed into bias_gradient.
+
+    labels: (states,) int32, of which there may be fewer than TILE: the others have no gradient.
+    scratch: (classes + 2, TILE), states along the last dimension.
+    """
+    top, total = scratch[classes], scratch[classes + 1]
+    for kind in range(classes):
+        logits = scratch[kind]
+        for state in range(TILE):
+            logits[state] = sums[state * units + kind] + bias[bias_at + kind]
+        for state in range(TILE):
+            top[state] = logits[state] if kind == 0 or logits[state] > top[state] else top[state]
+    total[:] = 0
+    for kind in range(classes):
+        likely = scratch[kind]
+        for state in range(TILE):
+            likely[state] = _exponential(likely[state] - top[state])
+        for state in range(TILE):
+            total[state] += likely[state]
+    sums[: TILE * units] = 0
+    states = labels.shape[0]
+    for kind in range(classes):
+        slope = scratch[kind, :states]
+        for state in range(states):
+            slope[state] = slope[state] / total[state] - (np.float32(1) if labels[state] == kind else np.float32(0))
+        for state in range(states):
+            sums[state * units + kind] = slope[state]
+        bias_gradient[bias_at + kind] += _sum(slope)
+    for at in range(0, TILE * units, LANES):
+        _round(sums, at, natural, at)
+
+
+@_compiled
+def _adamw(state, rate, decay, epsilon, step):
+    """One step of AdamW, as torch does it, on state (4, weights): values, gradient, first and second moments."""
+    values, gradient, first, second = state[0], state[1], state[2], state[3]
+    kept = np.float32(1 - rate * decay)
+    length = np.float32(rate / (1 - BETA1**step))
+    scale = np.float32(1 / np.sqrt(1 - BETA2**step))
+    new, rest, old = np.float32(1 - BETA1), np.float32(1 - BETA2), np.float32(BETA2)
+    least = np.float32(epsilon)
+    for k in range(state.shape[1]):
+        slope = gradient[k]
+        first[k] += new * (slope - first[k])
+        second[k] = old * second[k] + rest * slope * slope
+        values[k] = kept * values[k] - length * first[k] / (np.sqrt(second[k]) * scale + least)
+
+
+@_compiled
+def _pack(weights, scratch, forward, backward, inputs, outputs, first):
+    """Weights (inputs, outputs) as words that pair inputs and, except in the first layer, words that pair outputs."""
+    for at in range(0, inputs * outputs, LANES):
+        _round(weights, at, scratch, at)
+    _by_states(scratch, forward, inputs, outputs)
+    if not first:
+        words = scratch.view(np.uint32)
+        for pair in range(outputs // 2):
+            into = backward[pair * inputs :]
+            for k in range(inputs):
+                into[k] = words[k * outputs // 2 + pair]
+
+
+@_compiled
+def _steps(inputs, rows, labels, classes, layout, layers, rates, done, decay, epsilon, state):
+    """So many steps of the probes of one (data set, seed) and head, all depths, on state as `_adamw` has it.
+
+    inputs: (N, width + 1) bfloat16 as uint16; rows: (steps, batch) of them; labels: (N,) int32;
+    layout: (depths, most layers, 4) int64, of each layer its inputs and outputs, padded,
+    and where its weights (inputs, outputs) and bias start in the state; layers: (depths,)
+    how many there are; rates: (steps,) learning rates; done: steps before these.
+    """
+    depths, deepest, _ = layout.shape
+    widest = layout[:, :, :2].max()
+    values, gradient = state[0], state[1]
+    words = TILE * widest // 2
+    # Of the inputs and each hidden layer, by units and by states; then of the gradient.
+    by_units, by_states = np.empty((deepest, words), np.uint32), np.empty((deepest, words), np.uint32)
+    blame_by_units, blame_by_states = np.empty(words, np.uint32), np.empty(words, np.uint32)
+    blame = blame_by_units.view(np.uint16)
+    sums = np.empty(TILE * widest, np.float32)
+    scratch = np.empty((classes + 2, TILE), np.float32)
+    forward, backward = np.empty(len(values) // 2 + 1, np.uint32), np.empty(len(values) // 2 + 1, np.uint32)
+    rounded = np.empty(len(values), np.uint16)
+    for step in range(rows.shape[0]):
+        for depth in range(depths):
+            for layer in range(layers[depth]):
+                before, after, at, _ = layout[depth, layer]
+                _pack(values[at:], rounded, forward[at // 2 :], backward[at // 2 :], before, after, layer == 0)
+        gradient[:] = 0
+        for start in range(0, rows.shape[1], TILE):
+            chosen = rows[step, start : start + TILE]
+            truth = labels[chosen]  # int32, as wide as the numbers that they are compared beside
+            width = layout[0, 0, 0]
+            natural = by_units[0].view(np.uint16)
+            _gather(inputs, chosen, natural, width)
+            _by_states(natural, by_states[0], TILE, width)
+            for depth in range(depths):
+                last = layers[depth] - 1
+                for layer in range(last + 1):
+                    before, after, at, bias = layout[depth, layer]
+                    _multiply(
+                        by_units[layer], before // 2, 1, forward, at // 2, sums, 0, TILE, after, before // 2, False
+                    )
+                    if layer < last:
+                        natural = by_units[layer + 1].view(np.uint16)
+                        _activate(sums, values, bias, natural, after)
+                        _by_states(natural, by_states[layer + 1], TILE, after)
+                _blame(sums, values, bias, truth, classes, blame, gradient, after, scratch)
+                for layer in range(last, -1, -1):
+                    before, after, at, _ = layout[depth, layer]
+                    _by_states(blame, blame_by_states, TILE, after)
+                    _multiply(
+                        by_states[layer], 1, before, blame_by_states, 0, gradient, at, before, after, TILE // 2, True
+                    )
+                    if layer > 0:
+                        _multiply(
+                            blame_by_units, after // 2, 1, backward, at // 2, sums, 0, TILE, before, after // 2, False
+                        )
+                        into = layout[depth, layer - 1, 3]
+                        _pass_back(sums, by_units[layer].view(np.uint16), blame, gradient, into, before)
+        _adamw(state, rates[step], decay, epsilon, done + step + 1)
+
+
+def is_fastest(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether these loops are the fastest way to fit probes there: where there are matrix units, products are."""
+    if device.type != "cpu" or dtype != torch.bfloat16:
+        return False
+    return torch.cpu._is_avx512_bf16_supported() and not torch.cpu._is_amx_tile_supported()
+
+
+class Compiled:
+    """The probes of P (data set, seed, head) triples, each fitted by a loop of its own.
+
+    weights[depth][layer]: (W, b) float32 of shapes (P, outputs, inputs) and (P, outputs): views
+    that the steps start from and leave their result in.
+    """
+
+    def __init__(self, sizes: list[tuple[int, ...]], probes: int):
+        layers = [len(each) - 1 for each in sizes]
+        self._layers = np.array(layers)
+        self._layout = np.zeros((len(sizes), max(layers), 4), np.int64)
+        at = 0
+        for depth, each in enumerate(sizes):
+            for layer, (before, after) in enumerate(pairwise(each)):
+                before = -(-before // LANES) * LANES
+                # Outputs of the last layer are few: half a register of them saves half of its products.
+                lanes = LANES // 2 if layer == layers[depth] - 1 else LANES
+                after = -(-after // lanes) * lanes
+                self._layout[depth, layer] = before, after, at, at + before * after
+                at += before * after + -(-after // LANES) * LANES
+        # An odd number of kilobytes: rows a multiple of 4096 bytes apart get in each other's way in the cache.
+        at += (256 - at) % 512
+        self._state = np.zeros((probes, 4, at), np.float32)
+        values = torch.from_numpy(self._state)[:, 0]
+        self.weights = []
+        for depth, each in enumerate(sizes):
+            self.weights.append([])
+            for layer, (before, after) in enumerate(pairwise(each)):
+                padded, columns, start, bias = self._layout[depth, layer].tolist()
+                weight = values[:, start:bias].view(probes, padded, columns)[:, :before, :after]
+                self.weights[-1].append((weight.mT, values[:, bias : bias + after]))
+        self._done = 0
+
+    def run(
+        self,
+        inputs: np.ndarray,
+        rows: list[np.ndarray],
+        labels: list[np.ndarray],
+        classes: list[int],
+        rates: np.ndarray,
+        decay: float,
+        epsilon: float,
+    ) -> None:
+        """So many steps more of AdamW, on as many threads as torch has.
+
+        inputs: (N, width + 1) bfloat16 as uint16; for each triple, rows (steps, batch) int64 of
+        them, labels (N,) int32 and how many classes there are; rates: (steps,) float64.
+        """
+
+        def fit(probe: int) -> None:
+            _steps(
+                inputs, rows[probe], labels[probe], classes[probe], self._layout, self._layers, rates, self._done,
+                decay, epsilon, self._state[probe],
+            )  # fmt: skip
+
+        with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+            list(pool.map(fit, range(len(rows))))
+        self._done += len(rates)
