@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from benchmarks import __main__ as bench
-from benchmarks import corpus, stage, tokens
-from benchmarks.common import Row, exponent, in_turn
+from benchmarks import corpus, costs, stage, tokens
+from benchmarks.common import Row, exponent, in_turn, study
+from progsem.errors import UserError
 
 ROOT = Path(__file__).parents[1]
 RATE = Row(
@@ -153,3 +154,35 @@ def test_a_stage_that_fails_is_one_line_and_a_part_writes_nothing(monkeypatch, t
 def test_help_lists_it():
     said = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60).stdout
     assert any(line.split()[:2] == ["make", "bench"] for line in said.splitlines())
+
+
+def test_costs_of_the_paper_by_hand():
+    paper = costs.Work(study("paper", {}))
+    assert paper.weights == 12 * 20 * 1024**2
+    assert paper.prompt == 2 + 5 * 2 * 36
+    assert paper.trained == 76_000 * 40 * (362 + 8 + 1)
+    assert paper.training == 3 * (2 * paper.weights + 2 * 20 * 1024 * 371) * paper.trained
+    assert paper.fits == 39 * 2 * (5 + 5) * 3 * 3 * 5
+    linear = 1024 * (4 + 11 + 11 + 2)
+    one_hidden = 3 * 1024 * 256 + 256 * 28
+    two_hidden = 3 * (1024 * 256 + 256 * 1024) + 1024 * 28
+    passes = 6 * 1024 * 9_766 + 2 * 20 * 10_000 * 5.5
+    assert paper.probes == pytest.approx(39 * 2 * 10 * 5 * (linear + one_hidden + two_hidden) * passes)
+
+
+def test_costs_of_stages_make_up_the_whole():
+    stages = "corpus tokens training traces probes statistics job_start_torch".split()
+    bench_of = {name: {"stage": name, "unit": "things/s", "ours": 10.0, "limit_fraction": 0.1} for name in stages}
+    table = costs.rows(bench_of)
+    for device in (3, 4):
+        rows = {row[0] + row[2]: row[device] for row in table}
+        assumed = [value for name, value in rows.items() if "measured" in name or "assumed" in name[-7:]]
+        assert rows["allat the assumed shares"] == pytest.approx(sum(assumed))
+    (training,) = {row[3] for row in table if row[0] == "training" and row[2].startswith("10%")}
+    assert training == pytest.approx(costs.Work(study("paper", {})).training / 312e12 / 0.1)
+
+
+def test_costs_without_a_benchmark_are_one_line(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="run `make bench` first"):
+        costs.main()
