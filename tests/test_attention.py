@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from progsem.attention import LANES, attend, room
+from progsem.attention import attend, room
+from progsem.lanes import LANES
 
 HEADS = 3
 

@@ -21,23 +21,23 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from progsem.attention import (
-    _FAST,
+from progsem.lanes import (
+    FAST,
     LANES,
-    _add_product,
-    _all,
-    _exponentials,
-    _lanes,
-    _larger,
-    _largest,
-    _load,
-    _place,
-    _splat,
-    _store,
-    _sum,
-    _transpose,
-    _turned,
-    _weigh,
+    add_product,
+    exponentials,
+    larger,
+    largest,
+    load,
+    load_turned,
+    pointer,
+    splat,
+    spread,
+    store,
+    sum_of,
+    times,
+    transpose,
+    weigh,
 )
 
 _ROWS = 8  # that `_multiply` computes at once: as many sums as it takes to keep the multipliers busy
@@ -54,32 +54,26 @@ def _multiply(typing, left, at, row, step, right, right_at, right_step, depth, o
     def code(context, builder, signature, arguments):
         left, at, row, step, right, right_at, right_step, depth, out, out_at, out_row = arguments
         kinds = signature.args
-        sums = [cgutils.alloca_once_value(builder, _splat(builder, 0.0)) for _ in range(_ROWS)]
+        sums = [cgutils.alloca_once_value(builder, splat(builder, 0.0)) for _ in range(_ROWS)]
         data = context.make_array(kinds[0])(context, builder, left).data
         starts = [at]
         for _ in range(_ROWS - 1):
             starts.append(builder.add(starts[-1], row))
         with cgutils.for_range(builder, depth) as loop:
             place = builder.add(right_at, builder.mul(loop.index, right_step))
-            vector = builder.load(_place(context, builder, kinds[4], right, place), align=4)
+            vector = builder.load(pointer(context, builder, kinds[4], right, place), align=4)
             further = builder.mul(loop.index, step)
             for start, total in zip(starts, sums, strict=True):
                 number = builder.load(builder.gep(data, [builder.add(start, further)]))
-                product = builder.fmul(vector, _splat(builder, number), flags=_FAST)
-                builder.store(builder.fadd(builder.load(total), product, flags=_FAST), total)
+                product = builder.fmul(vector, splat(builder, number), flags=FAST)
+                builder.store(builder.fadd(builder.load(total), product, flags=FAST), total)
         for total in sums:
-            builder.store(builder.load(total), _place(context, builder, kinds[8], out, out_at), align=4)
+            builder.store(builder.load(total), pointer(context, builder, kinds[8], out, out_at), align=4)
             out_at = builder.add(out_at, out_row)
         return context.get_dummy_value()
 
     numbers = [types.intp] * 3
     return types.void(left, *numbers, right, *numbers[:2], types.intp, out, *numbers[:2]), code
-
-
-@intrinsic
-def _times(typing, one, other):
-    """The product of each pair of numbers."""
-    return _lanes(_lanes, _lanes), lambda context, builder, signature, arguments: builder.fmul(*arguments, flags=_FAST)
 
 
 @njit(error_model="numpy", forceinline=True)
@@ -88,7 +82,7 @@ def _take(source, at, step, rows, into):
     size = into.shape[1]
     for t in range(rows):
         for d in range(0, size, LANES):
-            _store(into, t * size + d, _load(source, at + t * step + d))
+            store(into, t * size + d, load(source, at + t * step + d))
 
 
 @njit(error_model="numpy", forceinline=True)
@@ -97,7 +91,7 @@ def _take_turned(source, at, step, rows, turns, into):
     size = into.shape[1]
     for t in range(rows):
         for d in range(0, size, LANES):
-            _store(into, t * size + d, _turned(source, at + t * step + d, turns, t * 2 * size + d, size))
+            store(into, t * size + d, load_turned(source, at + t * step + d, turns, t * 2 * size + d, size))
 
 
 @njit(error_model="numpy", forceinline=True)
@@ -107,8 +101,8 @@ def _flip(rows, square, columns):
     for t in range(0, count, LANES):
         for d in range(0, size, LANES):
             for k in range(LANES):
-                _store(square, k * LANES, _load(rows, (t + k) * size + d))
-            _transpose(square, columns, d * count + t, count)
+                store(square, k * LANES, load(rows, (t + k) * size + d))
+            transpose(square, columns, d * count + t, count)
 
 
 @njit(error_model="numpy", forceinline=True)
@@ -142,7 +136,7 @@ def attend(first, last, qvk, turns, out, shifts):
     scores, mixed = np.empty((_ROWS, room), np.float32), np.empty((_ROWS, size), np.float32)
     square = np.empty((LANES, LANES), np.float32)
     share = np.empty(_ROWS, np.float32)
-    scale, nothing = np.float32(1 / np.sqrt(size)), _all(np.float32(0))
+    scale, nothing = np.float32(1 / np.sqrt(size)), spread(np.float32(0))
     for b in range(first, last):
         for h in range(heads):
             at = b * length * step + (h // inner * 3 * inner + h % inner) * size
@@ -155,18 +149,18 @@ def attend(first, last, qvk, turns, out, shifts):
                 blocks = (i + _ROWS - 1) // LANES + 1
                 for r in range(_ROWS):
                     scores[r, i + r + 1 : blocks * LANES] = -np.inf
-                    top = _load(scores, r * room)
+                    top = load(scores, r * room)
                     for j in range(LANES, blocks * LANES, LANES):
-                        top = _larger(top, _load(scores, r * room + j))
-                    highest = _largest(top)
-                    share[r] = _weigh(scores, r * room, blocks, highest, scale)
+                        top = larger(top, load(scores, r * room + j))
+                    highest = largest(top)
+                    share[r] = weigh(scores, r * room, blocks, highest, scale)
                     if i + r < length:
                         shifts[b, h, i + r] = highest - np.log(share[r]) / scale
                 _mix(scores, 0, room, 1, value, 0, i + _ROWS, mixed)
                 for r in range(min(_ROWS, length - i)):
                     for d in range(0, size, LANES):
                         written = ((b * length + i + r) * heads + h) * size + d
-                        _store(out, written, _add_product(nothing, _load(mixed, r * size + d), share[r]))
+                        store(out, written, add_product(nothing, load(mixed, r * size + d), share[r]))
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -199,14 +193,14 @@ def pass_back(first, last, qvk, turns, shifts, outer, gradient):
                 stop = ((i + _ROWS - 1) // LANES + 1) * LANES
                 for p in range(i, min(i + _ROWS, length)):
                     weights[p, p + 1 : stop] = -np.inf
-                    total = _all(np.float32(0))
+                    total = spread(np.float32(0))
                     for j in range(p * room, p * room + stop, LANES):
-                        weight = _exponentials(_load(weights, j), shifts[b, h, p], scale)
-                        _store(weights, j, weight)
-                        total = _add_product(total, _times(weight, _load(blame, j)), np.float32(1))
-                    mean = _all(-scale * _sum(total))
+                        weight = exponentials(load(weights, j), shifts[b, h, p], scale)
+                        store(weights, j, weight)
+                        total = add_product(total, times(weight, load(blame, j)), np.float32(1))
+                    mean = spread(-scale * sum_of(total))
                     for j in range(p * room, p * room + stop, LANES):
-                        _store(blame, j, _times(_load(weights, j), _add_product(mean, _load(blame, j), scale)))
+                        store(blame, j, times(load(weights, j), add_product(mean, load(blame, j), scale)))
                 _mix(blame, i * room, room, 1, key, 0, i + _ROWS, mixed)
                 _give_turned(mixed, i, min(_ROWS, length - i), back, gradient, at, step)
             for j in range(0, length, _ROWS):
@@ -214,7 +208,7 @@ def pass_back(first, last, qvk, turns, shifts, outer, gradient):
                 _mix(weights, j * room + j, 1, room, asked, j, length - j, mixed)
                 for r in range(rows):
                     for d in range(0, size, LANES):
-                        _store(gradient, at + inner * size + (j + r) * step + d, _load(mixed, r * size + d))
+                        store(gradient, at + inner * size + (j + r) * step + d, load(mixed, r * size + d))
                 _mix(blame, j * room + j, 1, room, query, j, length - j, mixed)
                 _give_turned(mixed, j, rows, back, gradient, at + 2 * inner * size, step)
 
@@ -225,5 +219,5 @@ def _give_turned(mixed, first, rows, turns, target, at, step):
     size = mixed.shape[1]
     for r in range(rows):
         for d in range(0, size, LANES):
-            vector = _turned(mixed, r * size + d, turns, (first + r) * 2 * size + d, size)
-            _store(target, at + (first + r) * step + d, vector)
+            vector = load_turned(mixed, r * size + d, turns, (first + r) * 2 * size + d, size)
+            store(target, at + (first + r) * step + d, vector)

@@ -16,8 +16,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from progsem import attention_gradient
-from progsem.attention_gradient import LANES
 from progsem.hardware import attention_dtype
+from progsem.lanes import LANES
 
 
 def lookup(tokens: Tensor, *tables: Tensor) -> tuple[Tensor, ...]:
