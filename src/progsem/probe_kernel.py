@@ -24,6 +24,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -52,70 +53,94 @@ class _BFloat(ir.types.Type):
 
 _WORD, _FLOAT, _SIZE = ir.IntType(32), ir.FloatType(), ir.IntType(64)
 _FLOATS, _SHORTS = ir.VectorType(_FLOAT, LANES), ir.VectorType(ir.IntType(16), LANES)
-_HALVES = ir.VectorType(_BFloat(), LANES)
+_WORDS, _HALVES = ir.VectorType(_WORD, LANES), ir.VectorType(_BFloat(), LANES)
 
 
-def _pointer(context, builder, signature, arguments, which, kind):
-    """Where argument number `which`, a flat array, has the element whose index is the next argument."""
-    array = context.make_array(signature.args[which])(context, builder, arguments[which])
-    return builder.bitcast(builder.gep(array.data, [arguments[which + 1]]), kind.as_pointer())
+class _Emitter:
+    """Writes the instructions of an intrinsic whose arguments are flat arrays and indices."""
 
+    def __init__(self, context, builder, signature, arguments):
+        self.builder, self.arguments = builder, arguments
+        self._arrays = {
+            which: context.make_array(kind)(context, builder, arguments[which]).data
+            for which, kind in enumerate(signature.args)
+            if isinstance(kind, types.Array)
+        }
 
-def _rounded(builder, value):
-    """Sixteen float32 as bfloat16."""
-    name, kind = "llvm.x86.avx512bf16.cvtneps2bf16.512", ir.FunctionType(_HALVES, [_FLOATS])
-    return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), [value])
+    def pointer(self, array: int, index, kind):
+        """To `kind` at an index of argument number `array`."""
+        return self.builder.bitcast(self.builder.gep(self._arrays[array], [index]), kind.as_pointer())
+
+    def load(self, array: int, index, kind):
+        """A vector from an index on."""
+        return self.builder.load(self.pointer(array, index, kind), align=2)
+
+    def store(self, value, array: int, index):
+        """A vector from an index on."""
+        self.builder.store(value, self.pointer(array, index, value.type), align=2)
+
+    def rounded(self, value):
+        """Sixteen float32 as bfloat16."""
+        kind = ir.FunctionType(_HALVES, [_FLOATS])
+        convert = cgutils.get_or_insert_function(self.builder.module, kind, "llvm.x86.avx512bf16.cvtneps2bf16.512")
+        return self.builder.call(convert, [value])
+
+    def store_both(self, even, odd, natural: int, at, other_at, words: int, words_at):
+        """Two states' sixteen units: each by itself in `natural`, and in pairs in `words`."""
+        wide = []
+        for value, index in ((even, at), (odd, other_at)):
+            halves = self.rounded(value)
+            self.store(halves, natural, index)
+            wide.append(self.builder.zext(self.builder.bitcast(halves, _SHORTS), _WORDS))
+        high = self.builder.shl(wide[1], ir.Constant(_WORDS, [16] * LANES))
+        self.store(self.builder.or_(wide[0], high), words, words_at)
 
 
 @intrinsic
-def _round(typing, source, source_at, target, target_at):
-    """target = source: sixteen float32 as bfloat16."""
-    signature = types.void(source, types.intp, target, types.intp)
+def _round(typing, source, target, at):
+    """Sixteen float32 of `source` from `at` on as bfloat16 of `target` there."""
 
     def build(context, builder, signature, arguments):
-        source, target = (
-            _pointer(context, builder, signature, arguments, which, kind)
-            for which, kind in ((0, _FLOATS), (2, _HALVES))
-        )
-        builder.store(_rounded(builder, builder.load(source, align=4)), target, align=2)
+        emit = _Emitter(context, builder, signature, arguments)
+        emit.store(emit.rounded(emit.load(0, arguments[2], _FLOATS)), 1, arguments[2])
+        return context.get_dummy_value()
+
+    return types.void(source, target, types.intp), build
+
+
+@intrinsic
+def _round_positive(typing, source, at, other_at, bias, bias_at, natural, words, words_at):
+    """relu(source + bias) of sixteen units of two states, from `at` and `other_at` on, into natural and words."""
+    signature = types.void(source, types.intp, types.intp, bias, types.intp, natural, words, types.intp)
+
+    def build(context, builder, signature, arguments):
+        emit = _Emitter(context, builder, signature, arguments)
+        _, at, other_at, _, bias_at, _, _, words_at = arguments
+        bias, nothing, values = emit.load(3, bias_at, _FLOATS), ir.Constant(_FLOATS, None), []
+        for index in (at, other_at):
+            value = builder.fadd(emit.load(0, index, _FLOATS), bias)
+            values.append(builder.select(builder.fcmp_ordered("<", value, nothing), nothing, value))
+        emit.store_both(*values, 5, at, other_at, 6, words_at)
         return context.get_dummy_value()
 
     return signature, build
 
 
 @intrinsic
-def _round_positive(typing, source, source_at, bias, bias_at, target, target_at):
-    """target = relu(source + bias): sixteen float32 as bfloat16."""
-    signature = types.void(source, types.intp, bias, types.intp, target, types.intp)
+def _round_where(typing, source, at, other_at, where, total, total_at, natural, words, words_at):
+    """source, but 0 where `where` is, of sixteen units of two states, into natural and words; total += both states'."""
+    signature = types.void(source, types.intp, types.intp, where, total, types.intp, natural, words, types.intp)
 
     def build(context, builder, signature, arguments):
-        source, bias, target = (
-            _pointer(context, builder, signature, arguments, which, kind)
-            for which, kind in ((0, _FLOATS), (2, _FLOATS), (4, _HALVES))
-        )
-        value = builder.fadd(builder.load(source, align=4), builder.load(bias, align=4))
-        nothing = ir.Constant(_FLOATS, None)
-        value = builder.select(builder.fcmp_ordered("<", value, nothing), nothing, value)
-        builder.store(_rounded(builder, value), target, align=2)
-        return context.get_dummy_value()
-
-    return signature, build
-
-
-@intrinsic
-def _round_where(typing, source, source_at, where, where_at, total, total_at, target, target_at):
-    """target = source where `where`, sixteen 16-bit numbers, is not 0, else 0: as bfloat16; total += it."""
-    signature = types.void(source, types.intp, where, types.intp, total, types.intp, target, types.intp)
-
-    def build(context, builder, signature, arguments):
-        source, where, total, target = (
-            _pointer(context, builder, signature, arguments, which, kind)
-            for which, kind in ((0, _FLOATS), (2, _SHORTS), (4, _FLOATS), (6, _HALVES))
-        )
-        kept = builder.icmp_unsigned("!=", builder.load(where, align=2), ir.Constant(_SHORTS, None))
-        value = builder.select(kept, builder.load(source, align=4), ir.Constant(_FLOATS, None))
-        builder.store(builder.fadd(builder.load(total, align=4), value), total, align=4)
-        builder.store(_rounded(builder, value), target, align=2)
+        emit = _Emitter(context, builder, signature, arguments)
+        _, at, other_at, _, _, total_at, _, _, words_at = arguments
+        values = []
+        for index in (at, other_at):
+            kept = builder.icmp_unsigned("!=", emit.load(3, index, _SHORTS), ir.Constant(_SHORTS, None))
+            values.append(builder.select(kept, emit.load(0, index, _FLOATS), ir.Constant(_FLOATS, None)))
+        total = builder.fadd(emit.load(4, total_at, _FLOATS), builder.fadd(*values))
+        emit.store(total, 4, total_at)
+        emit.store_both(*values, 6, at, other_at, 7, words_at)
         return context.get_dummy_value()
 
     return signature, build
@@ -152,14 +177,12 @@ def _block(rows: int, vectors: int, lanes: int = LANES):
             def number(value):
                 return ir.Constant(_SIZE, value)
 
-            def start(which):
-                array = context.make_array(signature.args[which])(context, builder, arguments[which])
-                return builder.gep(array.data, [arguments[which + 1]])
-
             def vector(pointer, at, kind):
                 return builder.bitcast(builder.gep(pointer, [number(lanes * at)]), kind.as_pointer())
 
-            left_start, right_start, out_start = start(0), start(4), start(7)
+            emit = _Emitter(context, builder, signature, arguments)
+            left_start, right_start = (emit.pointer(k, arguments[k + 1], _WORD) for k in (0, 4))
+            out_start = emit.pointer(7, arguments[8], _FLOAT)
             row, pair, pairs_apart, out_row, pairs, add = (arguments[k] for k in (2, 3, 6, 9, 10, 11))
             cells = [(r, v) for r in range(rows) for v in range(vectors)]
             targets = [vector(builder.gep(out_start, [builder.mul(out_row, number(r))]), v, floats) for r, v in cells]
@@ -274,21 +297,21 @@ def _gather(inputs, rows, natural, units):
 
 
 @_compiled
-def _activate(sums, bias, bias_at, natural, units):
-    """natural = relu(sums + bias), (TILE, units)."""
-    for state in range(TILE):
+def _activate(sums, bias, bias_at, natural, words, units):
+    """relu(sums + bias), (TILE, units), by units and by states."""
+    for pair in range(TILE // 2):
         for unit in range(0, units, LANES):
-            at = state * units + unit
-            _round_positive(sums, at, bias, bias_at + unit, natural, at)
+            at = 2 * pair * units + unit
+            _round_positive(sums, at, at + units, bias, bias_at + unit, natural, words, pair * units + unit)
 
 
 @_compiled
-def _pass_back(sums, activations, natural, bias, bias_at, units):
-    """natural = sums where the activations are positive, else 0, (TILE, units); bias += its sum over states."""
-    for state in range(TILE):
+def _pass_back(sums, activations, bias, bias_at, natural, words, units):
+    """sums where the activations are positive, else 0, (TILE, units), by units and by states; summed into bias."""
+    for pair in range(TILE // 2):
         for unit in range(0, units, LANES):
-            at = state * units + unit
-            _round_where(sums, at, activations, at, bias, bias_at + unit, natural, at)
+            at, at_words = 2 * pair * units + unit, pair * units + unit
+            _round_where(sums, at, at + units, activations, bias, bias_at + unit, natural, words, at_words)
 
 
 @_compiled
@@ -309,46 +332,49 @@ def _exponential(value):
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract", "reassoc"})
-def _sum(values):
-    """Of finite float32, in whatever order is fastest."""
+def _total(values):
+    """The sum of TILE finite float32, in whatever order is fastest."""
     total = np.float32(0)
-    for value in values:
-        total += value
+    for state in range(TILE):
+        total += values[state]
     return total
 
 
 @_compiled
-def _blame(sums, bias, bias_at, labels, classes, natural, bias_gradient, units, scratch):
+def _blame(sums, bias, bias_at, truth, states, classes, natural, bias_gradient, units, scratch):
     """natural = d cross-entropy / d logits = softmax(sums + bias) - one-hot, (TILE, units); summed into bias_gradient.
 
-    labels: (states,) int32, of which there may be fewer than TILE: the others have no gradient.
+    truth: (TILE,) int32 labels, of which the first `states` count: the others are -1, and have no gradient.
     scratch: (classes + 2, TILE), states along the last dimension.
     """
-    top, total = scratch[classes], scratch[classes + 1]
+    top, share = scratch[classes], scratch[classes + 1]
+    top[:] = -np.inf
     for kind in range(classes):
-        logits = scratch[kind]
+        logits, more = scratch[kind], bias[bias_at + kind]
         for state in range(TILE):
-            logits[state] = sums[state * units + kind] + bias[bias_at + kind]
+            logits[state] = sums[state * units + kind] + more
         for state in range(TILE):
-            top[state] = logits[state] if kind == 0 or logits[state] > top[state] else top[state]
-    total[:] = 0
+            top[state] = max(top[state], logits[state])
+    share[:] = 0
     for kind in range(classes):
         likely = scratch[kind]
         for state in range(TILE):
             likely[state] = _exponential(likely[state] - top[state])
         for state in range(TILE):
-            total[state] += likely[state]
+            share[state] += likely[state]
+    for state in range(TILE):
+        share[state] = np.float32(1) / share[state]
+    share[states:] = 0
     sums[: TILE * units] = 0
-    states = labels.shape[0]
     for kind in range(classes):
-        slope = scratch[kind, :states]
-        for state in range(states):
-            slope[state] = slope[state] / total[state] - (np.float32(1) if labels[state] == kind else np.float32(0))
-        for state in range(states):
+        slope = scratch[kind]
+        for state in range(TILE):
+            slope[state] = slope[state] * share[state] - (np.float32(1) if truth[state] == kind else np.float32(0))
+        for state in range(TILE):
             sums[state * units + kind] = slope[state]
-        bias_gradient[bias_at + kind] += _sum(slope)
+        bias_gradient[bias_at + kind] += _total(slope)
     for at in range(0, TILE * units, LANES):
-        _round(sums, at, natural, at)
+        _round(sums, natural, at)
 
 
 @_compiled
@@ -371,7 +397,7 @@ def _adamw(state, rate, decay, epsilon, step):
 def _pack(weights, scratch, forward, backward, inputs, outputs, first):
     """Weights (inputs, outputs) as words that pair inputs and, except in the first layer, words that pair outputs."""
     for at in range(0, inputs * outputs, LANES):
-        _round(weights, at, scratch, at)
+        _round(weights, scratch, at)
     _by_states(scratch, forward, inputs, outputs)
     if not first:
         words = scratch.view(np.uint32)
@@ -381,36 +407,51 @@ def _pack(weights, scratch, forward, backward, inputs, outputs, first):
                 into[k] = words[k * outputs // 2 + pair]
 
 
+class _Workspace(NamedTuple):
+    """What a step writes besides the state: by units and by states (layers, words) uint32 as in the table above.
+
+    blame: the gradients of activations, in both ways; sums float32, of a product; classes
+    (classes + 2, TILE) float32; truth (TILE,) int32, labels; of weights, forward and backward
+    (words,) uint32 and rounded uint16.
+    """
+
+    by_units: np.ndarray
+    by_states: np.ndarray
+    blame_by_units: np.ndarray
+    blame_by_states: np.ndarray
+    sums: np.ndarray
+    classes: np.ndarray
+    truth: np.ndarray
+    forward: np.ndarray
+    backward: np.ndarray
+    rounded: np.ndarray
+
+
 @_compiled
-def _steps(inputs, rows, labels, classes, layout, layers, rates, done, decay, epsilon, state):
+def _steps(inputs, rows, labels, classes, layout, layers, rates, done, decay, epsilon, state, work):
     """So many steps of the probes of one (data set, seed) and head, all depths, on state as `_adamw` has it.
 
     inputs: (N, width + 1) bfloat16 as uint16; rows: (steps, batch) of them; labels: (N,) int32;
     layout: (depths, most layers, 4) int64, of each layer its inputs and outputs, padded,
     and where its weights (inputs, outputs) and bias start in the state; layers: (depths,)
-    how many there are; rates: (steps,) learning rates; done: steps before these.
+    how many there are; rates: (steps,) learning rates; done: steps before these; work: a `_Workspace`.
     """
-    depths, deepest, _ = layout.shape
-    widest = layout[:, :, :2].max()
     values, gradient = state[0], state[1]
-    words = TILE * widest // 2
-    # Of the inputs and each hidden layer, by units and by states; then of the gradient.
-    by_units, by_states = np.empty((deepest, words), np.uint32), np.empty((deepest, words), np.uint32)
-    blame_by_units, blame_by_states = np.empty(words, np.uint32), np.empty(words, np.uint32)
+    by_units, by_states, sums, forward, backward = work.by_units, work.by_states, work.sums, work.forward, work.backward
+    blame_by_units, blame_by_states = work.blame_by_units, work.blame_by_states
     blame = blame_by_units.view(np.uint16)
-    sums = np.empty(TILE * widest, np.float32)
-    scratch = np.empty((classes + 2, TILE), np.float32)
-    forward, backward = np.empty(len(values) // 2 + 1, np.uint32), np.empty(len(values) // 2 + 1, np.uint32)
-    rounded = np.empty(len(values), np.uint16)
+    depths = len(layers)
     for step in range(rows.shape[0]):
         for depth in range(depths):
             for layer in range(layers[depth]):
                 before, after, at, _ = layout[depth, layer]
-                _pack(values[at:], rounded, forward[at // 2 :], backward[at // 2 :], before, after, layer == 0)
+                _pack(values[at:], work.rounded, forward[at // 2 :], backward[at // 2 :], before, after, layer == 0)
         gradient[:] = 0
         for start in range(0, rows.shape[1], TILE):
             chosen = rows[step, start : start + TILE]
-            truth = labels[chosen]  # int32, as wide as the numbers that they are compared beside
+            states = len(chosen)
+            for k in range(TILE):
+                work.truth[k] = labels[chosen[k]] if k < states else -1
             width = layout[0, 0, 0]
             natural = by_units[0].view(np.uint16)
             _gather(inputs, chosen, natural, width)
@@ -424,12 +465,11 @@ def _steps(inputs, rows, labels, classes, layout, layers, rates, done, decay, ep
                     )
                     if layer < last:
                         natural = by_units[layer + 1].view(np.uint16)
-                        _activate(sums, values, bias, natural, after)
-                        _by_states(natural, by_states[layer + 1], TILE, after)
-                _blame(sums, values, bias, truth, classes, blame, gradient, after, scratch)
+                        _activate(sums, values, bias, natural, by_states[layer + 1], after)
+                _blame(sums, values, bias, work.truth, states, classes, blame, gradient, after, work.classes)
+                _by_states(blame, blame_by_states, TILE, after)
                 for layer in range(last, -1, -1):
                     before, after, at, _ = layout[depth, layer]
-                    _by_states(blame, blame_by_states, TILE, after)
                     _multiply(
                         by_states[layer], 1, before, blame_by_states, 0, gradient, at, before, after, TILE // 2, True
                     )
@@ -438,7 +478,8 @@ def _steps(inputs, rows, labels, classes, layout, layers, rates, done, decay, ep
                             blame_by_units, after // 2, 1, backward, at // 2, sums, 0, TILE, before, after // 2, False
                         )
                         into = layout[depth, layer - 1, 3]
-                        _pass_back(sums, by_units[layer].view(np.uint16), blame, gradient, into, before)
+                        active = by_units[layer].view(np.uint16)
+                        _pass_back(sums, active, gradient, into, blame, blame_by_states, before)
         _adamw(state, rates[step], decay, epsilon, done + step + 1)
 
 
@@ -463,22 +504,22 @@ class Compiled:
         at = 0
         for depth, each in enumerate(sizes):
             for layer, (before, after) in enumerate(pairwise(each)):
-                before = -(-before // LANES) * LANES
                 # Outputs of the last layer are few: half a register of them saves half of its products.
                 lanes = LANES // 2 if layer == layers[depth] - 1 else LANES
-                after = -(-after // lanes) * lanes
-                self._layout[depth, layer] = before, after, at, at + before * after
-                at += before * after + -(-after // LANES) * LANES
+                before, after = _padded(before, LANES), _padded(after, lanes)
+                bias = _padded(at + before * after, 2 * LANES)
+                self._layout[depth, layer] = before, after, at, bias
+                at = _padded(bias + after, 2 * LANES)
         # An odd number of kilobytes: rows a multiple of 4096 bytes apart get in each other's way in the cache.
         at += (256 - at) % 512
-        self._state = np.zeros((probes, 4, at), np.float32)
+        self._state = torch.zeros(probes, 4, at).numpy()
         values = torch.from_numpy(self._state)[:, 0]
         self.weights = []
         for depth, each in enumerate(sizes):
             self.weights.append([])
             for layer, (before, after) in enumerate(pairwise(each)):
                 padded, columns, start, bias = self._layout[depth, layer].tolist()
-                weight = values[:, start:bias].view(probes, padded, columns)[:, :before, :after]
+                weight = values[:, start : start + padded * columns].view(probes, padded, columns)[:, :before, :after]
                 self.weights[-1].append((weight.mT, values[:, bias : bias + after]))
         self._done = 0
 
@@ -501,9 +542,36 @@ class Compiled:
         def fit(probe: int) -> None:
             _steps(
                 inputs, rows[probe], labels[probe], classes[probe], self._layout, self._layers, rates, self._done,
-                decay, epsilon, self._state[probe],
+                decay, epsilon, self._state[probe], self._workspace(classes[probe]),
             )  # fmt: skip
 
         with ThreadPoolExecutor(torch.get_num_threads()) as pool:
             list(pool.map(fit, range(len(rows))))
         self._done += len(rates)
+
+    def _workspace(self, classes: int) -> _Workspace:
+        words, weights = TILE * int(self._layout[..., :2].max()) // 2, self._state.shape[2]
+        layers = self._layout.shape[1]
+
+        def empty(*shape: int, dtype: torch.dtype = torch.int32) -> np.ndarray:
+            # By torch, as that begins with a line of the cache; unsigned, as words are.
+            array = torch.empty(shape, dtype=dtype).numpy()
+            return array if dtype == torch.float32 else array.view(f"u{array.itemsize}")
+
+        return _Workspace(
+            by_units=empty(layers, words),
+            by_states=empty(layers, words),
+            blame_by_units=empty(words),
+            blame_by_states=empty(words),
+            sums=empty(2 * words, dtype=torch.float32),
+            classes=empty(classes + 2, TILE, dtype=torch.float32),
+            truth=empty(TILE).view(np.int32),
+            forward=empty(weights),
+            backward=empty(weights),
+            rounded=empty(weights, dtype=torch.int16),
+        )
+
+
+def _padded(size: int, unit: int) -> int:
+    """The next multiple of `unit`."""
+    return -(-size // unit) * unit
