@@ -51,7 +51,7 @@ EDITS = {
     "lm.heads": 8,
     "lm.rotary": 16,
     "lm.batch": 48,
-    "lm.steps": 1_200,
+    "lm.steps": 4_200,
     "lm.checkpoint_every": 600,
     "lm.extra_checkpoints": [100],
     "lm.decay_steps": 100_000,
