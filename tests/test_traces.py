@@ -11,6 +11,7 @@ from progsem import model as lm
 from progsem.artifacts import read_table
 from progsem.decoding import Followed, TokenGrammar
 from progsem.encodings import ENCODINGS
+from progsem.hardware import choose_precision
 from progsem.job import Job
 from progsem.karel.codes import ACTIONS, CLOSE, ORIGINAL, PAD, WALL
 from progsem.karel.grammar import FIRST, NEXT
@@ -33,6 +34,7 @@ class Setting:
         layers: str = "mean",
         batch: int = 16,
         outputs: str = "shown",
+        threads: int = 1,
     ):
         study = config.load(
             {
@@ -44,7 +46,7 @@ class Setting:
             }
         )
         self.study, self.encoding = study, ENCODINGS[encoding]()
-        self.shape = lm.Shape(len(self.encoding.vocabulary), 2, 32, 4, 8)
+        self.shape = lm.Shape(len(self.encoding.vocabulary), 2, 64, 4, 8)
         slices = study.model_dump(mode="json")
         shards = {split: [folder / f"{split}.arrow"] for split in COUNTS}
         corpus.run(Job("corpus", slices, {}, shards))
@@ -57,7 +59,7 @@ class Setting:
         lm.save(self.model, *self.files.values())
         outputs = {name: [folder / f"{name}.arrow"] for name in ("programs", "generated", "forced")}
         inputs = {**shards, "weights": [self.files["model.safetensors"]], "config": [self.files["config.json"]]}
-        job = Job("traces", {**slices, "step": 5, "seed": 0}, inputs, outputs, batch=batch)
+        job = Job("traces", {**slices, "step": 5, "seed": 0}, inputs, outputs, threads, batch=batch)
         self.specifications = traces.Specifications(job)
         traces.run(job)
         self.programs, self.metadata = read_table(folder / "programs.arrow")
@@ -278,6 +280,19 @@ def test_batch_size_changes_no_program(tmp_path):
     np.testing.assert_array_equal(one.programs["generated"], other.programs["generated"])
     np.testing.assert_allclose(one.generated["mean"], other.generated["mean"], atol=2e-3)
     assert one.metadata == {"height": 3, "width": 3, "step": 5, "seed": 0, "layers": 2}
+
+
+def test_threads_change_no_bit(tmp_path):
+    """More of them than cores, in the type that the hardware multiplies fastest."""
+    for threads in (1, 3):
+        folder = tmp_path / str(threads)
+        folder.mkdir()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(traces, "choose_precision", choose_precision)
+            Setting(folder, "compact", 0.0, batch=7, threads=threads)
+    for name in ("programs", "generated", "forced"):
+        one, other = ((tmp_path / threads / f"{name}.arrow").read_bytes() for threads in ("1", "3"))
+        assert one == other
 
 
 def test_tokens_stage_writes_documents(tmp_path):
