@@ -89,7 +89,9 @@ class Baseline:
 
     def __init__(self, case: Case):
         from transformers import AutoModelForCausalLM
+        from transformers.utils import logging
 
+        logging.disable_progress_bar()
         encoding = case.encoding
         with tempfile.TemporaryDirectory() as folder:
             lm.save(case.model, Path(folder) / "model.safetensors", Path(folder) / "config.json")
