@@ -26,7 +26,7 @@ from progsem.config import MAX_POSITIONS
 from progsem.errors import UserError
 from progsem.operations import attention, lookup
 
-_GROUPS = 4  # CodeGen stores queries, values and keys in four groups of heads, one for each TPU core it was trained on
+GROUPS = 4  # CodeGen stores queries, values and keys in four groups of heads, one for each TPU core it was trained on
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, qvk: Tensor, fed: Tensor, rotation: Tensor, turns: Tensor) -> Tensor:
         """The block's output (B, T, C) for x (B, T, C) and what `own` gives for it."""
-        qvk = qvk.view(*qvk.shape[:2], _GROUPS, 3, self.heads // _GROUPS, -1)
+        qvk = qvk.view(*qvk.shape[:2], GROUPS, 3, self.heads // GROUPS, -1)
         attended = attention(qvk, rotation, turns)  # (B, T, H, D)
         return x + self.attn["out_proj"](attended.flatten(2)) + fed
 
@@ -110,7 +110,7 @@ class CodeGen(nn.Module):
         # the sine of each pair's first with a minus: (positions, 2, D).
         angle = F.pad(angle, (0, (shape.width // shape.heads - shape.rotary) // 2))
         pairs = torch.stack((angle.cos(), angle.cos()), 2), torch.stack((-angle.sin(), angle.sin()), 2)
-        self.register_buffer("_turns", torch.stack(pairs, 1).flatten(2), persistent=False)
+        self.register_buffer("turns", torch.stack(pairs, 1).flatten(2), persistent=False)
 
     def forward(self, tokens: Tensor, every_layer: bool = False) -> Tensor | list[Tensor]:
         """Hidden states of whole documents.
@@ -123,7 +123,7 @@ class CodeGen(nn.Module):
         table = self.transformer["wte"].weight
         if torch.is_autocast_enabled(table.device.type):
             table = table.to(torch.get_autocast_dtype(table.device.type))
-        turns = self._rotation[: tokens.shape[1]], self._turns[: tokens.shape[1]]
+        turns = self._rotation[: tokens.shape[1]], self.turns[: tokens.shape[1]]
         first, *later = self.transformer["h"]
         # What the first block computes of each position by itself follows from the token alone. It is
         # computed once for each entry of the vocabulary, which are fewer than the tokens of a batch:

@@ -23,7 +23,7 @@ from torch.nn import functional as F
 
 from progsem import attention
 from progsem.hardware import attention_dtype
-from progsem.model import _GROUPS, Block, CodeGen, Shape
+from progsem.model import GROUPS, Block, CodeGen, Shape
 
 _AT_ONCE = 2_000  # tokens read at a time on a CPU
 
@@ -134,7 +134,7 @@ class _Weights:
     @classmethod
     def of(cls, block: Block, dtype: torch.dtype) -> _Weights:
         joint = block.attn["qkv_proj"].weight  # of each group of heads: queries, values, keys
-        query, value, key = joint.view(_GROUPS, 3, -1, joint.shape[1]).transpose(0, 1).flatten(1, 2)
+        query, value, key = joint.view(GROUPS, 3, -1, joint.shape[1]).transpose(0, 1).flatten(1, 2)
         rise, fall = block.mlp["fc_in"], block.mlp["fc_out"]
         return cls(
             norm=(block.ln_1.weight, block.ln_1.bias),
@@ -165,11 +165,7 @@ class Reader:
         normed = self._normed(self.embedding, first.norm)
         self.asking, self.asked = F.linear(normed, first.asking), F.linear(normed, first.asked)
         self.fed = self.embedding + first.feed(normed)
-        # Cosines and sines for pairs of neighbouring dimensions: (positions, 2, D), 1 and 0 where nothing is turned.
-        rest = (self.shape.width // self.shape.heads - self.shape.rotary) // 2
-        cosines, sines = F.pad(model._rotation.real, (0, rest), value=1.0), F.pad(model._rotation.imag, (0, rest))
-        pairs = torch.stack((cosines, cosines), 2), torch.stack((-sines, sines), 2)
-        self.turns = torch.stack(pairs, 1).flatten(2)
+        self.turns = model.turns
 
     def memory(self) -> Memory:
         """An empty memory of the kind that suits the device."""
