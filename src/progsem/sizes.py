@@ -52,11 +52,11 @@ def training_minutes(study: Study, step: int) -> int:
 
 
 def traces_mb(study: Study) -> int:
-    """The model, a batch with its cache, and the hidden states of all statements, gathered before they are written."""
+    """The model, a batch with its cache for each thread, and the hidden states of all statements until written."""
     states = 2 * _specifications(study) * (study.programs.longest + study.traces.extra_statements)
     kept = study.lm.width * (study.lm.layers + 2 if study.traces.layers == "each" else 1)
-    cache = study.compute.trace_batch * study.most_tokens() * study.lm.width * study.lm.layers
-    return _BASE_MB + _mb(16 * parameters(study) + 4 * states * kept + (0 if gpus(study) else 8 * cache))
+    cache = study.compute.threads * study.compute.trace_batch * study.most_tokens() * study.lm.width * study.lm.layers
+    return _BASE_MB + _mb(16 * parameters(study) + 4 * states * kept + (0 if gpus(study) else 12 * cache))
 
 
 def traces_minutes(study: Study) -> int:
