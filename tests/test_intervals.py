@@ -7,6 +7,7 @@ Seeds are fixed. With N repetitions, coverage is known to within 1.96 sqrt(0.05 
 
 import numpy as np
 import pytest
+from resamples import totals, weights_of
 from scipy.stats import binom
 
 from progsem.measures import bootstrap, content, generation
@@ -49,11 +50,11 @@ class Answers:
 
     def values(self, weights):
         """Accuracies (1 + R, M, S, studies)."""
-        return bootstrap.totals(weights, self.right) / bootstrap.totals(weights, self.sizes)[:, None, None, None]
+        return totals(weights, self.right) / totals(weights, self.sizes)[:, None, None, None]
 
 
 def draws(rng, count):
-    return bootstrap.resampling_weights(count, RESAMPLES, rng).astype(float)
+    return weights_of(count, RESAMPLES, rng)
 
 
 def of_probes(values, count):
@@ -150,7 +151,7 @@ class Compared:
                 sizes[:, None, None] - common[..., None], 0.65 - gap + effects(rng, fits, studies, probes)
             )
             sums = np.concatenate([np.stack([states, most_frequent], axis=2), shared + own], axis=2)
-            counted = bootstrap.totals(weights, sums)
+            counted = totals(weights, sums)
             self.contents.append(content.content_of(counted, np.full(studies, count), probes))
 
     @classmethod
@@ -230,7 +231,7 @@ def test_mean_lengths_of_correct_programs_and_perplexities(models):
     solved = rng.random((count, models, studies)) < 0.9 - 0.15 * lengths + effects(rng, 0.03 * differ, models, studies)
     nats = rng.gamma(2, 0.4, (count, 1, studies)) * (1 + effects(rng, 0.1 * differ, models, studies))
     length, right, surprise, tokens = (
-        bootstrap.totals(weights, array) for array in (solved * lengths, solved, lengths * nats, lengths)
+        totals(weights, array) for array in (solved * lengths, solved, lengths * nats, lengths)
     )
     chances = 0.9 - 0.15 * np.arange(1, 5)
     mean_length = bootstrap.estimate(length / right, CONFIDENCE, int(count * chances.mean()))
@@ -260,8 +261,8 @@ def test_diversity():
     values = {"distinct": [], "entropy_bits": []}
     for _ in range(1500):
         programs = rng.choice(400, size=(250, 1), p=chances / chances.sum())
-        for name, replicates in generation.distinct_and_entropy(programs, weights).items():
-            values[name].append(replicates)
+        for name, each in generation.pseudo_values(programs).items():
+            values[name].append(weights @ each / 250)
     for replicates in values.values():
         estimate = bootstrap.estimate(np.stack(replicates, axis=1)[:, None], CONFIDENCE, 250)
         assert LOWEST <= coverage(estimate, estimate.value.mean()) <= 0.985
@@ -316,7 +317,10 @@ def test_what_other_intervals_of_lines_cover():
     rng = np.random.default_rng(14)
     for points, phi in ((11, 0.5), (38, 0.9)):
         x, y, _ = lines(phi, points, 400)
-        blocks = [bootstrap.regress_blocks(*pair, 200, rng)[0][1:] for pair in zip(x, y, strict=True)]
+        blocks = [
+            bootstrap.regress_blocks(*pair, bootstrap.block_weights(points, 200, rng))[0][1:]
+            for pair in zip(x, y, strict=True)
+        ]
         assert held([bootstrap.percentiles(slopes, CONFIDENCE) for slopes in blocks], CORRELATION) < 0.9
 
 

@@ -15,7 +15,7 @@ from progsem.artifacts import read_table, write_table
 from progsem.errors import UserError
 from progsem.job import Job
 from progsem.measures import baselines, draws, labels, permutations, transfer
-from progsem.measures.results import Settings, find_checkpoints, find_generalisation, read_outcomes
+from progsem.measures.results import Settings, find_checkpoints, find_generalisation, read_outcomes, read_readings
 from progsem.permutations import mirror_pairs
 
 FEATURES = ("facing", "offset_from_start", "wall_ahead")
@@ -221,8 +221,7 @@ def test_input_only_is_chosen_on_validation_states(job, tmp_path):
     settings = Settings.of(job)
     other = Job(job.stage, job.slice, job.inputs | {"controls_accuracy": changed}, job.outputs)
     (checkpoint,) = [one for one in find_checkpoints(other, settings) if one.step == LAST]
-    weights = np.ones((2, settings.test), np.float32)
-    contents = baselines.control_contents(checkpoint, settings, weights)
+    contents = baselines.control_contents(checkpoint, settings, None)
     best, counts, prefix = (contents[name, "forced", "all"].corrected[0] for name in ("input_only", "counts", "prefix"))
     f, d = FEATURES.index("facing"), DEPTHS.index("mlp1")
     assert (counts[:, f, d] < prefix[:, f, d]).all()
@@ -469,14 +468,17 @@ def test_states_are_matched_where_both_have_them(job):
         **{name: getattr(whole, name)[order] for name in ("source", "offset", "cluster", "statement", "final")},
         labels={feature: values[order] for feature, values in whole.labels.items()},
     )
-    in_whole, in_cut = labels.common_states(whole, cut)
+    common = labels.Common.of(whole, cut, settings)
+    in_whole, in_cut = common.rows
     assert len(in_whole) == len(order)
     np.testing.assert_array_equal(order[in_cut], in_whole)
-    assert not labels.unlike(whole, cut, (in_whole, in_cut), settings).any()
+    assert not common.differs.any() and not any(side.any() for side in common.unlike())
+    for one, other in zip(labels.common_states(whole, whole), labels.common_states(whole, cut), strict=True):
+        assert len(one) == len(whole.source) > len(other)
     everything = np.ones((len(whole.source), 3), bool)
-    assert labels.shares_differing(whole, cut, everything, settings).tolist() == [0, 0, 0, 0]
+    assert common.share_differing(everything).tolist() == [0, 0, 0, 0]
     nothing = np.zeros_like(everything)
-    assert np.isnan(labels.shares_differing(whole, cut, nothing, settings)).all()
+    assert np.isnan(common.share_differing(nothing)).all()
     assert np.isnan(labels.entropies(whole, nothing, settings)).all()
 
 
@@ -486,10 +488,15 @@ def test_how_sure_the_probes_are(job):
     columns, about = read_table(path)
     rows = np.arange(settings.test) + columns["program"].min()
     reordered = replace(settings, probes=settings.probes.model_copy(update={"depths": {"mlp2": (), "linear": ()}}))
-    outcome = read_outcomes(path, reordered, rows)
-    assert outcome.depths == ("linear", "mlp2")  # shallowest first, whatever the config's order
+    assert reordered.depths == ("linear", "mlp2")  # shallowest first, whatever the config's order
+    found = read_readings(path, reordered, rows)
     confidence = columns["confidence_facing"].reshape(-1, 3, about["seeds"])
-    np.testing.assert_array_equal(outcome.confidence["facing"], confidence[:, [0, 2]])
+    np.testing.assert_array_equal(found.confidence["facing"], confidence[:, 2, 0])
+    predicted = columns["predicted_facing"].reshape(-1, 3, about["seeds"], 1)
+    np.testing.assert_array_equal(found.read["facing"], predicted[:, 2, 0])
+    outcome = read_outcomes(path, reordered, rows)
+    right = predicted[:, [0, 2]] == columns["label_facing"].reshape(-1, 1, 1, 1)
+    np.testing.assert_array_equal(outcome.right[:, 0], right[..., 0])
 
 
 # ----------------------------------------------------------- generalisation
@@ -519,17 +526,12 @@ def test_generalisation_is_counted_on_the_files(job):
             assert number(row, f"{name}_accuracy_high") == pytest.approx(wilson.high, abs=2e-6)
 
 
-def test_draws_are_with_replacement_and_the_same_in_every_table(job, monkeypatch):
-    settings = replace(Settings.of(job), statistics=Settings.of(job).statistics.model_copy(update={"resamples": 950}))
-    sums = np.stack([np.ones(40), np.arange(40.0), np.arange(40.0) ** 2], axis=1)
-    drawn = draws.drawn_totals(sums, settings, 6)
-    assert drawn.shape == (951, 3) and drawn[0].tolist() == sums.sum(axis=0).tolist()
-    assert (drawn[:, 0] == 40).all() and len(np.unique(drawn[1:, 2])) > 800
-    assert drawn[1:, 1].std() == pytest.approx(np.sqrt(40) * np.arange(40).std(), rel=0.1)
-    np.testing.assert_array_equal(drawn[:, 1], draws.drawn_totals(sums[:, 1:2], settings, 6)[:, 0])
-    monkeypatch.setattr(draws, "_HELD", 40 * 300)
-    np.testing.assert_array_equal(drawn, draws.drawn_totals(sums, settings, 6))
-    assert (drawn[1:, 1] != draws.drawn_totals(sums, settings, 5)[1:, 1]).any()
+def test_the_same_stream_gives_the_same_draws(job):
+    settings = Settings.of(job)
+    sums = np.arange(40)
+    one, same, other = (draws.drawn(settings, stream, 40).totals(sums) for stream in (6, 6, 5))
+    np.testing.assert_array_equal(one, same)
+    assert one.shape == (1 + settings.statistics.resamples,) and (one[1:] != other[1:]).any()
 
 
 # ------------------------------------------------------- several LM seeds

@@ -227,9 +227,25 @@ def read_table(path: Path) -> tuple[dict[str, np.ndarray], dict]:
         metadata = json.loads((table.schema.metadata or {}).get(b"progsem", b"{}"))
         columns = {name: _to_numpy(table.column(name)) for name in table.column_names}
     except (OSError, pa.ArrowException, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"{path}: not a readable Arrow file ({reason}); delete it and run again") from None
+        raise _unreadable(path, error) from None
     return columns, metadata
+
+
+def _unreadable(path: Path, error: Exception) -> UserError:
+    reason = str(error).splitlines()[0]
+    return UserError(f"{path}: not a readable Arrow file ({reason}); delete it and run again")
+
+
+def read_metadata(path: Path) -> dict:
+    """The metadata of an Arrow file, without its columns."""
+    import pyarrow as pa
+
+    try:
+        with pa.memory_map(str(path)) as source:
+            schema = pa.ipc.open_file(source).schema
+        return json.loads((schema.metadata or {}).get(b"progsem", b"{}"))
+    except (OSError, pa.ArrowException, ValueError) as error:
+        raise _unreadable(path, error) from None
 
 
 def read_tables(paths: list[Path]) -> tuple[dict[str, np.ndarray], dict]:

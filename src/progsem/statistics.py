@@ -38,14 +38,17 @@ none. Early checkpoints that write too little to probe are left empty.
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from progsem.artifacts import canonical_json, read_json, replacing, write_json
 from progsem.measures import gallery, viewer
-from progsem.measures.baselines import baseline_rows
+from progsem.measures.baselines import baseline_rows, measure_controls
 from progsem.measures.columns import TABLES
-from progsem.measures.permutations import permutation_rows
-from progsem.measures.positions import position_rows
+from progsem.measures.draws import program_draws
+from progsem.measures.generation import mean_of_counts
+from progsem.measures.permutations import measure_pairs, permutation_rows
+from progsem.measures.positions import measure_positions, position_rows
 from progsem.measures.results import (
     Settings,
     count_training_lengths,
@@ -53,7 +56,7 @@ from progsem.measures.results import (
     find_generalisation,
     training_rows,
 )
-from progsem.measures.study import measure
+from progsem.measures.study import measure, measure_step
 from progsem.measures.summary import summary
 from progsem.measures.training import regression_rows
 from progsem.measures.transfer import generalisation_rows
@@ -61,23 +64,38 @@ from progsem.measures.writing import write_rows
 
 
 def run(job) -> None:
-    """Compute every statistic of a study and write the tables, `summary.json`, `gallery.json` and `viewer.json`."""
+    """Compute every statistic of a study and write the tables, `summary.json`, `gallery.json` and `viewer.json`.
+
+    Checkpoints are measured by as many threads as the job has; what they work on lets others run.
+    """
     settings = Settings.of(job)
-    checkpoints, generalisation = find_checkpoints(job, settings), find_generalisation(job, settings)
-    training = training_rows(job.inputs["metrics"], settings)
-    training_lengths = count_training_lengths(job.inputs["corpus"])
-    results = measure(checkpoints, settings, training, training_lengths)
-    results["training"] = training
-    results["regression"] = regression_rows(results, settings)
-    results["baselines"], results["layers"] = baseline_rows(checkpoints, settings, results)
-    results["positions"] = position_rows(checkpoints, settings)
-    results["permutations"] = permutation_rows(checkpoints, settings, results)
-    results["generalisation"] = generalisation_rows(checkpoints, generalisation, settings)
-    for name in TABLES:
-        write_rows(job.output(name), TABLES[name], results[name])
-    write_json(job.output("gallery"), gallery.choose(checkpoints, settings))
-    with replacing(job.output("viewer")) as temporary:  # many small numbers: indented it is six times as large
-        temporary.write_text(canonical_json(viewer.choose(checkpoints, settings)))
+    with ThreadPoolExecutor(job.threads) as workers:
+        drawing = workers.submit(program_draws, settings)
+        checkpoints, generalisation = find_checkpoints(job, settings), find_generalisation(job, settings)
+        shown = workers.submit(viewer.choose, checkpoints, settings)
+        chosen = workers.submit(gallery.choose, checkpoints, settings)
+        training = training_rows(job.inputs["metrics"], settings)
+        training_lengths = count_training_lengths(job.inputs["corpus"])
+        draws = drawing.result()
+        controls = measure_controls(checkpoints, settings, draws, workers)
+        positions = measure_positions(checkpoints, settings, draws, workers)
+        pairs = measure_pairs(checkpoints, settings, draws, workers)
+        steps = [[one for one in checkpoints if one.step == step] for step in settings.lm.checkpoints()]
+        mean_length = mean_of_counts(training_lengths)
+        measured = workers.map(lambda here: measure_step(here, settings, draws, mean_length), steps)
+        transferred = workers.submit(generalisation_rows, checkpoints, generalisation, settings, draws)
+        results = measure(measured, settings, training, training_lengths)
+        results["training"] = training
+        results["regression"] = regression_rows(results, settings)
+        results["baselines"], results["layers"] = baseline_rows(controls, settings, results)
+        results["positions"] = position_rows(positions, settings)
+        results["permutations"] = permutation_rows(pairs, settings, results)
+        results["generalisation"] = transferred.result()
+        for name in TABLES:
+            write_rows(job.output(name), TABLES[name], results[name])
+        write_json(job.output("gallery"), chosen.result())
+        with replacing(job.output("viewer")) as temporary:  # many small numbers: indented it is six times as large
+            temporary.write_text(canonical_json(shown.result()))
     write_json(job.output("summary"), summary(results, settings, wall_seconds(job.inputs["manifests"])))
     job.notes["checkpoints"] = len(checkpoints)
 

@@ -36,6 +36,7 @@ resamples are of the training programs, and their states are those of `settings.
 
 from __future__ import annotations
 
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -51,11 +52,10 @@ from progsem.measures.content import (
     contents_of,
     in_all,
     pool,
-    program_weights,
     state_sets,
     with_mean,
 )
-from progsem.measures.draws import TRAINING_PROGRAMS, drawn_totals
+from progsem.measures.draws import TRAINING_PROGRAMS, Draws, drawn
 from progsem.measures.results import (
     ORIGINAL,
     POOLED,
@@ -91,31 +91,67 @@ class Bits:
     programs: int
 
 
-def baseline_rows(checkpoints: list[Checkpoint], settings: Settings, results: dict) -> tuple[list[dict], list[dict]]:
-    """Rows of the tables `baselines` and `layers`; `results` has the model's `estimates` and `counts` at every step."""
-    weights = program_weights(settings)
-    names = (*settings.lm.seeds, POOLED) if settings.pooled else settings.lm.seeds
-    # Of each language model and step; of the replicates only what the intervals need is kept.
-    estimates, counts, bits = ({name: {} for name in names} for _ in range(3))
-    untrained = {}
-    # The untrained model is a baseline, whether there are controls of it or not.
-    for step in sorted({0, *settings.control_steps}) if settings.control_steps else ():
+@dataclass(frozen=True)
+class Measured:
+    """What controls say at one step, by language model (and pooled): estimates and counts by key, bits by source.
+
+    model: the contents of the model itself, by key; of the first step only.
+    """
+
+    estimates: dict[int | str, dict]
+    counts: dict[int | str, dict]
+    bits: dict[int | str, dict[str, Bits]]
+    model: dict[int | str, dict]
+
+
+def measure_controls(
+    checkpoints: list[Checkpoint], settings: Settings, draws: Draws, workers: Executor
+) -> dict[int, Future[Measured]]:
+    """What controls say at each step that has any, and at the first, whose model is a baseline everywhere."""
+
+    def measured(step: int, first: Future[Measured] | None) -> Measured:
         here = [one for one in checkpoints if one.step == step]
-        contents = dict(zip(settings.lm.seeds, (control_contents(one, settings, weights) for one in here), strict=True))
-        coded = dict(zip(settings.lm.seeds, (description_bits(one, settings) for one in here), strict=True))
-        if settings.pooled:
-            each = list(contents.values())
-            contents[POOLED] = pool_contents(each)
-            each = list(coded.values())
-            coded[POOLED] = {source: pool_bits([one[source] for one in each]) for source in in_all(each)}
-        for name in names:
-            if step == 0:
-                untrained[name] = {key: content for key, content in contents[name].items() if key[0] == MODEL}
-            else:
-                contents[name] |= {(UNTRAINED, *key[1:]): content for key, content in untrained[name].items()}
-            estimates[name][step] = control_estimates(name, contents[name], coded[name], settings)
-            counts[name][step] = {key: Counts.of(content) for key, content in contents[name].items()}
-            bits[name][step] = coded[name]
+        return measure_step(here, settings, draws, first.result().model if first else {})
+
+    found = {}
+    for step in sorted({0, *settings.control_steps}) if settings.control_steps else ():
+        found[step] = workers.submit(measured, step, found.get(0))
+    return found
+
+
+def measure_step(
+    checkpoints: list[Checkpoint], settings: Settings, draws: Draws, untrained: dict[int | str, dict]
+) -> Measured:
+    """What controls say at one step; of the replicates only what the intervals need is kept.
+
+    `untrained` has the contents of the first step's model, of each language model.
+    """
+    contents = {one.seed: control_contents(one, settings, draws) for one in checkpoints}
+    coded = {one.seed: description_bits(one, settings) for one in checkpoints}
+    if settings.pooled:
+        contents[POOLED] = pool_contents(list(contents.values()))
+        each = list(coded.values())
+        coded[POOLED] = {source: pool_bits([one[source] for one in each]) for source in in_all(each)}
+    found = Measured({}, {}, coded, {})
+    for name, here in contents.items():
+        if not untrained:
+            found.model[name] = {(UNTRAINED, *key[1:]): content for key, content in here.items() if key[0] == MODEL}
+        here |= untrained.get(name, {})
+        found.estimates[name] = control_estimates(name, here, coded[name], settings)
+        found.counts[name] = {key: Counts.of(content) for key, content in here.items()}
+    return found
+
+
+def baseline_rows(
+    controls: dict[int, Future[Measured]], settings: Settings, results: dict
+) -> tuple[list[dict], list[dict]]:
+    """Rows of the tables `baselines` and `layers`; `results` has the model's `estimates` and `counts` at every step."""
+    names = (*settings.lm.seeds, POOLED) if settings.pooled else settings.lm.seeds
+    measured = {step: one.result() for step, one in controls.items()}
+    estimates, counts, bits = (
+        {name: {step: getattr(one, kind)[name] for step, one in measured.items()} for name in names}
+        for kind in ("estimates", "counts", "bits")
+    )
     baselines, layers = [], []
     for name in names:
         if name != POOLED:
@@ -137,21 +173,21 @@ def baseline_rows(checkpoints: list[Checkpoint], settings: Settings, results: di
 
 
 def control_contents(
-    checkpoint: Checkpoint, settings: Settings, weights: np.ndarray
+    checkpoint: Checkpoint, settings: Settings, draws: Draws | None
 ) -> dict[tuple[str, str, str], Content]:
     """Semantic content of the model and of the controls that there are, at offset 0, by (baseline, source, states)."""
     rows = read_programs(checkpoint.programs, settings.test)["row_in_file"]
     model = read_outcomes(checkpoint.predictions[ORIGINAL], settings, rows)
     controls = checkpoint.controls
-    contents = {}
+    groups = {}
     for baseline, outcome in chain(
         [(MODEL, model)], read_controls(controls.predictions, settings, rows) if controls else ()
     ):
-        groups = {
-            (baseline, source, states): chosen
+        groups |= {
+            (baseline, source, states): (outcome, chosen)
             for (source, _, states), chosen in state_sets(outcome, (0,), settings).items()
         }
-        contents |= contents_of(outcome, groups, settings, weights)
+    contents = contents_of(groups, settings, draws)
     return contents | (best_of_inputs(contents, validation_accuracies(controls.accuracy, settings)) if controls else {})
 
 
@@ -192,7 +228,7 @@ def description_bits(checkpoint: Checkpoint, settings: Settings) -> dict[str, Bi
     columns, about = read_table(checkpoint.controls.description)
     train = np.flatnonzero(read_table(checkpoint.programs)[0]["split"] == TRAIN)
     depths = [about["depths"].index(depth) for depth in settings.depths]
-    found = {}
+    sums = {}
     for source in settings.sources:
         here = np.flatnonzero(columns["source"] == SOURCES.index(source))
         if not len(here):
@@ -204,15 +240,21 @@ def description_bits(checkpoint: Checkpoint, settings: Settings) -> dict[str, Bi
         ]
         coded = np.stack(coded, axis=1)  # (N, F, D, S)
         flat = np.concatenate([np.ones((len(here), 1)), coded.reshape(len(here), -1)], axis=1)
-        sums = np.stack([np.bincount(cluster, weights=column, minlength=len(train)) for column in flat.T], axis=1)
-        counted = drawn_totals(sums, settings, TRAINING_PROGRAMS)
-        per_state = bootstrap.ratio(counted[:, 1:], counted[:, :1]).reshape(len(counted), *coded.shape[1:])
-        uniform = np.array([about["uniform"][feature] for feature in settings.features])
+        sums[source] = np.stack([np.bincount(cluster, weights=column, minlength=len(train)) for column in flat.T])
+    if not sums:
+        return {}
+    counted = drawn(settings, TRAINING_PROGRAMS, len(train)).totals(np.stack(list(sums.values()), axis=1).T)
+    uniform = np.array([about["uniform"][feature] for feature in settings.features])
+    found = {}
+    for index, (source, (states, *_)) in enumerate(sums.items()):
+        of_source = counted[:, index]
+        per_state = bootstrap.ratio(of_source[:, 1:], of_source[:, :1])
+        per_state = per_state.reshape(len(counted), len(settings.features), len(settings.depths), -1)
         found[source] = Bits(
             values=with_mean(np.moveaxis(per_state, 3, 1)),
             uniform=np.append(uniform, uniform.mean()),
-            states=len(here),
-            programs=int((sums[:, 0] > 0).sum()),
+            states=int(states.sum()),
+            programs=int((states > 0).sum()),
         )
     return found
 

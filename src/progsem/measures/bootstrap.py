@@ -57,6 +57,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.special import ndtri, stdtr, stdtrit
 
+from progsem.measures.spread import spread
+
 WINDOW = 5  # checkpoints over which the variance of probe fits is averaged
 # A variance of few units that comes out small by chance makes the interval short and its degrees of freedom many;
 # so it counts 1 + CAUTION / df times for them. 5 keeps coverage near 93 to 97 % for any df and ratio of variances.
@@ -71,21 +73,9 @@ def resampling_weights(units: int, resamples: int, rng: np.random.Generator) -> 
     Row 0 is all ones. Every other row is one multinomial draw of `units` out of
     `units`, so each sums to `units`.
     """
-    weights = np.ones((1 + resamples, units), dtype=np.float32)
-    for row in range(1, 1 + resamples):
-        weights[row] = np.bincount(rng.integers(0, units, size=units), minlength=units)
-    return weights
-
-
-def totals(weights: np.ndarray, sums: np.ndarray) -> np.ndarray:
-    """Totals of each resample: (1 + R, C) weights and (C, …) sums per program to (1 + R, …) float64.
-
-    They are added in the precision of the weights. Sums of counts stay below
-    2**24 at any size used here, so that float32 adds them exactly and the
-    result does not depend on the order of summation.
-    """
-    flat = np.ascontiguousarray(sums.reshape(len(sums), -1), dtype=weights.dtype)
-    return (weights @ flat).astype(np.float64).reshape(len(weights), *sums.shape[1:])
+    drawn = rng.integers(0, units, size=(resamples, units)) + np.arange(resamples)[:, None] * units
+    weights = np.bincount(drawn.reshape(-1), minlength=resamples * units).reshape(resamples, units)
+    return np.concatenate([np.ones((1, units)), weights]).astype(np.float32)
 
 
 def ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
@@ -163,30 +153,31 @@ def estimate(
 
     `clusters`, to be broadcast over (…), is the number of programs that the statistic is made of.
     Replicates in which it is undefined are left out; a statistic that is undefined in the data or
-    in more than a tenth of its replicates is undefined.
+    in more than a tenth of its replicates is undefined. Without replicates, what they say is undefined.
     """
     values = np.asarray(values, dtype=float)
     resamples, count, shape = len(values) - 1, values.shape[1], values.shape[2:]
-    means = values.mean(axis=1)
-    defined = np.isfinite(means)
-    undefined = ~(defined[0] & (defined[1:].mean(axis=0) >= 0.9))
+    # Replicates side by side, as they mostly lie in memory already.
+    flat = np.moveaxis(values, 0, -1).reshape(count, -1, 1 + resamples)
+    data = flat[:, :, 0].reshape(count, *shape)
+    of_replicates = spread(flat, 1, confidence)
+    defined, low, high, variance, own = (array.reshape(shape) for array in of_replicates)
+    value = data.mean(axis=0)
+    undefined = ~(np.isfinite(value) & (defined >= 0.9 * resamples))
     clusters = np.broadcast_to(np.asarray(clusters, dtype=float), shape)
     # n units drawn again vary by (n - 1) / n of what they should.
     correction = _quotient(clusters, np.maximum(clusters - 1, 0), 1.0)
-    low, high = _quantiles(means[1:], defined[1:], confidence)
     z = ndtri((1 + confidence) / 2)
-    over_programs = _variance(means[1:], defined[1:]) * correction
     crossed, units, unit_df = np.zeros(shape), np.zeros(shape), math.inf
     if count > 1:
-        own = _variance(values[1:] - means[1:, None], defined[1:, None]).sum(axis=0)
         crossed = own / (count - 1) / count * correction
-        units = values[0].var(axis=0, ddof=1) / count
+        units = data.var(axis=0, ddof=1) / count
         unit_df = count - 1
     estimates = {
-        "value": means[0],
-        "below": np.maximum(means[0] - low, 0) / z * correction**0.5,
-        "above": np.maximum(high - means[0], 0) / z * correction**0.5,
-        "programs": over_programs,
+        "value": value,
+        "below": np.maximum(value - low, 0) / z * correction**0.5,
+        "above": np.maximum(high - value, 0) / z * correction**0.5,
+        "programs": variance * correction,
         "crossed": crossed,
         "units": units,
     }
@@ -197,6 +188,18 @@ def estimate(
         confidence=confidence,
         resamples=resamples,
         within=within,
+    )
+
+
+def together(estimates: list[Estimate], shape: tuple[int, ...]) -> Estimate:
+    """Several estimates as one, (n, *shape), to which each is broadcast: their intervals take as long as one's."""
+    first = estimates[0]
+    arrays = "value below above programs crossed units unit_df program_df".split()
+    return Estimate(
+        **{name: np.stack([np.broadcast_to(getattr(one, name), shape) for one in estimates]) for name in arrays},
+        confidence=first.confidence,
+        resamples=first.resamples,
+        within=tuple(np.reshape([one.within[end] for one in estimates], (-1, *[1] * len(shape))) for end in range(2)),
     )
 
 
@@ -216,31 +219,13 @@ def share_interval(estimate: Estimate, n: int) -> tuple[np.ndarray, np.ndarray]:
 
 def percentiles(replicates: np.ndarray, confidence: float) -> tuple[np.ndarray, np.ndarray]:
     """Percentile interval of (R, …) replicates, (…) low and high; NaN where over a tenth of them are undefined."""
-    defined = np.isfinite(replicates)
-    low, high = _quantiles(replicates, defined, confidence)
-    enough = defined.mean(axis=0) >= 0.9
-    return np.where(enough, low, np.nan), np.where(enough, high, np.nan)
-
-
-def _quantiles(replicates: np.ndarray, defined: np.ndarray, confidence: float) -> tuple[np.ndarray, np.ndarray]:
-    """Percentiles of the defined (R, …) replicates that leave out (1 - confidence) / 2 on either side."""
-    tails = ((1 - confidence) / 2, (1 + confidence) / 2)
-    flat, there = (array.reshape(len(array), -1) for array in (replicates, defined))
-    bounds = np.full((2, flat.shape[1]), np.nan)
-    whole = there.all(axis=0)
-    bounds[:, whole] = np.quantile(flat[:, whole], tails, axis=0)
-    for column in np.flatnonzero(~whole & there.any(axis=0)):
-        bounds[:, column] = np.quantile(flat[there[:, column], column], tails)
-    low, high = bounds.reshape(2, *replicates.shape[1:])
+    flat = np.moveaxis(replicates, 0, -1).reshape(1, -1, len(replicates))
+    found = spread(flat, 0, confidence)
+    low, high = (
+        np.where(found.defined >= 0.9 * len(replicates), ends, np.nan).reshape(replicates.shape[1:])
+        for ends in (found.low, found.high)
+    )
     return low, high
-
-
-def _variance(replicates: np.ndarray, defined: np.ndarray) -> np.ndarray:
-    """Variance of the defined replicates along the first axis."""
-    count = np.maximum(defined.sum(axis=0), 1)
-    present = np.where(defined, replicates, 0.0)
-    deviations = np.where(defined, replicates - present.sum(axis=0) / count, 0.0)
-    return (deviations**2).sum(axis=0) / count
 
 
 def borrow(by_step: dict[int, dict[Hashable, Estimate]]) -> dict[int, dict[Hashable, Estimate]]:
@@ -416,23 +401,20 @@ def block_weights(points: int, resamples: int, rng: np.random.Generator) -> np.n
     blocks = math.ceil(points / length)
     starts = rng.integers(0, points - length + 1, size=(resamples, blocks, 1))
     drawn = (starts + np.arange(length)).reshape(resamples, -1)[:, :points]
-    weights = np.zeros((1 + resamples, points))
-    weights[0] = 1
-    np.add.at(weights[1:], (np.arange(resamples)[:, None], drawn), 1)
-    return weights
+    places = (np.arange(resamples)[:, None] * points + drawn).reshape(-1)
+    weights = np.bincount(places, minlength=resamples * points).reshape(resamples, points)
+    return np.concatenate([np.ones((1, points)), weights])
 
 
-def regress_blocks(
-    x: np.ndarray, y: np.ndarray, resamples: int, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
+def regress_blocks(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Moving-block bootstrap of a regression over the checkpoints of one training, in their order.
 
-    Returns slope and correlation, each (1 + resamples,), NaN where undefined. Percentiles of a dozen
-    points drawn in blocks are too narrow: `Line.intervals` is what is quoted.
+    `weights` are those of `block_weights`. Returns slope and correlation, each (1 + R,), NaN where undefined.
+    Percentiles of a dozen points drawn in blocks are too narrow: `Line.intervals` is what is quoted.
     """
     x, y = np.asarray(x, dtype=float) - np.mean(x), np.asarray(y, dtype=float) - np.mean(y)
     terms = np.stack([np.ones(len(x)), x, y, x * x, y * y, x * y], axis=1)
-    n, sum_x, sum_y, xx, yy, xy = (block_weights(len(x), resamples, rng) @ terms).T
+    n, sum_x, sum_y, xx, yy, xy = (weights @ terms).T
     # A resample that repeats one point has no line through it; rounding leaves its variance just off 0.
     variance_x = _positive(xx - sum_x**2 / n, 1e-9 * xx[0])
     variance_y = _positive(yy - sum_y**2 / n, 1e-9 * yy[0])
@@ -446,20 +428,20 @@ def _positive(values: np.ndarray, smallest: float) -> np.ndarray:
     return np.where(values > smallest, values, np.nan)
 
 
-def rise(values: np.ndarray, fraction: float, smallest: float) -> int | None:
-    """Index at which a curve starts the rise to its maximum, or None if it hardly rises.
+def rise(values: np.ndarray, fraction: float, smallest: float) -> np.ndarray:
+    """Index at which each of (…, T) curves starts the rise to its maximum, (…) float; NaN if it hardly rises.
 
     The base is the lowest value before the (first) maximum. The rise starts at
     the first point after which, up to the maximum, the curve stays above
     base + `fraction` * (maximum - base): a lone early spike does not count.
-    None if the curve has fewer than two points or rises by less than `smallest`.
+    NaN if the curve has fewer than two points or rises by less than `smallest`.
     """
     values = np.asarray(values, dtype=float)
-    if len(values) < 2:
-        return None
-    top = int(np.argmax(values))
-    base = values[: top + 1].min()
-    if values[top] - base < smallest:
-        return None
-    threshold = base + fraction * (values[top] - base)
-    return int(np.flatnonzero(values[: top + 1] <= threshold)[-1]) + 1
+    if values.shape[-1] < 2:
+        return np.full(values.shape[:-1], np.nan)
+    until = np.arange(values.shape[-1]) <= np.argmax(values, axis=-1)[..., None]
+    base = np.where(until, values, np.inf).min(axis=-1)
+    height = values.max(axis=-1) - base
+    low = until & (values <= (base + fraction * height)[..., None])
+    last = values.shape[-1] - 1 - np.argmax(low[..., ::-1], axis=-1)
+    return np.where(height < smallest, np.nan, last + 1.0)

@@ -6,15 +6,17 @@ How they become intervals is said in `bootstrap`.
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from progsem.artifacts import read_csv
-from progsem.features import corrected_accuracy
-from progsem.measures import bootstrap, labels
+from progsem.measures import answers, labels
+from progsem.measures.draws import Draws
 from progsem.measures.results import ORIGINAL, SOURCES, Checkpoint, Outcomes, Settings, read_outcomes
+
+DIFFERING = "differing"  # the states whose label is another one under an alternative
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,7 @@ class Content:
 
     Units are the probes of one language model, one a probe seed, or several language models. accuracy and
     corrected: (1 + R, U, F + 1, D), majority: (1 + R, U, F + 1); the last feature is the mean over features.
-    states, programs: (F + 1,) counts.
+    states, programs: (F + 1,) counts. All replicates of a number lie side by side in memory.
     """
 
     accuracy: np.ndarray
@@ -31,12 +33,6 @@ class Content:
     corrected: np.ndarray
     states: np.ndarray
     programs: np.ndarray
-
-
-def program_weights(settings: Settings) -> np.ndarray:
-    """How often each test program is drawn, float32 (1 + R, test): one set of draws, so that all results are paired."""
-    rng = np.random.default_rng([settings.statistics.seed, 0])
-    return bootstrap.resampling_weights(settings.test, settings.statistics.resamples, rng)
 
 
 def in_all(dictionaries: list[dict]) -> list:
@@ -75,7 +71,7 @@ def pool_pairs(pairs: list[tuple[Content, Content, Labels]]) -> tuple[Content, C
 
 
 def checkpoint_contents(
-    checkpoint: Checkpoint, settings: Settings, weights: np.ndarray, rows: np.ndarray
+    checkpoint: Checkpoint, settings: Settings, draws: Draws, rows: np.ndarray
 ) -> tuple[dict, dict, dict]:
     """Semantic content of one checkpoint.
 
@@ -85,42 +81,41 @@ def checkpoint_contents(
     """
     original = read_outcomes(checkpoint.predictions[ORIGINAL], settings, rows)
     chosen = state_sets(original, settings.probes.offsets, settings)
-    contents = contents_of(original, {(ORIGINAL, *key): mask for key, mask in chosen.items()}, settings, weights)
-    entropy = {key: labels.entropies(original, mask, settings) for key, mask in chosen.items()}
+    groups = {(ORIGINAL, *key): (original, mask) for key, mask in chosen.items()}
     fits = probe_fits(ORIGINAL, checkpoint.accuracy[ORIGINAL], settings)
-    pairs = {}
+    compared = {}
     drawn = [name for pair in settings.permutations for name in pair if name in checkpoint.predictions]
     for name in (*settings.alternatives, *drawn):
         offsets = settings.interventions.offsets if name in settings.alternatives else (0,)
         outcome = read_outcomes(checkpoint.predictions[name], settings, rows)
         here = state_sets(outcome, offsets, settings)
-        first, second = differing(original, outcome, settings)
-        unlike = {
-            side: {key: mask & where for key, mask in sets.items() if key[2] == settings.states[0]}
-            for side, sets, where in ((0, chosen, first), (1, here, second))
-        }
-        # One call for all, see there.
-        measured = contents_of(outcome, here | {(*key, 1): mask for key, mask in unlike[1].items()}, settings, weights)
-        of_original = contents_of(original, unlike[0], settings, weights)
+        common = labels.Common.of(original, outcome, settings)
+        unlike = common.unlike()
         for key, mask in here.items():
-            if key in measured and (ORIGINAL, *key) in contents:
-                about = Labels(
-                    entropy[key],
-                    labels.entropies(outcome, mask, settings),
-                    labels.shares_differing(original, outcome, chosen[key], settings),
-                )
-                pairs[name, *key] = (*comparable(contents[ORIGINAL, *key], measured[key]), about)
-        for key, mask in unlike[0].items():
-            if key in of_original and (*key, 1) in measured:
-                about = Labels(
-                    labels.entropies(original, mask, settings),
-                    labels.entropies(outcome, unlike[1][key], settings),
-                    labels.shares_differing(original, outcome, mask, settings),
-                )
-                pairs[name, *key[:2], "differing"] = (*comparable(of_original[key], measured[*key, 1]), about)
+            groups[name, *key] = outcome, mask
+            compared[name, *key] = common, chosen[key]
+            if key[2] == settings.states[0]:
+                key, sides = (*key[:2], DIFFERING), (chosen[key] & unlike[0], mask & unlike[1])
+                groups[ORIGINAL, *key, name], groups[name, *key] = zip((original, outcome), sides, strict=True)
+                compared[name, *key] = common, sides[0]
         if name in settings.alternatives:
-            contents |= {(name, *key): measured[key] for key in here if key in measured}
             fits |= probe_fits(name, checkpoint.accuracy[name], settings)
+    measured = contents_of(groups, settings, draws)
+    pairs, entropies = {}, {}
+    for key, (common, states) in compared.items():
+        name, *where = key
+        of_original = (ORIGINAL, *where, name) if where[2] == DIFFERING else (ORIGINAL, *where)
+        if of_original in measured and key in measured:
+            both = comparable(measured[of_original], measured[key])
+            for one in (of_original, key):
+                if one not in entropies:  # an original is compared with several alternatives
+                    entropies[one] = labels.entropies(*groups[one], settings)
+            pairs[key] = *both, Labels(entropies[of_original], entropies[key], common.share_differing(states))
+    contents = {
+        key: content
+        for key, content in measured.items()
+        if key[0] in (ORIGINAL, *settings.alternatives) and key[3] != DIFFERING
+    }
     return contents, pairs, fits
 
 
@@ -137,65 +132,67 @@ def state_sets(outcome: Outcomes, offsets: Sequence[int], settings: Settings) ->
 
 
 def contents_of(
-    outcome: Outcomes, groups: dict[Hashable, np.ndarray], settings: Settings, weights: np.ndarray
+    groups: dict[Hashable, tuple[Outcomes, np.ndarray]], settings: Settings, draws: Draws | None
 ) -> dict[Hashable, Content]:
-    """Semantic content of each group of states, given as (N, F) bool; groups without states have none.
+    """Semantic content of each group of states, given as outcomes and (N, F) bool; groups without states have none.
 
-    `weights` (1 + R, test) are those of the test programs.
+    `draws` are those of the test programs; without them there are no replicates.
     """
-    groups = {key: chosen for key, chosen in groups.items() if chosen.any()}
+    groups = {key: group for key, group in groups.items() if group[1].any()}
     if not groups:
         return {}
-    sums = [cluster_sums(outcome, chosen, settings.test) for chosen in groups.values()]
-    # One matrix product for all is many times faster than one for each.
-    counted = bootstrap.totals(weights, np.stack(sums, axis=1))
+    columns = 2 + len(settings.depths) * settings.probes.seeds
+    counts = np.zeros((len(groups), len(settings.features), columns, settings.test), np.uint16)
+    for of_group, (outcome, chosen) in zip(counts, groups.values(), strict=True):
+        answers.count(outcome.cluster, chosen, outcome.majority, outcome.right, of_group)
+    # All at once, as the same counts are added only once.
+    counted = totals(np.moveaxis(counts, -1, 0), draws)
+    programs = (counts[:, :, 0] > 0).sum(axis=2)
     return {
-        key: content_of(counted[:, index], (sums[index][:, :, 0] > 0).sum(axis=0), settings.probes.seeds)
-        for index, key in enumerate(groups)
+        key: content_of(counted[:, index], programs[index], settings.probes.seeds) for index, key in enumerate(groups)
     }
 
 
-def cluster_sums(outcome: Outcomes, chosen: np.ndarray, clusters: int) -> np.ndarray:
-    """Counts per program over the chosen states: float64 (clusters, F, 2 + D * S).
-
-    `chosen` is (N, F) bool. The last axis holds the number of states, on how
-    many the majority class is right, and on how many the probe of each depth and
-    probe seed is.
-    """
-    rows = np.flatnonzero(chosen.any(axis=1))
-    majority, right = outcome.majority[rows], outcome.right[rows]
-    answers = right.reshape(*right.shape[:2], -1)
-    columns = np.concatenate([np.ones_like(majority)[..., None], majority[..., None], answers], axis=2)
-    flat = (columns & chosen[rows][..., None]).reshape(len(rows), -1)
-    cluster = outcome.cluster[rows]
-    summed = [np.bincount(cluster, weights=column, minlength=clusters) for column in flat.T]
-    return np.stack(summed, axis=1).reshape(clusters, *columns.shape[1:])
+def totals(sums: np.ndarray, draws: Draws | None) -> np.ndarray:
+    """Totals (1 + R, …) of (C, …) counts per program, those of the data first; without draws only those."""
+    return sums.sum(axis=0)[None] if draws is None else draws.totals(sums)
 
 
 def content_of(counted: np.ndarray, programs: np.ndarray, seeds: int) -> Content:
-    """Semantic content from totals (1 + R, F, 2 + D * S) of `cluster_sums`; units are the S probe seeds.
+    """Semantic content from totals (1 + R, F, 2 + D * S) of `answers.count`; units are the S probe seeds.
 
     `programs` (F,) counts programs.
     """
-    states = counted[..., 0]
-    majority = bootstrap.ratio(counted[..., 1], states)[:, None]
-    right = counted[..., 2:].reshape(*states.shape, -1, seeds).transpose(0, 3, 1, 2)
-    accuracy = bootstrap.ratio(right, states[:, None, :, None])
+    flat = np.ascontiguousarray(np.moveaxis(counted, 0, -1))
+    features, columns, replicates = flat.shape
+    accuracy, corrected = (np.empty((seeds, features + 1, (columns - 2) // seeds, replicates)) for _ in range(2))
+    majority = np.empty((1, features + 1, 1, replicates))
+    answers.accuracies(flat, accuracy, majority[0, :, 0], corrected)
+    for values in (accuracy, majority, corrected):
+        _average(values)
+    states = counted[0, :, 0]
     return Content(
-        with_mean(accuracy),
-        with_mean(majority),
-        with_mean(corrected_accuracy(accuracy, majority[..., None])),
-        np.append(states[0], states[0].max()).astype(int),
+        np.moveaxis(accuracy, -1, 0),
+        np.moveaxis(majority[:, :, 0], -1, 0),
+        np.moveaxis(corrected, -1, 0),
+        np.append(states, states.max()).astype(int),
         np.append(programs, programs.max()),
     )
 
 
 def with_mean(values: np.ndarray) -> np.ndarray:
-    """(1 + R, U, F, …) with the mean over the features that are defined in the estimate appended."""
-    defined = np.isfinite(values[0]).all(axis=0).reshape(values.shape[2], -1).all(axis=1)
-    if not defined.any():
-        return np.concatenate([values, np.full_like(values[:, :, :1], np.nan)], axis=2)
-    return np.concatenate([values, values[:, :, defined].mean(axis=2, keepdims=True)], axis=2)
+    """(1 + R, U, F, D) with the mean over the features that are defined in the estimate appended."""
+    flat = np.moveaxis(values, 0, -1)
+    units, features, depths, replicates = flat.shape
+    filled = np.empty((units, features + 1, depths, replicates))
+    filled[:, :features] = flat
+    _average(filled)
+    return np.moveaxis(filled, -1, 0)
+
+
+def _average(values: np.ndarray) -> None:
+    """Write into the last feature of (U, F + 1, D, 1 + R) the mean over those that are defined in the estimate."""
+    answers.average(values, np.isfinite(values[:, :-1, :, 0]).all(axis=(0, 2)))
 
 
 def comparable(original: Content, alternative: Content) -> tuple[Content, Content]:
@@ -205,28 +202,15 @@ def comparable(original: Content, alternative: Content) -> tuple[Content, Conten
     accuracy of that feature is undefined and leaves both means. The two need not
     have the same number of units.
     """
-    first, second = (np.isfinite(one.corrected[0, :, :-1]).all(axis=0) for one in (original, alternative))
-    defined = first & second
-    sides = []
-    for content in (original, alternative):
-        corrected = np.where(defined, content.corrected[:, :, :-1], np.nan)
-        sides.append(
-            Content(content.accuracy, content.majority, with_mean(corrected), content.states, content.programs)
-        )
-    return sides[0], sides[1]
-
-
-def differing(original: Outcomes, alternative: Outcomes, settings: Settings) -> tuple[np.ndarray, np.ndarray]:
-    """States whose label differs under the two semantics, feature by feature.
-
-    Returns (N, F) bool for the original's rows and for the alternative's. A
-    state that only one of them has (control flow may take another way) is in neither.
-    """
-    in_first, in_second = rows = labels.common_states(original, alternative)
-    unlike = labels.unlike(original, alternative, rows, settings)
-    chosen = np.zeros(original.majority.shape, dtype=bool), np.zeros(alternative.majority.shape, dtype=bool)
-    chosen[0][in_first], chosen[1][in_second] = unlike, unlike
-    return chosen
+    sides = original, alternative
+    each = [np.isfinite(one.corrected[0, :, :-1]).all(axis=(0, 2)) for one in sides]
+    defined = each[0] & each[1]
+    return tuple(
+        one
+        if (own == defined).all()
+        else replace(one, corrected=with_mean(np.where(defined[:, None], one.corrected[:, :, :-1], np.nan)))
+        for one, own in zip(sides, each, strict=True)
+    )
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from progsem import features
+from progsem.artifacts import read_metadata
 from progsem.encodings import Spaced
 from progsem.karel import codes, kernels
 from progsem.karel.replay import cells_after
@@ -14,9 +15,8 @@ from progsem.measures.results import (
     SOURCES,
     Checkpoint,
     Settings,
-    metadata,
-    read_outcomes,
     read_programs,
+    read_readings,
     statements,
 )
 
@@ -39,11 +39,11 @@ class Readings:
         source = settings.sources[0]
         self.step_limit = settings.step_limit
         self.programs = read_programs(checkpoint.programs, settings.test)
-        self.about = metadata(checkpoint.programs)
+        self.about = read_metadata(checkpoint.programs)
         self.codes = self.programs[PROGRAMS[source]]
-        self._outcome = read_outcomes(checkpoint.predictions[ORIGINAL], settings, self.programs["row_in_file"])
-        self._rows = np.flatnonzero((self._outcome.source == SOURCES.index(source)) & (self._outcome.offset == 0))
-        self._clusters = self._outcome.cluster[self._rows]
+        self._answers = read_readings(checkpoint.predictions[ORIGINAL], settings, self.programs["row_in_file"])
+        self._rows = np.flatnonzero((self._answers.source == SOURCES.index(source)) & (self._answers.offset == 0))
+        self._clusters = self._answers.cluster[self._rows]
         self.probed = np.bincount(self._clusters, minlength=settings.test)
 
     def example(self, index: int) -> dict:
@@ -71,7 +71,7 @@ class Readings:
         trace = kernels.trace(program[None], cells[None], pose[None], codes.ORIGINAL, self.step_limit)
         after = cells_after(program, cells, pose, self.step_limit)
         rows = self._rows[self._clusters == index]
-        answered = dict(zip(self._outcome.statement[rows].tolist(), rows, strict=True))
+        answered = dict(zip(self._answers.statement[rows].tolist(), rows, strict=True))
         entries = []
         for statement, position in enumerate(np.flatnonzero(program < len(codes.ACTIONS))):
             executed = bool(trace.executed[0, position])
@@ -106,8 +106,8 @@ class Readings:
         read = {"row": None, "column": None, "heading": None, "wall_ahead": None}
         if row is None:
             return read, {}
-        answers = {name: values[row, -1, 0] for name, values in self._outcome.readings.items()}
-        confidence = {name: round(float(values[row, -1, 0]), 3) for name, values in self._outcome.confidence.items()}
+        answers = {name: values[row] for name, values in self._answers.read.items()}
+        confidence = {name: round(float(values[row]), 3) for name, values in self._answers.confidence.items()}
         if "facing" in answers:
             read["heading"] = int(answers["facing"][0])
         if "offset_from_start" in answers:
@@ -183,6 +183,8 @@ def position_from_offset(answer: np.ndarray, start: np.ndarray, height: int, wid
 
 def program_text(program: np.ndarray) -> str:
     """A program (L,) of codes as source text."""
-    spaced = Spaced()
-    ids, lengths, *_ = spaced.spell(program[None])
-    return "def run() {" + "".join(spaced.vocabulary[token] for token in ids[0, : lengths[0]])
+    ids, lengths, *_ = _SPACED.spell(program[None])
+    return "def run() {" + "".join(_SPACED.vocabulary[token] for token in ids[0, : lengths[0]])
+
+
+_SPACED = Spaced()

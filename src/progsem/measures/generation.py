@@ -16,6 +16,7 @@ import numpy as np
 
 from progsem.measures import bootstrap
 from progsem.measures.bootstrap import Estimate
+from progsem.measures.draws import Draws
 from progsem.measures.results import Settings, statements
 
 SHARES = ("generative_accuracy", "strict_accuracy", "unconstrained_accuracy", "unconstrained_parses", "finished")
@@ -30,15 +31,13 @@ class Sampled(NamedTuple):
     n: int
 
 
-def generation_statistics(
-    programs: dict[str, np.ndarray], weights: np.ndarray, training_length: float
-) -> dict[str, Sampled]:
+def generation_statistics(programs: dict[str, np.ndarray], draws: Draws, training_length: float) -> dict[str, Sampled]:
     """What one language model wrote for the test specifications; `training_length` is the training programs' mean."""
     generated, reference = statements(programs["generated"]), statements(programs["reference"])
     correct = programs["correct_shown"].astype(bool)
     test, solved = len(correct), int(correct.sum())
-    counted = bootstrap.totals(
-        weights,
+    pseudo = [pseudo_values(programs[written]) for written in ("generated", "reference")]
+    counted = draws.totals(
         np.stack(
             [
                 np.ones(test),
@@ -55,24 +54,25 @@ def generation_statistics(
                 programs["generated_tokens"],
                 programs["reference_log_likelihood"],
                 programs["reference_tokens"],
+                *(values for one in pseudo for values in one.values()),
             ],
             axis=1,
         ),
     ).T
-    (n, right, strict, free, parses, finished, length, length_right, wanted, wanted_right, *likelihood) = counted
+    (n, right, strict, free, parses, finished, length, length_right, wanted, wanted_right, *others) = counted
     length_right, wanted_right = (bootstrap.ratio(total, right) for total in (length_right, wanted_right))
-    diversity = {}
-    for name, written in (("", programs["generated"]), ("_reference", programs["reference"])):
-        for statistic, values in distinct_and_entropy(written, weights).items():
-            diversity[statistic + name] = values
+    likelihood, diversity = others[:4], {}
+    names = [name + kind for one, kind in zip(pseudo, ("", "_reference"), strict=True) for name in one]
+    for name, total in zip(names, others[4:], strict=True):
+        diversity[name] = total / n
     of_all = {
         "generative_accuracy": right / n,
         "strict_accuracy": strict / n,
         "unconstrained_accuracy": free / n,
         "unconstrained_parses": parses / n,
         "finished": finished / n,
-        "perplexity_generated": np.exp(-bootstrap.ratio(likelihood[0], likelihood[1])),
-        "perplexity_reference": np.exp(-bootstrap.ratio(likelihood[2], likelihood[3])),
+        "perplexity_generated": np.exp(-bootstrap.ratio(*likelihood[:2])),
+        "perplexity_reference": np.exp(-bootstrap.ratio(*likelihood[2:])),
         "mean_length_generated": length / n,
         "mean_length_reference": wanted / n,
         **diversity,
@@ -88,11 +88,11 @@ def generation_statistics(
     }
 
 
-def distinct_and_entropy(programs: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
-    """Share of distinct programs among (N, L), and the entropy of their distribution in bits, each (1 + R,).
+def pseudo_values(programs: np.ndarray) -> dict[str, np.ndarray]:
+    """Of the share of distinct programs among (N, L) and of the entropy of their distribution in bits, (N,) each.
 
-    A resample has fewer distinct programs than its sample, so drawing programs again would bias both. Replicates are
-    linear in the draws instead, by the pseudo-values of the jackknife (Efron & Tibshirani 1993, ch. 11).
+    Their mean is the statistic. A resample has fewer distinct programs than its sample, so drawing programs again
+    would bias both; means of the jackknife's pseudo-values (Efron & Tibshirani 1993, ch. 11) are linear in the draws.
     """
     which, counts = np.unique(programs, axis=0, return_inverse=True, return_counts=True)[1:]
     n = len(programs)
@@ -104,11 +104,11 @@ def distinct_and_entropy(programs: np.ndarray, weights: np.ndarray) -> dict[str,
         # A program that occurs once leaves nothing behind; `fewer` takes it for one, whose term is 0 as well.
     }
     whole = {"distinct": len(counts) / n, "entropy_bits": np.log2(n) - terms.sum() / n}
-    replicates = {}
+    values = {}
     for name, value in whole.items():
         pseudo = (n * value - (n - 1) * without[name])[which.reshape(-1)]
-        replicates[name] = value + (weights @ (pseudo - pseudo.mean())) / n
-    return replicates
+        values[name] = value + pseudo - pseudo.mean()
+    return values
 
 
 def pool_generations(each: list[dict[str, Sampled]]) -> dict[str, Sampled]:

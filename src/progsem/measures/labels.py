@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from progsem.measures import bootstrap
@@ -21,49 +23,76 @@ def entropies(outcome: Outcomes, chosen: np.ndarray, settings: Settings) -> np.n
 def _entropy(labels: np.ndarray) -> float:
     if not len(labels):
         return np.nan
-    # One number a row: heads are few, and their labels below 256.
-    joint = labels.astype(np.int64) @ (256 ** np.arange(labels.shape[1]))
-    return bootstrap.entropy_bits(np.unique(joint, return_counts=True)[1])
+    # One number a row: heads are few, and so are their classes.
+    joint = np.zeros(len(labels), dtype=np.int64)
+    for head in labels.T:
+        joint = joint * (int(head.max()) + 1) + head
+    return bootstrap.entropy_bits(np.bincount(joint))
+
+
+@dataclass(frozen=True)
+class Common:
+    """The states that two semantics have in common, and where their labels differ.
+
+    rows: the numbers (M,) of these states among those of the first, and of the second. A state that only one of
+    them has (control flow may take another way) is in neither. differs: (M, F) bool.
+    """
+
+    first: Outcomes
+    second: Outcomes
+    rows: tuple[np.ndarray, np.ndarray]
+    differs: np.ndarray
+
+    @classmethod
+    def of(cls, first: Outcomes, second: Outcomes, settings: Settings) -> Common:
+        """What outcomes have in common: the same source, offset, program and statement."""
+        rows = in_first, in_second = common_states(first, second)
+        differs = [
+            (first.labels[feature][in_first] != second.labels[feature][in_second]).any(axis=1)
+            for feature in settings.features
+        ]
+        return cls(first, second, rows, np.stack(differs, axis=1))
+
+    def unlike(self) -> tuple[np.ndarray, np.ndarray]:
+        """States whose label differs, feature by feature: (N, F) bool for the rows of the first, and of the second."""
+        sides = tuple(np.zeros(outcome.majority.shape, dtype=bool) for outcome in (self.first, self.second))
+        for chosen, rows in zip(sides, self.rows, strict=True):
+            chosen[rows] = self.differs
+        return sides
+
+    def share_differing(self, chosen: np.ndarray) -> np.ndarray:
+        """Share of the chosen states whose label differs, (F + 1,); last the mean over features.
+
+        `chosen` is (N, F) bool, states of the first. NaN where both have none of them.
+        """
+        counted = chosen[self.rows[0]].T
+        differ, states = (
+            np.array([np.count_nonzero(feature) for feature in each]) for each in (self.differs.T & counted, counted)
+        )
+        return _with_mean(bootstrap.ratio(differ, states))
 
 
 def common_states(first: Outcomes, second: Outcomes) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of both in which the same states stand: same source, offset, program and statement.
+    """Rows of both in which the same states stand: same source, offset, program and statement."""
 
-    A state that only one of them has (control flow may take another way) is in neither.
-    """
-
-    def keys(outcome: Outcomes) -> np.ndarray:
+    def keys(outcome: Outcomes, rows: np.ndarray) -> np.ndarray:
         # Each part is below a million: test programs are that many at most.
-        key = np.zeros(len(outcome.source), dtype=np.int64)
-        for part in (outcome.source, outcome.offset.astype(np.int64) + 1_000, outcome.cluster, outcome.statement):
-            key = key * 1_000_000 + part
+        key = np.zeros(len(rows), dtype=np.int64)
+        parts = outcome.source, outcome.offset.astype(np.int64) + 1_000, outcome.cluster, outcome.statement
+        for part in parts:
+            key = key * 1_000_000 + part[rows]
         return key
 
-    _, in_first, in_second = np.intersect1d(keys(first), keys(second), assume_unique=True, return_indices=True)
-    return in_first, in_second
-
-
-def unlike(first: Outcomes, second: Outcomes, rows: tuple[np.ndarray, np.ndarray], settings: Settings) -> np.ndarray:
-    """Whether the labels of the same states, as `common_states` has them, differ: (M, F) bool."""
-    in_first, in_second = rows
-    return np.stack(
-        [
-            (first.labels[feature][in_first] != second.labels[feature][in_second]).any(axis=1)
-            for feature in settings.features
-        ],
-        axis=1,
-    )
-
-
-def shares_differing(first: Outcomes, second: Outcomes, chosen: np.ndarray, settings: Settings) -> np.ndarray:
-    """Share of the states that both semantics have whose label differs, (F + 1,); last the mean over features.
-
-    `chosen` is (N, F) bool, states of `first`. NaN where there are none.
-    """
-    rows = common_states(first, second)
-    differs, counted = unlike(first, second, rows, settings), chosen[rows[0]]
-    states = counted.sum(axis=0)
-    return _with_mean(bootstrap.ratio((differs & counted).sum(axis=0), states))
+    # One of them mostly has fewer offsets, and then the same states in the same order.
+    rows = [
+        np.flatnonzero(np.isin(one.offset, np.unique(other.offset)))
+        for one, other in ((first, second), (second, first))
+    ]
+    each = [keys(outcome, where) for outcome, where in zip((first, second), rows, strict=True)]
+    if np.array_equal(*each):
+        return tuple(rows)
+    _, in_first, in_second = np.intersect1d(*each, assume_unique=True, return_indices=True)
+    return rows[0][in_first], rows[1][in_second]
 
 
 def _with_mean(values) -> np.ndarray:

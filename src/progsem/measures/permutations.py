@@ -15,6 +15,8 @@ drawn, whose probes are of the same kind.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from concurrent.futures import Executor
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,8 +24,9 @@ import numpy as np
 from progsem.karel import codes
 from progsem.measures import bootstrap
 from progsem.measures.bootstrap import Estimate
-from progsem.measures.content import comparable, contents_of, in_all, program_weights, state_sets
-from progsem.measures.labels import entropies, shares_differing
+from progsem.measures.content import comparable, contents_of, in_all, state_sets
+from progsem.measures.draws import Draws
+from progsem.measures.labels import Common, entropies
 from progsem.measures.results import (
     MEAN,
     ORIGINAL,
@@ -54,15 +57,22 @@ class Pair:
     features: int
 
 
-def permutation_rows(checkpoints: list[Checkpoint], settings: Settings, results: dict) -> list[dict]:
+def measure_pairs(
+    checkpoints: list[Checkpoint], settings: Settings, draws: Draws, workers: Executor
+) -> Iterable[list[dict[tuple[str, str], Pair]]]:
+    """`measure_pair` of each drawn pair, for every language model at its last checkpoint."""
+    last = [one for one in checkpoints if one.step == settings.lm.checkpoints()[-1]]
+    return workers.map(lambda both: [measure_pair(one, both, settings, draws) for one in last], settings.permutations)
+
+
+def permutation_rows(
+    measured: Iterable[list[dict[tuple[str, str], Pair]]], settings: Settings, results: dict
+) -> list[dict]:
     """Rows of the table; `results` has the rows of the table `alternatives`."""
-    weights = program_weights(settings)
     step = settings.lm.checkpoints()[-1]
-    last = [one for one in checkpoints if one.step == step]
     names = (*settings.lm.seeds, POOLED) if settings.pooled else settings.lm.seeds
     pairs = {name: {} for name in names}
-    for number, both in enumerate(settings.permutations, start=1):
-        each = [measure_pair(one, both, settings, weights) for one in last]
+    for number, each in enumerate(measured, start=1):
         for seed, found in zip(settings.lm.seeds, each, strict=True):
             pairs[seed][number] = found
         if settings.pooled:
@@ -117,22 +127,26 @@ def own_rows(alternatives: list[dict], settings: Settings) -> list[dict]:
 
 
 def measure_pair(
-    checkpoint: Checkpoint, names: tuple[str, str], settings: Settings, weights: np.ndarray
+    checkpoint: Checkpoint, names: tuple[str, str], settings: Settings, draws: Draws
 ) -> dict[tuple[str, str], Pair]:
     """Both semantics of a pair by (source, states); sets that one of them lacks are left out."""
     rows = read_programs(checkpoint.programs, settings.test)["row_in_file"]
     outcomes = [read_outcomes(checkpoint.predictions[name], settings, rows) for name in names]
     sets = [state_sets(outcome, (0,), settings) for outcome in outcomes]
-    contents = [contents_of(*one, settings, weights) for one in zip(outcomes, sets, strict=True)]
+    common = Common.of(*outcomes, settings)
+    groups = [{(side, *key): (outcomes[side], mask) for key, mask in one.items()} for side, one in enumerate(sets)]
+    contents = contents_of(groups[0] | groups[1], settings, draws)
     pairs = {}
-    for key in in_all(contents):
-        first, second = comparable(contents[0][key], contents[1][key])
+    for key in sets[0]:
+        if (0, *key) not in contents or (1, *key) not in contents:
+            continue
+        first, second = comparable(contents[0, *key], contents[1, *key])
         chosen = [one[key] for one in sets]
         source, _, states = key
         pairs[source, states] = Pair(
             corrected=(first.corrected[:, :, -1], second.corrected[:, :, -1]),
             entropy=tuple(entropies(outcome, one, settings)[-1] for outcome, one in zip(outcomes, chosen, strict=True)),
-            share_differing=shares_differing(*outcomes, chosen[0], settings)[-1],
+            share_differing=common.share_differing(chosen[0])[-1],
             states=int(first.states[-1]),
             programs=int(first.programs[-1]),
             features=int(np.isfinite(first.corrected[0, :, :-1]).all(axis=(0, 2)).sum()),

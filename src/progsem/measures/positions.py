@@ -12,11 +12,16 @@ The checkpoints before the last are measured too, for the variance of the fits a
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from concurrent.futures import Executor
+from typing import NamedTuple
+
 import numpy as np
 
 from progsem.measures import bootstrap
 from progsem.measures.bootstrap import WINDOW
-from progsem.measures.content import Content, contents_of, in_all, pool, program_weights
+from progsem.measures.content import Content, contents_of, in_all, pool
+from progsem.measures.draws import Draws
 from progsem.measures.results import (
     ORIGINAL,
     POOLED,
@@ -34,18 +39,38 @@ from progsem.measures.tables import CONTENT, Counts, estimates_of, rows_of
 BY = ("from_start", "from_end", "length")
 
 
-def position_rows(checkpoints: list[Checkpoint], settings: Settings) -> list[dict]:
+class Measured(NamedTuple):
+    """What is measured at one checkpoint: `position_contents`, and their estimates by key and column."""
+
+    checkpoint: Checkpoint
+    contents: dict[tuple, Content]
+    trained: dict[tuple, bool]
+    estimates: dict[tuple, bootstrap.Estimate]
+
+
+def measure_positions(
+    checkpoints: list[Checkpoint], settings: Settings, draws: Draws, workers: Executor
+) -> Iterable[Measured]:
+    """The last checkpoints, of which all but the last need no replicates: how fits differ is seen without."""
+    steps = settings.lm.checkpoints()[-WINDOW:]
+
+    def measured(one: Checkpoint) -> Measured:
+        contents, trained = position_contents(one, settings, draws if one.step == steps[-1] else None)
+        return Measured(one, contents, trained, _estimates(contents, settings))
+
+    return workers.map(measured, [one for one in checkpoints if one.step in steps])
+
+
+def position_rows(measured: Iterable[Measured], settings: Settings) -> list[dict]:
     """Rows of the table: for each LM seed, and pooled where there are several."""
-    weights = program_weights(settings)
     steps = settings.lm.checkpoints()[-WINDOW:]
     estimates = {seed: {} for seed in settings.lm.seeds}
     last, trained = {}, {}
-    for one in checkpoints:
-        if one.step in steps:
-            contents, of_trained = position_contents(one, settings, weights)
-            estimates[one.seed][one.step] = _estimates(contents, settings)
-            if one.step == steps[-1]:
-                last[one.seed], trained[one.seed] = contents, of_trained
+    for one in measured:
+        seed, step = one.checkpoint.seed, one.checkpoint.step
+        estimates[seed][step] = one.estimates
+        if step == steps[-1]:
+            last[seed], trained[seed] = one.contents, one.trained
     found = {seed: bootstrap.borrow(by_step)[steps[-1]] for seed, by_step in estimates.items()}
     if settings.pooled:
         each = list(last.values())
@@ -65,27 +90,23 @@ def position_rows(checkpoints: list[Checkpoint], settings: Settings) -> list[dic
 
 
 def position_contents(
-    checkpoint: Checkpoint, settings: Settings, weights: np.ndarray
+    checkpoint: Checkpoint, settings: Settings, draws: Draws | None
 ) -> tuple[dict[tuple, Content], dict[tuple, bool]]:
     """By (source, semantics, by, value): semantic content, and whether any of the states has trained the probes."""
     programs = read_programs(checkpoint.programs, settings.test)
-    groups, outcomes = {}, {}
+    groups, trained = {}, {}
     for semantics in (ORIGINAL, *settings.alternatives[:1]):  # the difficulty-matched one is the first
-        outcomes[semantics] = read_outcomes(checkpoint.predictions[semantics], settings, programs["row_in_file"])
-        for source in settings.sources:
-            here = (outcomes[semantics].source == SOURCES.index(source)) & (outcomes[semantics].offset == 0)
-            lengths = statements(programs[PROGRAMS[source]])
-            for by, numbers in numbered(outcomes[semantics], lengths).items():
-                for value in np.unique(numbers[here]):
-                    chosen = here & (numbers == value)
-                    groups[source, semantics, by, int(value)] = chosen[:, None].repeat(len(settings.features), axis=1)
-    contents, trained = {}, {}
-    for semantics, outcome in outcomes.items():
-        mine = {key: chosen for key, chosen in groups.items() if key[1] == semantics}
-        contents |= contents_of(outcome, mine, settings, weights)
+        outcome = read_outcomes(checkpoint.predictions[semantics], settings, programs["row_in_file"])
         training = of_training(outcome, settings)
-        trained |= {key: bool(training[chosen.any(axis=1)].any()) for key, chosen in mine.items()}
-    return {key: contents[key] for key in groups}, trained
+        for source in settings.sources:
+            here = (outcome.source == SOURCES.index(source)) & (outcome.offset == 0)
+            lengths = statements(programs[PROGRAMS[source]])
+            for by, numbers in numbered(outcome, lengths).items():
+                for value in np.unique(numbers[here]):
+                    chosen, key = here & (numbers == value), (source, semantics, by, int(value))
+                    groups[key] = outcome, chosen[:, None].repeat(len(settings.features), axis=1)
+                    trained[key] = bool(training[chosen].any())
+    return contents_of(groups, settings, draws), trained
 
 
 def numbered(outcome: Outcomes, lengths: np.ndarray) -> dict[str, np.ndarray]:

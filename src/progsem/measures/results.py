@@ -7,15 +7,16 @@ their paths; what is missing is a `UserError` that names it.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from progsem import config
-from progsem.artifacts import read_csv, read_table
+from progsem.artifacts import read_csv, read_metadata, read_table
 from progsem.errors import UserError
 from progsem.karel import codes
+from progsem.measures import answers
 
 SOURCES = ("generated", "forced")
 PROGRAMS = {"generated": "generated", "forced": "reference"}  # whose states: the column with their programs
@@ -55,8 +56,7 @@ class Outcomes:
     source, offset, cluster (the program's number among the test programs),
     statement, final: (N,). right: (N, F, D, S) bool, whether a probe is right on
     all heads. majority: (N, F) bool, whether the majority class is.
-    labels, readings and confidence: by feature, (N, heads), (N, D, S, heads) and
-    (N, D, S), the last the probability that a probe gives to its answer (not read of controls).
+    labels: by feature, (N, heads).
     """
 
     source: np.ndarray
@@ -67,9 +67,22 @@ class Outcomes:
     right: np.ndarray
     majority: np.ndarray
     labels: dict[str, np.ndarray]
-    readings: dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Readings:
+    """What one probe reads in N test states, and how sure it is of it.
+
+    source, offset, cluster, statement: as those of `Outcomes`. read and confidence: by feature, (N, heads)
+    and (N,), the probability that the probe gives to its answer.
+    """
+
+    source: np.ndarray
+    offset: np.ndarray
+    cluster: np.ndarray
+    statement: np.ndarray
+    read: dict[str, np.ndarray]
     confidence: dict[str, np.ndarray]
-    depths: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -164,22 +177,22 @@ def find_checkpoints(job, settings: Settings) -> list[Checkpoint]:
     """
     paths = {}
     for path in job.inputs["programs"]:
-        about = metadata(path)
+        about = read_metadata(path)
         paths[about["seed"], about["step"]] = path
     predictions = {key: {} for key in paths}
     accuracy = {key: {} for key in paths}
     controls = {}
     for path, table in _side_by_side(job, "predictions", "accuracy"):
-        about = metadata(path)
+        about = read_metadata(path)
         key = _key(about, paths, path, "predictions")
         predictions[key][about["semantics"]] = path
         accuracy[key][about["semantics"]] = table
     for path, table, description in _side_by_side(
         job, "controls_predictions", "controls_accuracy", "controls_description"
     ):
-        about = metadata(path)
+        about = read_metadata(path)
         key = _key(about, paths, path, "controls")
-        if _key(metadata(description), paths, description, "description lengths") != key:
+        if _key(read_metadata(description), paths, description, "description lengths") != key:
             raise UserError(f"{description}: of another checkpoint than {path}; give them in the same order")
         _refuse_missing_controls(path, about["controls"], settings)
         controls[key] = Controls(path, table, description)
@@ -212,7 +225,7 @@ def find_generalisation(job, settings: Settings) -> dict[int, Path]:
     """The file of the stage `generalisation` of each LM seed, in config order; none where no sets are asked for."""
     found = {}
     for path in job.inputs["generalisation"]:
-        about = metadata(path)
+        about = read_metadata(path)
         missing = set(settings.sets) - set(about["sets"])
         if missing:
             raise UserError(f"{path}: no specifications of {', '.join(sorted(missing))}; make it again with these sets")
@@ -251,11 +264,6 @@ def _refuse_missing_controls(path: Path, there: list[str], settings: Settings) -
         raise UserError(f"{path}: no predictions of the controls {', '.join(sorted(missing))}; make it again")
 
 
-def metadata(path: Path) -> dict:
-    """The metadata of an Arrow file, without its rows."""
-    return read_table(path)[1]
-
-
 def read_programs(path: Path, expected: int) -> dict[str, np.ndarray]:
     """The test rows of a programs.arrow; `row_in_file` holds their row numbers."""
     columns, _ = read_table(path)
@@ -268,11 +276,23 @@ def read_programs(path: Path, expected: int) -> dict[str, np.ndarray]:
 def read_outcomes(path: Path, settings: Settings, rows: np.ndarray) -> Outcomes:
     """The probes' answers in a predictions.arrow; `rows` are the test programs' row numbers."""
     columns, about = read_table(path)
-    outcomes = _outcomes(path, columns, about, settings, rows)
-    take = [about["depths"].index(depth) for depth in settings.depths]
-    shape = (len(outcomes.source), len(about["depths"]), about["seeds"])
-    confidence = {feature: columns[f"confidence_{feature}"].reshape(shape)[:, take] for feature in settings.features}
-    return replace(outcomes, confidence=confidence)
+    return _outcomes(path, columns, about, settings, rows)
+
+
+def read_readings(path: Path, settings: Settings, rows: np.ndarray) -> Readings:
+    """What the deepest probe of seed 0 reads, from a predictions.arrow; `rows` are the test programs' row numbers."""
+    columns, about = read_table(path)
+    _refuse_missing_features(path, about, settings)
+    depth = about["depths"].index(settings.depths[-1])
+    shape = len(columns["program"]), len(about["depths"]), about["seeds"]
+    return Readings(
+        source=columns["source"],
+        offset=columns["offset"],
+        cluster=np.searchsorted(rows, columns["program"]),
+        statement=columns["statement"],
+        read={name: columns[f"predicted_{name}"].reshape(*shape, -1)[:, depth, 0] for name in settings.features},
+        confidence={name: columns[f"confidence_{name}"].reshape(shape)[:, depth, 0] for name in settings.features},
+    )
 
 
 def read_controls(path: Path, settings: Settings, rows: np.ndarray) -> Iterator[tuple[str, Outcomes]]:
@@ -284,31 +304,31 @@ def read_controls(path: Path, settings: Settings, rows: np.ndarray) -> Iterator[
 
 
 def _outcomes(path: Path, columns: dict, about: dict, settings: Settings, rows: np.ndarray) -> Outcomes:
-    unknown = set(settings.features) - set(about["features"])
-    if unknown:
-        raise UserError(f"{path}: no predictions of {', '.join(sorted(unknown))}; probe again with these features")
-    take = [about["depths"].index(depth) for depth in settings.depths]
+    _refuse_missing_features(path, about, settings)
+    depths = np.array([about["depths"].index(depth) for depth in settings.depths])
     n, seeds = len(columns["program"]), about["seeds"]
-    labels, readings, right = {}, {}, []
-    for feature in settings.features:
+    labels, right = {}, np.empty((n, len(settings.features), len(depths), seeds), dtype=bool)
+    for index, feature in enumerate(settings.features):
         heads = about["features"][feature]["heads"]
-        predicted = columns[f"predicted_{feature}"].reshape(n, len(about["depths"]), seeds, heads)[:, take]
-        label = columns[f"label_{feature}"].reshape(n, heads)
-        labels[feature], readings[feature] = label, predicted
-        right.append((predicted == label[:, None, None, :]).all(axis=3))
+        predicted = columns[f"predicted_{feature}"].reshape(n, len(about["depths"]), seeds, heads)
+        labels[feature] = columns[f"label_{feature}"].reshape(n, heads)
+        answers.compare(predicted, labels[feature], depths, right[:, index])
     return Outcomes(
         source=columns["source"],
         offset=columns["offset"],
         cluster=np.searchsorted(rows, columns["program"]),
         statement=columns["statement"],
         final=columns["final"],
-        right=np.stack(right, axis=1),
+        right=right,
         majority=np.stack([columns[f"majority_{feature}"] for feature in settings.features], axis=1),
         labels=labels,
-        readings=readings,
-        confidence={},
-        depths=settings.depths,
     )
+
+
+def _refuse_missing_features(path: Path, about: dict, settings: Settings) -> None:
+    unknown = set(settings.features) - set(about["features"])
+    if unknown:
+        raise UserError(f"{path}: no predictions of {', '.join(sorted(unknown))}; probe again with these features")
 
 
 def training_rows(paths: list[Path], settings: Settings) -> list[dict]:

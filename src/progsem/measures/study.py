@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
+
 import numpy as np
 
 from progsem.measures import bootstrap
-from progsem.measures.content import checkpoint_contents, in_all, pool, pool_pairs, program_weights
+from progsem.measures.content import checkpoint_contents, in_all, pool, pool_pairs
+from progsem.measures.draws import Draws
 from progsem.measures.generation import (
     Sampled,
     generated_lengths,
@@ -14,7 +18,6 @@ from progsem.measures.generation import (
     generation_statistics,
     length_rows,
     length_test_rows,
-    mean_of_counts,
     pool_generations,
     training_progress,
 )
@@ -24,46 +27,71 @@ from progsem.measures.tables import add_alternative_rows, add_content_rows, cont
 CURVES = ("entropy_bits", "generative_accuracy")  # whose rise the phases are told by
 
 
-def measure(
-    checkpoints: list[Checkpoint], settings: Settings, training: list[dict], training_lengths: np.ndarray
-) -> dict:
-    """All rows of every checkpoint: tables by name, rows ordered by step, then LM seed (pooled last)."""
-    weights = program_weights(settings)
-    exact = weights.astype(float)  # log-likelihoods are no counts: single precision would show
+@dataclass(frozen=True)
+class Step:
+    """What is measured at one checkpoint, by language model (and pooled): of the replicates what the intervals need.
+
+    estimates and counts by key, fits by (semantics, source); generations: what is said of the programs that it
+    writes; lengths: their numbers by kind and length.
+    """
+
+    estimates: dict[int | str, dict]
+    counts: dict[int | str, dict]
+    fits: dict[int | str, dict]
+    generations: dict[int | str, dict[str, Sampled]]
+    lengths: dict[int, dict[str, np.ndarray]]
+
+
+def measure_step(checkpoints: list[Checkpoint], settings: Settings, draws: Draws, training_length: float) -> Step:
+    """Measure the checkpoints of every language model at one step; `training_length` is that of programs on average."""
+    found, contents, pairs = Step({}, {}, {}, {}, {}), [], []
+    for checkpoint in checkpoints:
+        seed = checkpoint.seed
+        programs = read_programs(checkpoint.programs, settings.test)
+        found.generations[seed] = generation_statistics(programs, draws, training_length)
+        found.lengths[seed] = generated_lengths(programs)
+        content, pair, fits = checkpoint_contents(checkpoint, settings, draws, programs["row_in_file"])
+        found.estimates[seed], found.counts[seed] = content_estimates(content, pair, fits, settings)
+        found.fits[seed] = fits
+        if settings.pooled:
+            contents.append(content)
+            pairs.append(pair)
+    if settings.pooled:
+        found.generations[POOLED] = pool_generations(list(found.generations.values()))
+        pooled = {key: pool([one[key] for one in contents]) for key in in_all(contents)}
+        both = {key: pool_pairs([one[key] for one in pairs]) for key in in_all(pairs)}
+        found.estimates[POOLED], found.counts[POOLED] = content_estimates(pooled, both, {}, settings)
+        found.fits[POOLED] = {}
+    return found
+
+
+def measure(measured: Iterable[Step], settings: Settings, training: list[dict], training_lengths: np.ndarray) -> dict:
+    """All rows of every checkpoint: tables by name, rows ordered by step, then LM seed (pooled last).
+
+    `measured` are the steps in order.
+    """
     tables = {name: [] for name in ("checkpoints", "probes", "offsets", "alternatives", "length_tests")}
     tables["curves"] = {}
     tables["lengths"] = length_rows(None, None, "training", training_lengths)
     tables["training_lengths"] = training_lengths
-    names = (*settings.lm.seeds, POOLED) if settings.pooled else settings.lm.seeds
-    # Of each language model and step; of the replicates only what the intervals need is kept.
-    estimates, counts, fits = ({name: {} for name in names} for _ in range(3))
-    for step in settings.lm.checkpoints():
-        generations, contents, pairs = [], [], []
-        for checkpoint in (one for one in checkpoints if one.step == step):
-            seed = checkpoint.seed
-            programs = read_programs(checkpoint.programs, settings.test)
-            generations.append(generation_statistics(programs, exact, mean_of_counts(training_lengths)))
-            add_generation(tables, seed, step, generations[-1], settings, training, training_lengths)
-            for kind, lengths in generated_lengths(programs).items():
+    steps = dict(zip(settings.lm.checkpoints(), measured, strict=True))
+    for step, found in steps.items():
+        for name, statistics in found.generations.items():
+            add_generation(tables, name, step, statistics, settings, training, training_lengths)
+        for seed, by_kind in found.lengths.items():
+            for kind, lengths in by_kind.items():
                 tables["lengths"] += length_rows(seed, step, kind, lengths)
-            content, pair, fit = checkpoint_contents(checkpoint, settings, weights, programs["row_in_file"])
-            contents.append(content)
-            pairs.append(pair)
-            fits[seed][step] = fit
-            estimates[seed][step], counts[seed][step] = content_estimates(content, pair, fit, settings)
-        if settings.pooled:
-            together = pool_generations(generations)
-            add_generation(tables, POOLED, step, together, settings, training, training_lengths)
-            pooled = {key: pool([one[key] for one in contents]) for key in in_all(contents)}
-            both = {key: pool_pairs([one[key] for one in pairs]) for key in in_all(pairs)}
-            fits[POOLED][step] = {}
-            estimates[POOLED][step], counts[POOLED][step] = content_estimates(pooled, both, {}, settings)
+    names = (*settings.lm.seeds, POOLED) if settings.pooled else settings.lm.seeds
+    estimates, counts = (
+        {name: {step: getattr(found, kind)[name] for step, found in steps.items()} for name in names}
+        for kind in ("estimates", "counts")
+    )
     for seed in settings.lm.seeds:
         estimates[seed] = bootstrap.borrow(estimates[seed])
-    for step in settings.lm.checkpoints():
+    for step, found in steps.items():
         for name in names:
             at = {"lm_seed": name, "step": step}
-            add_content_rows(tables, at, estimates[name][step], counts[name][step], fits[name][step], settings)
+            add_content_rows(tables, at, estimates[name][step], counts[name][step], found.fits[name], settings)
             add_alternative_rows(tables, at, estimates[name][step], counts[name][step], settings)
     return tables | {"estimates": estimates, "counts": counts}
 

@@ -16,17 +16,18 @@ from progsem.measures.content import Content, Fits, Labels
 from progsem.measures.results import MEAN, ORIGINAL, Settings
 
 CONTENT = ("accuracy", "majority", "corrected")
-PAIRED = (
-    "raw_original",
-    "raw_alternative",
-    "raw_difference",
-    "majority_original",
-    "majority_alternative",
-    "original",
-    "alternative_content",
-    "difference",
-)
-SHARES = ("accuracy", "majority", "raw_original", "raw_alternative", "majority_original", "majority_alternative")
+# Columns of pairs of semantics: of which side (0 the original, 1 the alternative), or the difference of the two.
+SIDES = {
+    "raw_original": (0, "accuracy"),
+    "raw_alternative": (1, "accuracy"),
+    "majority_original": (0, "majority"),
+    "majority_alternative": (1, "majority"),
+    "original": (0, "corrected"),
+    "alternative_content": (1, "corrected"),
+}
+DIFFERENCES = {"raw_difference": "accuracy", "difference": "corrected"}
+PAIRED = (*SIDES, *DIFFERENCES)
+SHARES = ("accuracy", "majority")
 # Columns of an interval that are not called after that of the estimate.
 ENDS = {"difference": ("ci_low", "ci_high"), "raw_difference": ("raw_ci_low", "raw_ci_high")}
 
@@ -59,23 +60,19 @@ def content_estimates(
 ) -> tuple[dict[tuple, Estimate], dict[tuple, Counts]]:
     """Estimates (F + 1, D) of one checkpoint by key and column, those of majority classes (F + 1, 1); counts by key."""
     estimates, counts = {}, {}
+    known = {}  # an original is compared with several alternatives
     for key, content in contents.items():
         counts[key] = Counts.of(content)
-        estimates |= {(*key, name): one for name, one in estimates_of(content, settings).items()}
+        known[id(content)] = estimates_of(content, settings)
+        estimates |= {(*key, name): one for name, one in known[id(content)].items()}
     for key, (original, alternative, about) in pairs.items():
         counts["pair", *key] = replace(Counts.of(original), labels=about)
-        values = (
-            original.accuracy,
-            alternative.accuracy,
-            original.accuracy - alternative.accuracy,
-            original.majority[..., None],
-            alternative.majority[..., None],
-            original.corrected,
-            alternative.corrected,
-            original.corrected - alternative.corrected,
-        )
-        for name, one in _estimates(dict(zip(PAIRED, values, strict=True)), original, settings).items():
-            estimates["pair", *key, name] = one
+        sides = [known.get(id(one)) or estimates_of(one, settings) for one in (original, alternative)]
+        columns = {name: sides[side][column] for name, (side, column) in SIDES.items()}
+        for name, column in DIFFERENCES.items():
+            values = getattr(original, column) - getattr(alternative, column)
+            columns[name] = _estimate(name, values, original, settings)
+        estimates |= {("pair", *key, name): columns[name] for name in PAIRED}
     for (semantics, source), fit in fits.items():
         key = semantics, source, 0, settings.states[0]
         if key in counts:
@@ -87,19 +84,16 @@ def content_estimates(
 def estimates_of(content: Content, settings: Settings) -> dict[str, Estimate]:
     """Estimates (F + 1, D) of the columns `CONTENT`, that of the majority class (F + 1, 1)."""
     values = content.accuracy, content.majority[..., None], content.corrected
-    return _estimates(dict(zip(CONTENT, values, strict=True)), content, settings)
+    return {name: _estimate(name, one, content, settings) for name, one in zip(CONTENT, values, strict=True)}
 
 
-def _estimates(columns: dict[str, np.ndarray], content: Content, settings: Settings) -> dict[str, Estimate]:
-    return {
-        name: bootstrap.estimate(
-            values,
-            settings.statistics.confidence,
-            clusters=content.programs[:, None],
-            within=bootstrap.SHARE if name in SHARES else bootstrap.ANY,
-        )
-        for name, values in columns.items()
-    }
+def _estimate(name: str, values: np.ndarray, content: Content, settings: Settings) -> Estimate:
+    return bootstrap.estimate(
+        values,
+        settings.statistics.confidence,
+        clusters=content.programs[:, None],
+        within=bootstrap.SHARE if name in SHARES else bootstrap.ANY,
+    )
 
 
 def validation_estimate(fit: Fits, test: Estimate, states: np.ndarray) -> Estimate:
@@ -190,13 +184,19 @@ def _family(where: dict, keys: list[tuple], estimates: dict, counts: dict, setti
 def rows_of(columns: dict[str, Estimate], settings: Settings) -> list[tuple[tuple[int, int], dict]]:
     """A row for each depth and feature, with estimate and interval of every column; before it, its indices."""
     shape = len(settings.features) + 1, len(settings.depths)
-    arrays = {}
-    for name, estimate in columns.items():
-        ends = ENDS.get(name, (f"{name}_low", f"{name}_high"))
-        values = (estimate.value, *estimate.interval())
-        arrays |= {key: np.broadcast_to(array, shape) for key, array in zip((name, *ends), values, strict=True)}
+    together = bootstrap.together(list(columns.values()), shape)
+    values = np.stack([together.value, *together.interval()], axis=-1).tolist()
+    names = [(name, *ENDS.get(name, (f"{name}_low", f"{name}_high"))) for name in columns]
     return [
-        ((f, d), {"depth": depth, "feature": feature} | {name: array[f, d] for name, array in arrays.items()})
+        (
+            (f, d),
+            {"depth": depth, "feature": feature}
+            | {
+                name: value
+                for keys, column in zip(names, values, strict=True)
+                for name, value in zip(keys, column[f][d], strict=True)
+            },
+        )
         for d, depth in enumerate(settings.depths)
         for f, feature in enumerate((*settings.features, MEAN))
     ]

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
@@ -99,8 +100,8 @@ class Fitted:
         if len(points) < 3:
             undefined = np.full(1 + settings.statistics.resamples, np.nan)
             return cls(bootstrap.regress(x, y), undefined, undefined)
-        rng = np.random.default_rng([settings.statistics.seed, 2, which])
-        return cls(bootstrap.regress(x, y), *bootstrap.regress_blocks(x, y, settings.statistics.resamples, rng))
+        blocks = drawn_blocks(len(points), which, settings.statistics.resamples, settings.statistics.seed)
+        return cls(bootstrap.regress(x, y), *bootstrap.regress_blocks(x, y, blocks))
 
     def row(self, settings: Settings) -> dict:
         """Columns of the table."""
@@ -108,6 +109,12 @@ class Fitted:
         blocks = block_columns(self.slopes, self.correlations, confidence) if self.line.n >= 3 else {}
         length = bootstrap.block_length(self.line.n) if self.line.n >= 3 else None
         return line_row(self.line, confidence) | blocks | {"n_lm_seeds": 1, "block_length": length}
+
+
+@cache
+def drawn_blocks(points: int, which: int, resamples: int, seed: int) -> np.ndarray:
+    """Blocks of so many checkpoints, of language model number `which`: the same for all that is measured of them."""
+    return bootstrap.block_weights(points, resamples, np.random.default_rng([seed, 2, which]))
 
 
 def line_row(line: bootstrap.Line, confidence: float) -> dict:
@@ -150,18 +157,19 @@ def pooled_row(fitted: list[Fitted], settings: Settings) -> dict:
     )
 
 
-def find_phases(steps: list[int], entropy: list[float], accuracy: list[float]) -> dict[str, int | None]:
-    """Steps at which syntax and semantics acquisition start (`PHASE_RULE`), or None where the curve hardly rises."""
-    trained = [index for index, step in enumerate(steps) if step > 0]
-    curves = np.array(entropy, dtype=float)[trained], np.array(accuracy, dtype=float)[trained]
+def find_phases(steps: list[int], entropy: np.ndarray, accuracy: np.ndarray) -> dict[str, np.ndarray]:
+    """Steps at which syntax and semantics acquisition start (`PHASE_RULE`), NaN where the curve hardly rises.
+
+    Curves are (…, number of steps), and what is found (…) float.
+    """
+    trained = np.array(steps) > 0
+    at = np.append(np.array(steps)[trained], np.nan)
     starts = [
-        bootstrap.rise(curve, RISE, smallest)
-        for curve, smallest in zip(curves, (SMALLEST_RISE_OF_ENTROPY, SMALLEST_RISE_OF_ACCURACY), strict=True)
+        bootstrap.rise(np.asarray(curve, dtype=float)[..., trained], RISE, smallest)
+        for curve, smallest in ((entropy, SMALLEST_RISE_OF_ENTROPY), (accuracy, SMALLEST_RISE_OF_ACCURACY))
     ]
-    syntax, semantics = (None if start is None else steps[trained[start]] for start in starts)
-    if syntax is not None and semantics is not None:
-        syntax = min(syntax, semantics)
-    return {"syntax_start": syntax, "semantics_start": semantics}
+    syntax, semantics = (at[np.where(np.isnan(start), -1, start).astype(int)] for start in starts)
+    return {"syntax_start": np.where(syntax > semantics, semantics, syntax), "semantics_start": semantics}
 
 
 def phases(curves: dict[int, dict[str, np.ndarray]], settings: Settings) -> dict:
@@ -179,18 +187,17 @@ def phases(curves: dict[int, dict[str, np.ndarray]], settings: Settings) -> dict
         np.stack([(curves[step][name] * drawn).sum(axis=1) for step in steps], axis=1)
         for name in ("entropy_bits", "generative_accuracy")
     )
-    found = [find_phases(steps, *pair) for pair in zip(entropy, accuracy, strict=True)]
-    value = dict(found[0])
-    for name, boundary in found[0].items():
-        others = [one[name] for one in found[1:]]
-        value[f"{name}_agreement"] = sum(other == boundary for other in others) / len(others)
-        low, high = bootstrap.percentiles(
-            np.array([math.nan if other is None else other for other in others]), settings.statistics.confidence
-        )
+    value = {}
+    for name, found in find_phases(steps, entropy, accuracy).items():
+        boundary, others = found[0], found[1:]
+        none = math.isnan(boundary)
+        value[name] = None if none else int(boundary)
+        value[f"{name}_agreement"] = float(np.mean(np.isnan(others) if none else others == boundary))
+        low, high = bootstrap.percentiles(others, settings.statistics.confidence)
         # Percentiles may lie between checkpoints: to the nearest ones that hold them.
         value[f"{name}_ci"] = (
             None
-            if boundary is None or math.isnan(low)
+            if none or math.isnan(low)
             else [max(step for step in steps if step <= low), min(step for step in steps if step >= high)]
         )
     return value

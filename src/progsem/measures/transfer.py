@@ -15,7 +15,7 @@ import numpy as np
 
 from progsem.artifacts import read_table
 from progsem.measures import bootstrap
-from progsem.measures.draws import SPECIFICATIONS, drawn_totals
+from progsem.measures.draws import SPECIFICATIONS, Draws, drawn
 from progsem.measures.results import POOLED, Checkpoint, Settings, read_programs, statements
 
 ALL = -1  # the length of a whole set
@@ -27,10 +27,12 @@ SHARES = {
 }
 
 
-def generalisation_rows(checkpoints: list[Checkpoint], files: dict[int, Path], settings: Settings) -> list[dict]:
+def generalisation_rows(
+    checkpoints: list[Checkpoint], files: dict[int, Path], settings: Settings, draws: Draws
+) -> list[dict]:
     """Rows of the table; `files` are those of the stage `generalisation` by LM seed, if there are sets."""
     last = {one.seed: one for one in checkpoints if one.step == settings.lm.checkpoints()[-1]}
-    measured = {seed: shares_of_test_set(one, settings) for seed, one in last.items()}
+    measured = {seed: shares_of_test_set(one, settings, draws) for seed, one in last.items()}
     for seed, path in files.items():
         measured[seed] |= shares_of_sets(path, settings)
     if settings.pooled:
@@ -55,31 +57,35 @@ def generalisation_rows(checkpoints: list[Checkpoint], files: dict[int, Path], s
     return rows
 
 
-def shares_of_test_set(checkpoint: Checkpoint, settings: Settings) -> dict[tuple[str, int], tuple[np.ndarray, int]]:
+def shares_of_test_set(
+    checkpoint: Checkpoint, settings: Settings, draws: Draws
+) -> dict[tuple[str, int], tuple[np.ndarray, int]]:
     """`shares_by_length` of the specifications that all other tables are of, under the name `TEST_SET`."""
     programs = read_programs(checkpoint.programs, settings.test)
-    return {(TEST_SET, length): shares for length, shares in shares_by_length(programs, settings).items()}
+    return {(TEST_SET, length): shares for length, shares in shares_by_length(programs, draws).items()}
 
 
 def shares_of_sets(path: Path, settings: Settings) -> dict[tuple[str, int], tuple[np.ndarray, int]]:
     """`shares_by_length` of every set, by set and length."""
     columns, about = read_table(path)
     found = {}
+    sizes = np.bincount(columns["set"])
+    draws = {size: drawn(settings, SPECIFICATIONS, int(size)) for size in np.unique(sizes[sizes > 0])}
     for name in settings.sets:
         here = columns["set"] == about["sets"].index(name)
-        of_set = shares_by_length({column: values[here] for column, values in columns.items()}, settings)
+        of_set = shares_by_length({column: values[here] for column, values in columns.items()}, draws[here.sum()])
         found |= {(name, length): shares for length, shares in of_set.items()}
     return found
 
 
-def shares_by_length(programs: dict[str, np.ndarray], settings: Settings) -> dict[int, tuple[np.ndarray, int]]:
+def shares_by_length(programs: dict[str, np.ndarray], draws: Draws) -> dict[int, tuple[np.ndarray, int]]:
     """The `SHARES` of specifications that are solved, (1 + R, 1, 3), and of how many, by length of their programs."""
     lengths = statements(programs["reference"])
     solved = np.stack([programs[column] for column in SHARES.values()], axis=1)
     groups = {ALL: np.ones(len(lengths), bool)}
     groups |= {int(length): lengths == length for length in np.unique(lengths)}
     sums = [np.concatenate([group[:, None], solved * group[:, None]], axis=1) for group in groups.values()]
-    counted = drawn_totals(np.concatenate(sums, axis=1), settings, SPECIFICATIONS)
+    counted = draws.totals(np.concatenate(sums, axis=1))
     counted = counted.reshape(len(counted), len(groups), -1)
     return {
         length: (bootstrap.ratio(counted[:, index, 1:], counted[:, index, :1])[:, None], int(group.sum()))

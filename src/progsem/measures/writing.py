@@ -17,14 +17,16 @@ def write_rows(path: Path, names: list[str], rows: list[dict]) -> None:
 
 def plain(value):
     """NumPy values as JSON ones: floats with six decimals, None for what is undefined."""
+    if value is None or type(value) in (str, int, bool):
+        return value
+    if isinstance(value, float):  # NumPy's are among them
+        return round(float(value), 6) + 0.0 if math.isfinite(value) else None
+    if isinstance(value, np.generic):
+        return plain(value.item())
     if isinstance(value, dict):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
     if isinstance(value, np.ndarray):
         return plain(value.tolist())
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, float):
-        return round(value, 6) + 0.0 if math.isfinite(value) else None
     return value
