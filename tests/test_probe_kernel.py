@@ -23,10 +23,11 @@ def module(weights):
     return torch.nn.Sequential(*layers[:-1])
 
 
-def filled(sizes, probes, seed=0):
-    """Compiled probes with random weights."""
+def filled(sizes, inputs, labels, classes, seed=0):
+    """Compiled probes of inputs (N, width) float32 with random weights."""
     generator = torch.Generator().manual_seed(seed)
-    compiled = Compiled(sizes, probes)
+    with_ones = torch.cat([inputs, torch.ones(len(inputs), 1)], 1).to(BFLOAT16)
+    compiled = Compiled(sizes, with_ones, labels.to(torch.int32), [classes] * len(labels))
     for layers in compiled.weights:
         for weight, bias in layers:
             bound = weight.shape[2] ** -0.5
@@ -35,13 +36,9 @@ def filled(sizes, probes, seed=0):
     return compiled
 
 
-def advanced(compiled, inputs, rows, labels, classes, rates, decay=0.1):
-    """As `compiled.run`, inputs (N, width) float32."""
-    ones = torch.ones(len(inputs), 1)
-    words = torch.cat([inputs, ones], 1).to(BFLOAT16).view(torch.int16).numpy().view(np.uint16)
-    probes = len(classes)
-    rows, labels = [rows.numpy()] * probes, [each.to(torch.int32).numpy() for each in labels]
-    compiled.run(words, rows, labels, classes, np.array(rates), decay, 1e-8 * rows[0].shape[1])
+def advance(compiled, rows, rates, decay=0.1):
+    """Steps on minibatches rows (steps, batch), the same for every probe."""
+    compiled.step(rows.repeat(len(compiled._classes), 1, 1), rates, decay, 1e-8 * rows.shape[1])
 
 
 # Widths and classes that fill no register, batches that fill no tile, more than eight classes.
@@ -55,14 +52,20 @@ def test_gradients_are_those_of_autograd(width, hidden, classes, batch):
     inputs = torch.randn(batch + 50, width).to(BFLOAT16).float()
     labels = (inputs @ torch.randn(2, width, classes)).argmax(2)
     rows = torch.randperm(len(inputs))[:batch]
-    compiled = filled(sizes, 2)
+    compiled = filled(sizes, inputs, labels, classes)
     before = [[(w.clone(), b.clone()) for w, b in layers] for layers in compiled.weights]
-    advanced(compiled, inputs, rows[None], labels, [classes, classes], [1e-3])
-    moments = Compiled(sizes, 2)  # laid out alike; after one step the first moment is a share of the gradient
+    logits = compiled.logits(torch.arange(len(inputs)).repeat(2, 1), torch.tensor([len(inputs), 7]))
+    assert (logits[1, ..., 7:] == 0).all()
+    advance(compiled, rows[None], [1e-3])
+    moments = filled(
+        sizes, inputs, labels, classes
+    )  # laid out alike; after one step the first moment is a share of the gradient
     moments._state[:, 0] = compiled._state[:, 2] / (1 - BETA1)
     for probe in range(2):
         for depth in range(3):
             model = module([(w[probe], b[probe]) for w, b in before[depth]])
+            seen = [len(inputs), 7][probe]
+            assert torch.allclose(model(inputs[:seen]), logits[probe, depth, :, :seen].T, atol=0.02)
             torch.nn.functional.cross_entropy(model(inputs[rows]), labels[probe, rows], reduction="sum").backward()
             for layer, (weight, bias) in zip(model[::2], moments.weights[depth], strict=True):
                 for ours, theirs in ((weight[probe], layer.weight.grad), (bias[probe], layer.bias.grad)):
@@ -73,21 +76,21 @@ def test_steps_are_those_of_adamw():
     """Three steps in two calls, fed with the gradients that were found."""
     torch.manual_seed(2)
     inputs, labels, rows = torch.randn(400, 20), torch.randint(0, 5, (1, 400)), torch.randint(0, 400, (3, 200))
-    compiled, rates = filled([(20, 30, 5)], 1), [1e-2, 5e-3, 2e-2]
+    compiled, rates = filled([(20, 30, 5)], inputs, labels, 5), [1e-2, 5e-3, 2e-2]
     values = compiled._state[0, 0].copy()
     parameter = torch.nn.Parameter(torch.from_numpy(values))
     optimizer = torch.optim.AdamW([parameter], lr=1, betas=(0.9, 0.999), eps=2e-6, weight_decay=0.3)
     moment = np.zeros_like(values)
     for step, rate in enumerate(rates):
-        advanced(compiled, inputs, rows[[step]], labels, [5], [rate], decay=0.3)
+        advance(compiled, rows[[step]], [rate], decay=0.3)
         gradient = (compiled._state[0, 2] - BETA1 * moment) / (1 - BETA1)
         moment = compiled._state[0, 2].copy()
         parameter.grad = torch.from_numpy(gradient)
         optimizer.param_groups[0]["lr"] = rate
         optimizer.step()
         assert np.allclose(compiled._state[0, 0], parameter.detach(), atol=2e-5)
-    once = filled([(20, 30, 5)], 1)
-    advanced(once, inputs, rows, labels, [5], rates, decay=0.3)
+    once = filled([(20, 30, 5)], inputs, labels, 5)
+    advance(once, rows, rates, decay=0.3)
     assert np.array_equal(once._state, compiled._state)
 
 
@@ -96,12 +99,12 @@ def test_classes_that_a_head_has_not_take_no_part():
     torch.manual_seed(3)
     inputs, rows = torch.randn(300, 16), torch.randint(0, 300, (4, 128))
     labels = torch.randint(0, 2, (1, 300))
-    few, many = filled([(16, 24, 2)], 1), Compiled([(16, 24, 7)], 1)
+    few, many = (filled([(16, 24, outputs)], inputs, labels, 2) for outputs in (2, 7))
     for (weight, bias), (w, b) in zip(many.weights[0], few.weights[0], strict=True):
         bias[:], weight[:] = -torch.inf, 0
         weight[:, : w.shape[1]], bias[:, : b.shape[1]] = w, b
     for each in (few, many):
-        advanced(each, inputs, rows, labels, [2], [1e-2] * 4)
+        advance(each, rows, [1e-2] * 4)
     for (weight, bias), (w, b) in zip(many.weights[0], few.weights[0], strict=True):
         assert torch.equal(weight[:, : w.shape[1]], w) and torch.equal(bias[:, : b.shape[1]], b)
         assert (weight[:, w.shape[1] :] == 0).all() and (bias[:, b.shape[1] :] == -torch.inf).all()

@@ -22,6 +22,7 @@ to a multiple of 16, states to whole tiles; neither adds anything to a gradient.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from typing import NamedTuple
@@ -428,6 +429,52 @@ class _Workspace(NamedTuple):
 
 
 @_compiled
+def _read(inputs, rows, layout, work):
+    """The tile of states `rows` of inputs, as the first layer takes them."""
+    width, natural = layout[0, 0, 0], work.by_units[0].view(np.uint16)
+    _gather(inputs, rows, natural, width)
+    _by_states(natural, work.by_states[0], TILE, width)
+
+
+@_compiled
+def _forward(layout, layers, values, work):
+    """All layers of one depth on the tile that was read; the last one's outputs, without bias, are left in the sums."""
+    for layer in range(layers):
+        before, after, at, bias = layout[layer]
+        pairs = before // 2
+        _multiply(work.by_units[layer], pairs, 1, work.forward, at // 2, work.sums, 0, TILE, after, pairs, False)
+        if layer < layers - 1:
+            natural = work.by_units[layer + 1].view(np.uint16)
+            _activate(work.sums, values, bias, natural, work.by_states[layer + 1], after)
+
+
+@_compiled
+def _backward(layout, layers, gradient, work):
+    """All layers of one depth, from the gradient of its outputs that `_blame` has left to that of weights."""
+    blame = work.blame_by_units.view(np.uint16)
+    _by_states(blame, work.blame_by_states, TILE, layout[layers - 1, 1])
+    for layer in range(layers - 1, -1, -1):
+        before, after, at, _ = layout[layer]
+        pairs = TILE // 2
+        _multiply(work.by_states[layer], 1, before, work.blame_by_states, 0, gradient, at, before, after, pairs, True)
+        if layer > 0:
+            pairs = after // 2
+            _multiply(work.blame_by_units, pairs, 1, work.backward, at // 2, work.sums, 0, TILE, before, pairs, False)
+            active, bias = work.by_units[layer].view(np.uint16), layout[layer - 1, 3]
+            _pass_back(work.sums, active, gradient, bias, blame, work.blame_by_states, before)
+
+
+@_compiled
+def _pack_all(values, layout, layers, work):
+    """The weights of all layers, as products take them."""
+    for depth in range(len(layers)):
+        for layer in range(layers[depth]):
+            before, after, at, _ = layout[depth, layer]
+            forward, backward = work.forward[at // 2 :], work.backward[at // 2 :]
+            _pack(values[at:], work.rounded, forward, backward, before, after, layer == 0)
+
+
+@_compiled
 def _steps(inputs, rows, labels, classes, layout, layers, rates, done, decay, epsilon, state, work):
     """So many steps of the probes of one (data set, seed) and head, all depths, on state as `_adamw` has it.
 
@@ -436,51 +483,37 @@ def _steps(inputs, rows, labels, classes, layout, layers, rates, done, decay, ep
     and where its weights (inputs, outputs) and bias start in the state; layers: (depths,)
     how many there are; rates: (steps,) learning rates; done: steps before these; work: a `_Workspace`.
     """
-    values, gradient = state[0], state[1]
-    by_units, by_states, sums, forward, backward = work.by_units, work.by_states, work.sums, work.forward, work.backward
-    blame_by_units, blame_by_states = work.blame_by_units, work.blame_by_states
-    blame = blame_by_units.view(np.uint16)
-    depths = len(layers)
+    values, gradient, blame = state[0], state[1], work.blame_by_units.view(np.uint16)
     for step in range(rows.shape[0]):
-        for depth in range(depths):
-            for layer in range(layers[depth]):
-                before, after, at, _ = layout[depth, layer]
-                _pack(values[at:], work.rounded, forward[at // 2 :], backward[at // 2 :], before, after, layer == 0)
+        _pack_all(values, layout, layers, work)
         gradient[:] = 0
         for start in range(0, rows.shape[1], TILE):
             chosen = rows[step, start : start + TILE]
             states = len(chosen)
+            _read(inputs, chosen, layout, work)
             for k in range(TILE):
                 work.truth[k] = labels[chosen[k]] if k < states else -1
-            width = layout[0, 0, 0]
-            natural = by_units[0].view(np.uint16)
-            _gather(inputs, chosen, natural, width)
-            _by_states(natural, by_states[0], TILE, width)
-            for depth in range(depths):
-                last = layers[depth] - 1
-                for layer in range(last + 1):
-                    before, after, at, bias = layout[depth, layer]
-                    _multiply(
-                        by_units[layer], before // 2, 1, forward, at // 2, sums, 0, TILE, after, before // 2, False
-                    )
-                    if layer < last:
-                        natural = by_units[layer + 1].view(np.uint16)
-                        _activate(sums, values, bias, natural, by_states[layer + 1], after)
-                _blame(sums, values, bias, work.truth, states, classes, blame, gradient, after, work.classes)
-                _by_states(blame, blame_by_states, TILE, after)
-                for layer in range(last, -1, -1):
-                    before, after, at, _ = layout[depth, layer]
-                    _multiply(
-                        by_states[layer], 1, before, blame_by_states, 0, gradient, at, before, after, TILE // 2, True
-                    )
-                    if layer > 0:
-                        _multiply(
-                            blame_by_units, after // 2, 1, backward, at // 2, sums, 0, TILE, before, after // 2, False
-                        )
-                        into = layout[depth, layer - 1, 3]
-                        active = by_units[layer].view(np.uint16)
-                        _pass_back(sums, active, gradient, into, blame, blame_by_states, before)
+            for depth in range(len(layers)):
+                _, units, _, bias = layout[depth, layers[depth] - 1]
+                _forward(layout[depth], layers[depth], values, work)
+                _blame(work.sums, values, bias, work.truth, states, classes, blame, gradient, units, work.classes)
+                _backward(layout[depth], layers[depth], gradient, work)
         _adamw(state, rates[step], decay, epsilon, done + step + 1)
+
+
+@_compiled
+def _logits(inputs, rows, layout, layers, values, work, out):
+    """Of the states `rows` (N,) of inputs, into out (depths, classes, N) float32."""
+    _pack_all(values, layout, layers, work)
+    for start in range(0, len(rows), TILE):
+        chosen = rows[start : start + TILE]
+        _read(inputs, chosen, layout, work)
+        for depth in range(len(layers)):
+            _, units, _, bias = layout[depth, layers[depth] - 1]
+            _forward(layout[depth], layers[depth], values, work)
+            for kind in range(out.shape[1]):
+                for k in range(len(chosen)):
+                    out[depth, kind, start + k] = work.sums[k * units + kind] + values[bias + kind]
 
 
 def is_fastest(device: torch.device, dtype: torch.dtype) -> bool:
@@ -493,11 +526,14 @@ def is_fastest(device: torch.device, dtype: torch.dtype) -> bool:
 class Compiled:
     """The probes of P (data set, seed, head) triples, each fitted by a loop of its own.
 
+    inputs: (N, width + 1) bfloat16, the states of all; labels: (P, N) int32; classes: of each triple.
     weights[depth][layer]: (W, b) float32 of shapes (P, outputs, inputs) and (P, outputs): views
-    that the steps start from and leave their result in.
+    that the loops start from and leave their results in.
     """
 
-    def __init__(self, sizes: list[tuple[int, ...]], probes: int):
+    def __init__(self, sizes: list[tuple[int, ...]], inputs: torch.Tensor, labels: torch.Tensor, classes: list[int]):
+        self._inputs, self._labels = inputs.view(torch.int16).numpy().view(np.uint16), labels.numpy()
+        self._classes, self._outputs, probes = classes, sizes[0][-1], len(classes)
         layers = [len(each) - 1 for each in sizes]
         self._layers = np.array(layers)
         self._layout = np.zeros((len(sizes), max(layers), 4), np.int64)
@@ -523,31 +559,40 @@ class Compiled:
                 self.weights[-1].append((weight.mT, values[:, bias : bias + after]))
         self._done = 0
 
-    def run(
-        self,
-        inputs: np.ndarray,
-        rows: list[np.ndarray],
-        labels: list[np.ndarray],
-        classes: list[int],
-        rates: np.ndarray,
-        decay: float,
-        epsilon: float,
-    ) -> None:
-        """So many steps more of AdamW, on as many threads as torch has.
-
-        inputs: (N, width + 1) bfloat16 as uint16; for each triple, rows (steps, batch) int64 of
-        them, labels (N,) int32 and how many classes there are; rates: (steps,) float64.
-        """
+    def step(self, rows: torch.Tensor, rates: list[float], decay: float, epsilon: float) -> None:
+        """Steps of AdamW on minibatches rows (P, steps, batch) of the inputs, at learning rates (steps,)."""
+        every_rate, chosen = np.array(rates), rows.numpy()
 
         def fit(probe: int) -> None:
+            work = self._workspace(self._classes[probe])
             _steps(
-                inputs, rows[probe], labels[probe], classes[probe], self._layout, self._layers, rates, self._done,
-                decay, epsilon, self._state[probe], self._workspace(classes[probe]),
+                self._inputs, chosen[probe], self._labels[probe], self._classes[probe], self._layout, self._layers,
+                every_rate, self._done, decay, epsilon, self._state[probe], work,
             )  # fmt: skip
 
-        with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-            list(pool.map(fit, range(len(rows))))
+        self._each(fit)
         self._done += len(rates)
+
+    def logits(self, rows: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
+        """Of states of the inputs, as the weights are now: (P, depths, classes, n) float32.
+
+        rows: (P, n), of which the first counts (P,) are wanted; the others are given 0.
+        """
+        probes, states = rows.shape
+        out = torch.zeros(probes, len(self._layers), self._outputs, states)
+        into, chosen = out.numpy(), rows.numpy()
+
+        def see(probe: int) -> None:
+            wanted, work = chosen[probe, : counts[probe]], self._workspace(self._classes[probe])
+            _logits(self._inputs, wanted, self._layout, self._layers, self._state[probe, 0], work, into[probe])
+
+        self._each(see)
+        return out
+
+    def _each(self, function: Callable[[int], None]) -> None:
+        """Call it for every triple, on as many threads as torch has."""
+        with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+            list(pool.map(function, range(len(self._classes))))
 
     def _workspace(self, classes: int) -> _Workspace:
         words, weights = TILE * int(self._layout[..., :2].max()) // 2, self._state.shape[2]
