@@ -37,9 +37,9 @@ def main(asked: list[str]) -> int:
             return 2
     started = time.monotonic()
     print(machine(), flush=True)
-    # As jobs have it, and so that a stage's processes find this package.
+    # As jobs have it, and so that a stage's processes find this package, and draw no bars through the table.
     prepare_environment(ROOT / "src")
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "src")])}
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "src")]), "TQDM_DISABLE": "1"}
     measured, failed = {}, []
     for name in asked or STAGES:
         found = _measured(name, environment)

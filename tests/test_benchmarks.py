@@ -12,6 +12,7 @@ from benchmarks import __main__ as bench
 from benchmarks import corpus, costs, stage, tokens
 from benchmarks.common import Row, exponent, in_turn, study
 from progsem.errors import UserError
+from progsem.inventory import survey
 
 ROOT = Path(__file__).parents[1]
 RATE = Row(
@@ -149,6 +150,12 @@ def test_a_stage_that_fails_is_one_line_and_a_part_writes_nothing(monkeypatch, t
     assert bench.main([]) == 0
     written = json.loads((tmp_path / "results/bench.json").read_text())
     assert [entry["stage"] for entry in written] == ["corpus"] * len(bench.STAGES)
+
+
+def test_nobody_takes_the_file_for_a_result(tmp_path):
+    (tmp_path / "bench.json").write_text("[]")
+    (tmp_path / "other.json").write_text("[]")
+    assert survey(tmp_path) == ([], [tmp_path / "other.json"])
 
 
 def test_help_lists_it():
