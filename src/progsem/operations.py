@@ -113,7 +113,9 @@ def _shared(documents: int, work: Callable[[int, int], None]) -> None:
     if threads == 1:
         return work(0, documents)
     cuts = [documents * share // threads for share in range(threads + 1)]
-    list(_pool(threads).map(work, cuts[:-1], cuts[1:]))
+    others = _pool(threads - 1).map(work, cuts[1:-1], cuts[2:])
+    work(*cuts[:2])
+    list(others)
 
 
 @cache
