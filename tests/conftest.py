@@ -4,6 +4,10 @@ import pytest
 from kills import artifacts
 from tree import TINY, Tree
 
+from progsem import compiled
+
+compiled.forget_outdated()
+
 WHOLE_WORKFLOWS = {"tree", "cluster"}  # session fixtures that take a minute and all cores
 
 

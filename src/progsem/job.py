@@ -20,7 +20,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from progsem import config, interruption, manifest, progress
+from progsem import compiled, config, interruption, manifest, progress
 from progsem.artifacts import clear_leftovers
 from progsem.errors import UserError
 from progsem.sources import code_digest
@@ -123,6 +123,7 @@ def main(argv: list[str]) -> int | None:
 
 def _checked(job: Job):
     """The module of a job's stage, once the job's code and inputs are known to be the right ones."""
+    compiled.forget_outdated()
     stage = _imported(job.stage)
     refuse_other_code(job)
     for path in (path for paths in job.inputs.values() for path in paths):

@@ -1,0 +1,42 @@
+"""Compiled kernels, which numba keeps beside the sources: none outlives what it was made from.
+
+Numba compiles a kernel again when the file changes that it stands in, but not when a
+file does that it takes constants or functions from. So a digest of all these files
+is kept beside the kernels, and where it is another one, they are deleted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from pathlib import Path
+
+import progsem
+from progsem.sources import closure
+
+_PACKAGE = Path(progsem.__file__).parent
+
+
+def forget_outdated() -> None:
+    """Delete the kernels in the package's folders if they were made from other sources than those there now.
+
+    To be called before a module with kernels is imported. A folder that cannot be written to is left as it
+    is: numba then keeps kernels elsewhere, by the path of their source, or nowhere.
+    """
+    sources = hashlib.sha256()
+    for path in sorted({source for module in _with_kernels() for source in closure(module)}):
+        sources.update(path.relative_to(_PACKAGE).as_posix().encode() + b"\0" + path.read_bytes())
+    stamp = _PACKAGE / "__pycache__" / "kernels.sha256"
+    with contextlib.suppress(OSError):
+        if stamp.is_file() and stamp.read_text() == sources.hexdigest():
+            return
+        for kernel in _PACKAGE.rglob("__pycache__/*.nb[ci]"):
+            kernel.unlink(missing_ok=True)
+        stamp.parent.mkdir(exist_ok=True)
+        stamp.write_text(sources.hexdigest())
+
+
+def _with_kernels() -> list[str]:
+    """Names within the package of the modules that numba compiles parts of."""
+    found = (path for path in _PACKAGE.rglob("*.py") if b"\nfrom numba import" in path.read_bytes())
+    return [".".join(path.relative_to(_PACKAGE).with_suffix("").parts) for path in found]
