@@ -4,9 +4,6 @@ What the compiler makes of plain loops as short as those of `attention.py` and
 `attention_gradient.py` takes eight times as long. A vector has LANES numbers, in
 float32. Arrays that it is loaded from and stored to have no gaps, and hold float32
 or, as uint16, bfloat16 numbers.
-
-Numba keeps compiled functions until the file that they stand in changes. After an edit
-of this one, save those two as well (`touch`), or the old code goes on.
 """
 
 from __future__ import annotations
