@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 
 import matplotlib
 import numpy as np
@@ -92,6 +93,25 @@ def test_the_folder_holds_every_figure_and_nothing_else(drawn):
     for name in figures.FIGURES:
         assert (drawn / f"{name}.png").read_bytes().startswith(b"\x89PNG")
         assert (drawn / f"{name}.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_several_processes_draw_the_same(job, drawn, tmp_path):
+    several = replace(job, outputs={"directory": [tmp_path / "figures"]}, threads=3)
+    figures.run(several)
+    for path in drawn.iterdir():
+        if path.name != "manifest.json":
+            assert path.read_bytes() == (tmp_path / "figures" / path.name).read_bytes(), path.name
+
+
+def test_what_goes_wrong_in_another_process_is_said(job, tmp_path, monkeypatch):
+    def broken(results):
+        raise UserError("nothing to draw with")
+
+    monkeypatch.setitem(figures.FIGURES, "layers", broken)
+    several = replace(job, outputs={"directory": [tmp_path / "figures"]}, threads=2)
+    with pytest.raises(UserError, match="nothing to draw with"):
+        figures.run(several)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_figures_of_what_was_not_asked_for_are_left_out(tmp_path):

@@ -9,12 +9,17 @@ CSV set the results beside the paper's claims.
 
 from __future__ import annotations
 
+import contextlib
+import multiprocessing
 import shutil
+import signal
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import matplotlib
 
-from progsem import manifest
+from progsem import interruption, manifest
 from progsem.artifacts import read_csv, read_json, replacing_folder
 from progsem.plots import (
     alternatives,
@@ -67,15 +72,53 @@ def run(job) -> None:
     with replacing_folder(folder) as temporary, matplotlib.rc_context():
         matplotlib.rcdefaults()  # no matplotlibrc of the user's
         matplotlib.rcParams.update(style.CONTEXT)
-        for name, draw in FIGURES.items():
-            drawn = draw(results)
-            if drawn:
-                figure, rows = drawn
-                style.save(figure, temporary, name, wanted.dpi, rows)
-        claims_page.write(results, temporary)
-        viewer.write(temporary, read_json(job.input("viewer")), results.title)
-        shutil.copyfile(job.input("summary"), temporary / "summary.json")
+        with _several(job.threads, results, temporary, wanted.dpi) as drawn:
+            claims_page.write(results, temporary)
+            viewer.write(temporary, read_json(job.input("viewer")), results.title)
+            shutil.copyfile(job.input("summary"), temporary / "summary.json")
+            for _ in drawn:
+                pass
         manifest.write(job, temporary, sorted(temporary.iterdir()))
+
+
+def draw(name: str, results: style.Results, folder: Path, dpi: int) -> None:
+    """Draw one figure into a folder, if the study has anything for it."""
+    drawn = FIGURES[name](results)
+    if drawn:
+        figure, rows = drawn
+        style.save(figure, folder, name, dpi, rows)
+
+
+@contextlib.contextmanager
+def _several(processes: int, results: style.Results, folder: Path, dpi: int) -> Iterator[Iterable]:
+    """Draw every figure, in so many processes: copies of this one, which see the results without being sent them.
+
+    Yields what raises, when it is looked through, what has gone wrong.
+    """
+    if processes == 1:
+        yield (draw(name, results, folder, dpi) for name in FIGURES)
+        return
+    context = multiprocessing.get_context("fork")
+    with ProcessPoolExecutor(processes, context, _start, (results, folder, dpi)) as workers:
+        try:
+            yield workers.map(_draw_here, FIGURES)
+        except BaseException:
+            workers.shutdown(cancel_futures=True)
+            raise
+
+
+_given: tuple = ()  # to a process that draws
+
+
+def _start(*given) -> None:
+    global _given
+    _given = given
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # which everybody gets: who started this process stops it
+    interruption.follow_workflow()
+
+
+def _draw_here(name: str) -> None:
+    draw(name, *_given)
 
 
 def read_tables(job) -> dict[str, list[dict]]:

@@ -32,6 +32,7 @@ rule figures:
         "results/logs/figures.log",
     conda:
         "../../envs/progsem.yaml"
+    threads: max(4, STUDY.compute.threads)  # fewer where there are fewer cores: nothing runs beside it
     params:
         # What captions say. The title is not among them: it is the user's text, and captions are markup.
         facts=reporting.facts(STUDY),
@@ -41,7 +42,7 @@ rule figures:
     message:
         "Drawing figures and tables of {STUDY.study}"
     shell:
-        "python -m progsem figures --slice {params.slice:q}"
+        "python -m progsem figures --slice {params.slice:q} --threads {threads}"
         " --input summary {input.summary} --input gallery {input.gallery} --input viewer {input.viewer}"
         " --input checkpoints {input.checkpoints} --input probes {input.probes}"
         " --input alternatives {input.alternatives} --input regression {input.regression}"

@@ -18,17 +18,16 @@ rule statistics:
         f"results/logs/statistics/{PLAN.statistics.key}.log",
     conda:
         "../../envs/progsem.yaml"
-    threads: STUDY.compute.threads
+    threads: max(4, STUDY.compute.threads)  # fewer where there are fewer cores: nothing runs beside it
     resources:
         mem_mb=lambda wildcards, attempt: attempt * sizes.statistics_mb(STUDY),
         runtime=lambda wildcards, attempt: attempt * sizes.statistics_minutes(STUDY),
     params:
-        threads=STUDY.compute.threads,
         slice=PLAN.statistics.slice(),
     message:
         "Computing intervals and tests over all checkpoints"
     shell:
-        "python -m progsem statistics --slice {params.slice:q} --threads {params.threads}"
+        "python -m progsem statistics --slice {params.slice:q} --threads {threads}"
         " --input programs {input.programs} --input predictions {input.predictions}"
         " --input accuracy {input.accuracy} --input metrics {input.metrics}"
         " --input manifests {input.manifests} --input corpus {input.corpus}"

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
@@ -148,9 +150,14 @@ def new_figure(results: Results, width: float, height: float, heading: str, note
 
 def save(figure: Figure, folder: Path, name: str, dpi: int, rows: list[dict]) -> None:
     """Write NAME.png, NAME.pdf and NAME.csv, the numbers that are drawn."""
-    figure.savefig(folder / f"{name}.png", dpi=dpi, metadata={"Software": None})
+    # Canvases are asked themselves: `savefig` draws everything once more, before, for the layout alone.
+    usual = figure.dpi
+    figure.dpi = dpi
+    FigureCanvasAgg(figure).print_png(folder / f"{name}.png", metadata={"Software": None})
     figure.set_layout_engine("none")  # the places just found hold for the PDF too
-    figure.savefig(folder / f"{name}.pdf", metadata={"CreationDate": None, "Producer": None, "Creator": None})
+    figure.dpi = usual
+    about = {"CreationDate": None, "Producer": None, "Creator": None}
+    FigureCanvasPdf(figure).print_pdf(folder / f"{name}.pdf", metadata=about)
     columns = list(dict.fromkeys(key for row in rows for key in row))
     write_csv(folder / f"{name}.csv", columns, [[row.get(key) for key in columns] for row in rows])
 
