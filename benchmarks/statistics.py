@@ -1,0 +1,135 @@
+"""Statistics of the default study with 10 000 resamples, against a loop over resamples.
+
+The study is one that never ran: its files are as large as the default study's, and what stands in
+them is made (`tests/synthetic.py`). Ours is the whole stage, from the files of the stages before to
+its own. The baseline does only the largest part of it: for each resample it draws the programs,
+looks up the counts of those it has drawn, and adds them.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.common import Row, in_turn, study
+from benchmarks.limits import matrix_rate
+from progsem import statistics
+from progsem.job import Job
+from progsem.measures.content import checkpoint_contents, content_of
+from progsem.measures.draws import Draws
+from progsem.measures.results import Settings, find_checkpoints, read_programs
+from progsem.measures.tables import estimates_of
+from tests.synthetic import write_results
+
+UNIT = "resamples"
+GROWTH = (2_500, 5_000, 10_000)
+
+_RESAMPLES = 10_000
+_LOOPED = 10  # resamples that the baseline does; the others would take as long each
+_ROUNDS = 2
+_REACH = 5  # seconds
+
+
+def resampled(job: Job, resamples: int) -> Job:
+    """The same job with another number of resamples, on all cores."""
+    settings = job.slice["statistics"] | {"resamples": resamples}
+    return replace(job, slice=job.slice | {"statistics": settings}, threads=len(os.sched_getaffinity(0)))
+
+
+@dataclass
+class Counted:
+    """Instead of `Draws`: notes the counts that totals are asked for, and how many of them differ."""
+
+    sums: list[np.ndarray] = field(default_factory=list)
+
+    def totals(self, sums: np.ndarray) -> np.ndarray:
+        """The data's own totals, (1, …)."""
+        self.sums.append(sums)
+        return sums.sum(axis=0)[None]
+
+    @property
+    def different(self) -> int:
+        """Columns that differ from all others of the same call."""
+        return sum(len({row.tobytes() for row in sums.reshape(len(sums), -1).T}) for sums in self.sums)
+
+
+def counts_of(job: Job) -> Counted:
+    """What is counted of every test program at every checkpoint, to compare semantics."""
+    settings, counted = Settings.of(job), Counted()
+    for checkpoint in find_checkpoints(job, settings):
+        rows = read_programs(checkpoint.programs, settings.test)["row_in_file"]
+        checkpoint_contents(checkpoint, settings, counted, rows)
+    return counted
+
+
+def loop(counts: np.ndarray, resamples: int) -> np.ndarray:
+    """Totals (resamples, …) of counts (C, …): draw programs with replacement, add what was counted of them."""
+    rng = np.random.default_rng(0)
+    found = []
+    for _ in range(resamples):
+        drawn = rng.integers(0, len(counts), size=len(counts))
+        found.append(counts[drawn].sum(axis=0))
+    return np.stack(found)
+
+
+def measure() -> list[Row]:
+    """Seconds of the stage on all cores."""
+    with tempfile.TemporaryDirectory() as folder:
+        job = write_results(Path(folder), study(None, {}))
+        statistics.run(resampled(job, 100))  # what is compiled, and what the system keeps of the files
+        counted = counts_of(job)
+        # One after the other, as a user has them: programs first.
+        last = np.ascontiguousarray(counted.sums[-1])
+        seconds = in_turn(
+            _ROUNDS,
+            ours=lambda: statistics.run(resampled(job, _RESAMPLES)),
+            baseline=lambda: loop(last, _LOOPED),
+        )
+        checkpoints = len(counted.sums)
+    looped = min(seconds["baseline"]) * checkpoints * _RESAMPLES / _LOOPED
+    programs, columns = len(last), sum(sums[0].size for sums in counted.sums)
+    cores = len(os.sched_getaffinity(0))
+    return [
+        Row(
+            stage="statistics",
+            work=f"the default study's {checkpoints} checkpoints with {_RESAMPLES:,} resamples on {cores} cores, from "
+            "the files of the stages before to all tables and summary.json",
+            unit="s",
+            ours=min(seconds["ours"]),
+            baseline=looped,
+            baseline_work=f"a loop over resamples that adds {columns:,} counts of the {programs:,} programs drawn, and "
+            f"no more; {_LOOPED} resamples at the last checkpoint, times {checkpoints * _RESAMPLES // _LOOPED:,}",
+            limit=2 * programs * _RESAMPLES * counted.different / _matrix_rate(cores),
+            limit_work=f"products of the draws with the {counted.different:,} counts that differ, in bfloat16 on "
+            f"{cores} cores, and nothing else",
+            reach=_REACH,
+            reach_of="ours",
+        )
+    ]
+
+
+def _matrix_rate(threads: int) -> float:
+    import torch
+
+    return matrix_rate(torch.bfloat16, threads)
+
+
+def grow(size: int) -> float:
+    """Seconds of so many resamples of as many counts as ten sets of states have, on one thread."""
+    default = study(None, {"statistics": {"resamples": size}})
+    rng = np.random.default_rng(0)
+    shape = len(default.probes.features), 2 + len(default.probes.depths) * default.probes.seeds
+    counts = rng.integers(0, 4, size=(default.traces.test, 10, *shape))
+    started = 0.0
+    for resamples in (1, size):  # first whatever has to be compiled
+        started = time.perf_counter()
+        totals = Draws.of(default.traces.test, resamples, rng).totals(counts)
+        for states in range(counts.shape[1]):
+            content = content_of(totals[:, states], np.full(shape[0], len(counts)), default.probes.seeds)
+            estimates_of(content, default)
+    return time.perf_counter() - started
