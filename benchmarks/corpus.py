@@ -96,7 +96,7 @@ def _corpus(plain: Callable) -> Row:
         baseline += seconds["plain"]
     return Row(
         stage="corpus",
-        work=f"{PROGRAMS:,} programs of the paper's study sampled, run on 10 worlds each, written as Arrow; median of {ROUNDS} runs",
+        work=f"{PROGRAMS:,} programs of the paper's study sampled, run on 10 worlds each, written as Arrow",
         unit="programs/s",
         ours=PROGRAMS / statistics.median(ours),
         baseline=PLAIN * CORES / statistics.median(baseline),
