@@ -204,13 +204,14 @@ def _add_up(codes, first, more, rows, table, added, totals):
 def _largest_sum(rows):
     """The largest that a count can be in a sum over half a block, if no program is drawn more than `OFTEN` times."""
     largest = 0
-    for half in range(2):
-        whole = np.zeros(COUNTS, np.uint16)
-        for row in range(half * BLOCK // 2, (half + 1) * BLOCK // 2):
-            for column in range(COUNTS):
-                whole[column] += rows[row, column]
-        largest = max(largest, OFTEN * np.int64(whole.max()))
-    return largest
+    whole = np.zeros(COUNTS, np.uint16)
+    for row in range(BLOCK):
+        if row == BLOCK // 2:
+            whole[:] = 0
+        for column in range(COUNTS):
+            whole[column] += rows[row, column]
+            largest = max(largest, whole[column])
+    return OFTEN * largest
 
 
 @njit(nogil=True, cache=True)

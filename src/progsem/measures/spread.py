@@ -89,20 +89,30 @@ def _spread(values, first, tail, cut):
 @njit(nogil=True, cache=True)
 def _moments(values):
     """Mean and variance."""
+    mean = _sum_of_squares(values, 0.0, False) / len(values)
+    return mean, _sum_of_squares(values, mean, True) / len(values)
+
+
+@njit(nogil=True, cache=True)
+def _sum_of_squares(values, middle, squared):
+    """Sum of the distances from a number, or of their squares."""
     whole = len(values) - len(values) % LANES
     lanes = np.zeros(LANES)
-    for start in range(0, whole, LANES):
-        for lane in range(LANES):
-            lanes[lane] += values[start + lane]
-    mean = (lanes.sum() + values[whole:].sum()) / len(values)
-    lanes[:] = 0
-    for start in range(0, whole, LANES):
-        for lane in range(LANES):
-            lanes[lane] += (values[start + lane] - mean) ** 2
-    rest = 0.0
-    for value in values[whole:]:
-        rest += (value - mean) ** 2
-    return mean, (lanes.sum() + rest) / len(values)
+    if squared:
+        for start in range(0, whole, LANES):
+            for lane in range(LANES):
+                lanes[lane] += (values[start + lane] - middle) ** 2
+    else:
+        for start in range(0, whole, LANES):
+            for lane in range(LANES):
+                lanes[lane] += values[start + lane] - middle
+    total = 0.0
+    for lane in range(LANES):
+        total += lanes[lane]
+    for index in range(whole, len(values)):
+        apart = values[index] - middle
+        total += apart * apart if squared else apart
+    return total
 
 
 @njit(nogil=True, cache=True)
@@ -123,18 +133,38 @@ def _percentiles(values, tail, bounds, low, high):
             many += 1
     if few < needed:
         few = len(values)
-        low[:few] = values
+        for index in range(few):
+            low[index] = values[index]
     if many < needed:
         many = len(values)
-        high[:many] = -values
+        for index in range(many):
+            high[index] = -values[index]
     return _between(low[:few], place), -_between(high[:many], place)
 
 
 @njit(nogil=True, cache=True)
 def _between(values, place):
-    """What is at a place, which need not be a whole number, among values in rising order."""
+    """What is at a place, which need not be a whole number, among values in rising order; reorders them."""
     if len(values) == 1:
         return values[0]
     rank = min(int(place), len(values) - 2)
-    parted = np.partition(values, rank)
-    return parted[rank] + (parted[rank + 1 :].min() - parted[rank]) * (place - rank)
+    low, high = 0, len(values) - 1
+    while low < high:  # values before `low` are no larger, those beyond `high` no smaller (Hoare's selection)
+        pivot, left, right = values[(low + high) // 2], low, high
+        while left <= right:
+            while values[left] < pivot:
+                left += 1
+            while values[right] > pivot:
+                right -= 1
+            if left <= right:
+                values[left], values[right] = values[right], values[left]
+                left += 1
+                right -= 1
+        if rank > right:
+            low = left
+        if rank < left:
+            high = right
+    following = values[rank + 1]
+    for index in range(rank + 2, len(values)):
+        following = min(following, values[index])
+    return values[rank] + (following - values[rank]) * (place - rank)
