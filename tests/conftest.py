@@ -11,6 +11,7 @@ compiled.forget_outdated()
 WHOLE_WORKFLOWS = {"tree", "cluster"}  # session fixtures that take a minute and all cores
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
 def pytest_collection_modifyitems(items):
     """Under `pytest -n`, one worker takes all tests that share those fixtures, the others take the rest."""
     for item in items:
