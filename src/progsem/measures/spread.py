@@ -66,53 +66,46 @@ def _spread(values, first, tail, cut):
         found[0, statistic] = count
         if count == 0:
             continue
-        middle, variance = _moments(means[:count])
+        apart[:count] = means[0]  # of the size of all of them, so that squares of distances from it are small
+        middle, variance = _moments(means[:count], apart[:count])
+        middle += means[0]
         deviation = variance**0.5
         bounds = middle + cut * deviation, middle - cut * deviation
-        found[1, statistic], found[2, statistic] = _percentiles(means[:count], tail, bounds, low, high)
         found[3, statistic] = variance
         found[4, statistic] = 0.0
         for unit in range(units if units > 2 else units - 1):
             one = values[unit, statistic, first:]
-            if count == resamples:
-                for replicate in range(resamples):
-                    apart[replicate] = one[replicate] - means[replicate]
-            else:
+            if count < resamples:
                 for index in range(count):
-                    apart[index] = one[where[index]] - means[index]
-            found[4, statistic] += _moments(apart[:count])[1]
+                    apart[index] = one[where[index]]
+                one = apart[:count]
+            found[4, statistic] += _moments(one, means[:count])[1]
         if units == 2:  # both are as far from their mean
             found[4, statistic] *= 2
+        found[1, statistic], found[2, statistic] = _percentiles(means[:count], tail, bounds, low, high)
     return found
 
 
 @njit(nogil=True, cache=True)
-def _moments(values):
-    """Mean and variance."""
-    mean = _sum_of_squares(values, 0.0, False) / len(values)
-    return mean, _sum_of_squares(values, mean, True) / len(values)
-
-
-@njit(nogil=True, cache=True)
-def _sum_of_squares(values, middle, squared):
-    """Sum of the distances from a number, or of their squares."""
+def _moments(values, others):
+    """Mean and variance of the differences of values and others, which are small beside neither's spread."""
     whole = len(values) - len(values) % LANES
-    lanes = np.zeros(LANES)
-    if squared:
-        for start in range(0, whole, LANES):
-            for lane in range(LANES):
-                lanes[lane] += (values[start + lane] - middle) ** 2
-    else:
-        for start in range(0, whole, LANES):
-            for lane in range(LANES):
-                lanes[lane] += values[start + lane] - middle
-    total = 0.0
+    sums, squares = np.zeros(LANES), np.zeros(LANES)
+    for start in range(0, whole, LANES):
+        for lane in range(LANES):
+            apart = values[start + lane] - others[start + lane]
+            sums[lane] += apart
+            squares[lane] += apart * apart
+    total = square = 0.0
     for lane in range(LANES):
-        total += lanes[lane]
+        total += sums[lane]
+        square += squares[lane]
     for index in range(whole, len(values)):
-        apart = values[index] - middle
-        total += apart * apart if squared else apart
-    return total
+        apart = values[index] - others[index]
+        total += apart
+        square += apart * apart
+    mean = total / len(values)
+    return mean, max(square / len(values) - mean * mean, 0.0)
 
 
 @njit(nogil=True, cache=True)
