@@ -41,6 +41,14 @@ def count(cluster, chosen, majority, right, counts):
                         of_feature[2 + depth * seeds + seed, program] += right[state, feature, depth, seed]
 
 
+@njit(nogil=True, cache=True)
+def tally(values, chosen, counts):
+    """Add to `counts` how often each of the chosen (N,) values is there."""
+    for index in range(len(values)):
+        if chosen[index]:
+            counts[values[index]] += 1
+
+
 @njit(nogil=True, cache=True, error_model="numpy")
 def accuracies(counted, accuracy, majority, corrected):
     """Accuracies from totals (F, 2 + D * S, 1 + R) as `count` has them, NaN where nothing was counted.

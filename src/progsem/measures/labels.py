@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from progsem.measures import bootstrap
+from progsem.measures import answers, bootstrap
 from progsem.measures.results import Outcomes, Settings
 
 
@@ -16,18 +16,13 @@ def entropies(outcome: Outcomes, chosen: np.ndarray, settings: Settings) -> np.n
     `chosen` is (N, F) bool. A feature with several heads has one label, their combination. NaN where
     no state is chosen.
     """
-    bits = [_entropy(outcome.labels[feature][chosen[:, index]]) for index, feature in enumerate(settings.features)]
+    bits = []
+    for index, feature in enumerate(settings.features):
+        joint, classes = outcome.joint[feature]
+        counts = np.zeros(classes, np.int64)
+        answers.tally(joint, chosen[:, index], counts)
+        bits.append(bootstrap.entropy_bits(counts) if counts.any() else np.nan)
     return _with_mean(bits)
-
-
-def _entropy(labels: np.ndarray) -> float:
-    if not len(labels):
-        return np.nan
-    # One number a row: heads are few, and so are their classes.
-    joint = np.zeros(len(labels), dtype=np.int64)
-    for head in labels.T:
-        joint = joint * (int(head.max()) + 1) + head
-    return bootstrap.entropy_bits(np.bincount(joint))
 
 
 @dataclass(frozen=True)

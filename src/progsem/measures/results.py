@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -67,6 +68,18 @@ class Outcomes:
     right: np.ndarray
     majority: np.ndarray
     labels: dict[str, np.ndarray]
+
+    @cached_property
+    def joint(self) -> dict[str, tuple[np.ndarray, int]]:
+        """By feature one number (N,) for the labels of all its heads, and how many such numbers there are."""
+        found = {}
+        for feature, labels in self.labels.items():
+            joint, classes = np.zeros(len(labels), np.int64), 1
+            for head in labels.T:
+                here = int(head.max(initial=0)) + 1
+                joint, classes = joint * here + head, classes * here
+            found[feature] = joint, classes
+        return found
 
 
 @dataclass(frozen=True)
