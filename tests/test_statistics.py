@@ -255,6 +255,14 @@ def test_diversity_by_hand():
 # ------------------------------------------------------------------ the stage
 
 
+def test_threads_change_no_byte(job, tmp_path):
+    outputs = {name: [tmp_path / path.name for path in paths] for name, paths in job.outputs.items()}
+    statistics.run(replace(job, outputs=outputs, threads=3))
+    for path in tmp_path.iterdir():
+        assert path.read_bytes() == (job.output("summary").parent / path.name).read_bytes(), path.name
+    assert len(list(tmp_path.iterdir())) == len(TABLES) + 3
+
+
 def naive(job, step, semantics, source, depth, states, match=None, offset=0):
     """Semantic content straight from predictions.arrow: raw and corrected means, and the number of states."""
     (path,) = [
