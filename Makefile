@@ -40,7 +40,7 @@ bench: env  ## how fast each stage is, beside a baseline and the hardware's limi
 	@$(BIN)/python -m benchmarks
 
 test: lint  ## lint, then every test (TESTS=tests/test_plan.py picks some)
-	@$(BIN)/python -m pytest -q -n auto --dist loadgroup $(TESTS)
+	@$(BIN)/python -m pytest -q -n auto --dist loadfile --no-loadscope-reorder $(TESTS)
 
 test-slurm: env  ## the workflow on a SLURM that is brought up for it (root, Debian; installs it, takes minutes)
 	@$(BIN)/python -m pytest -q -rs tests/slurm
