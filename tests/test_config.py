@@ -170,7 +170,7 @@ BAD = {
     "too many shards": ({"corpus": {"shard": 100, "train": 1_000_000}}, ["corpus.shard is 100", "10080", "8000"]),
     "too many checkpoints": (
         {"lm": {"checkpoint_every": 1}},
-        ["lm.checkpoint_every", "6001 checkpoints", "make fewer"],
+        ["lm.checkpoint_every", "8401 checkpoints", "make fewer"],
     ),
     "too many extra checkpoints": (
         {"lm": {"extra_checkpoints": list(range(1, 1002))}},
