@@ -12,6 +12,8 @@ from matplotlib.ticker import MaxNLocator
 from progsem.plots import style
 from progsem.plots.style import Results
 
+LOWEST = -0.1  # corrected content of the axis: what is below says no more than that nothing is read
+
 
 def draw_regression(results: Results) -> tuple[Figure, list[dict]]:
     """Semantic content of every trained checkpoint against its generative accuracy, with the straight line."""
@@ -125,7 +127,8 @@ def draw_offsets(results: Results, checkpoints: int = 5) -> tuple[Figure, list[d
             "this statement; 1 and more: after statements that are not written yet). "
             f"{results.models()}; bands: {results.interval()}.",
             f"Corrected: 0 is always giving the most frequent answer, 100% never being wrong; mean over "
-            f"{results.features()}; {style.STATE_NAMES[results.states]}.",
+            f"{results.features()}; {style.STATE_NAMES[results.states]}. Bands that reach {LOWEST:.0%} go on "
+            "below; there are few states.",
         ],
     )
     panels = figure.subplots(len(results.sources), len(results.depths), squeeze=False, sharex=True, sharey="row")
@@ -167,6 +170,7 @@ def draw_offsets(results: Results, checkpoints: int = 5) -> tuple[Figure, list[d
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
             style.percent_axis(axes.yaxis, limits=False)
         line[0].set_ylabel(f"corrected semantic content\n{style.SOURCE_NAMES[source]}")
+        line[0].set_ylim(bottom=max(LOWEST, line[0].get_ylim()[0]))
         if chosen:
             line[-1].legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
         else:
