@@ -224,7 +224,7 @@ def read_table(path: Path) -> tuple[dict[str, np.ndarray], dict]:
         with pa.memory_map(str(path)) as source:
             table = pa.ipc.open_file(source).read_all()
         table.validate()
-        metadata = json.loads((table.schema.metadata or {}).get(b"progsem", b"{}"))
+        metadata = _metadata(table.schema)
         columns = {name: _to_numpy(table.column(name)) for name in table.column_names}
     except (OSError, pa.ArrowException, ValueError) as error:
         raise _unreadable(path, error) from None
@@ -236,6 +236,10 @@ def _unreadable(path: Path, error: Exception) -> UserError:
     return UserError(f"{path}: not a readable Arrow file ({reason}); delete it and run again")
 
 
+def _metadata(schema: pa.Schema) -> dict:
+    return json.loads((schema.metadata or {}).get(b"progsem", b"{}"))
+
+
 def read_metadata(path: Path) -> dict:
     """The metadata of an Arrow file, without its columns."""
     import pyarrow as pa
@@ -243,7 +247,7 @@ def read_metadata(path: Path) -> dict:
     try:
         with pa.memory_map(str(path)) as source:
             schema = pa.ipc.open_file(source).schema
-        return json.loads((schema.metadata or {}).get(b"progsem", b"{}"))
+        return _metadata(schema)
     except (OSError, pa.ArrowException, ValueError) as error:
         raise _unreadable(path, error) from None
 
