@@ -42,6 +42,16 @@ def test_totals_of_many_resamples_and_programs(most):
     np.testing.assert_array_equal(drawn.totals(sums), totals(weights, sums))
 
 
+def test_numbers_that_come_again():
+    """Counts of the second and later calls, of which some were asked for before, at other places and more than once."""
+    weights, drawn = both(90, 40)
+    rng = np.random.default_rng(5)
+    again = rng.integers(0, 4, size=(90, 3))
+    for call in range(4):
+        sums = np.concatenate([rng.integers(0, 4, size=(90, call)), again, again[:, :1]], axis=1)
+        np.testing.assert_array_equal(drawn.totals(sums), totals(weights, sums))
+
+
 def test_a_program_that_is_drawn_very_often():
     """One program of one: each draw beyond the third is in the list of those that are added once more."""
     drawn = draws.Draws.of(2, 4000, np.random.default_rng(0))

@@ -20,9 +20,9 @@ from progsem.artifacts import read_table, write_table
 from progsem.config import CONTROLS
 from progsem.errors import UserError
 from progsem.karel import codes
-from progsem.measures import bootstrap, content, gallery, generation, training
+from progsem.measures import bootstrap, content, gallery, generation, tables, training
 from progsem.measures.columns import TABLES
-from progsem.measures.results import read_programs
+from progsem.measures.results import Settings, read_programs
 
 ALTERNATIVES = {
     "mirror": {
@@ -672,6 +672,23 @@ def test_disagreeing_probe_seeds_widen_the_interval():
         low, high = estimate.interval()
         widths.append(high - low)
     assert widths[1] > 2 * widths[0]
+
+
+def test_intervals_end_where_the_numbers_do(job):
+    """Of two probes that disagree, corrected accuracy is never above 1; lengths are not below 0, shares in between."""
+    settings = Settings.of(job)
+    weights = bootstrap.resampling_weights(500, 200, np.random.default_rng(1))
+    right = np.stack([np.arange(500) % 10 < share for share in (10, 8)], axis=1).astype(float)
+    right = np.tile(right, len(settings.probes.depths))
+    sums = np.concatenate([np.ones((500, 1)), (np.arange(500) % 2)[:, None], right], axis=1)[:, None, :]
+    measured = content.content_of(totals(weights, sums), np.array([500]), 2)
+    found = tables.estimates_of(measured, settings)
+    for name, least in (("accuracy", 0.9), ("corrected", 0.8)):
+        low, high = found[name].interval()
+        assert found[name].value == pytest.approx(least) and (high == 1).all() and (low < 0.5).all()
+    length = np.tile([[1.0, 9.0]], (201, 1))  # of two language models
+    estimates = generation.generation_estimates({"mean_length_generated": generation.Sampled(length, 12)}, settings)
+    assert estimates["mean_length_generated"].interval()[0] == 0
 
 
 # --------------------------------------------- every number has its interval

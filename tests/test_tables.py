@@ -15,7 +15,14 @@ from progsem.artifacts import read_table, write_table
 from progsem.errors import UserError
 from progsem.job import Job
 from progsem.measures import baselines, draws, labels, permutations, transfer
-from progsem.measures.results import Settings, find_checkpoints, find_generalisation, read_outcomes, read_readings
+from progsem.measures.results import (
+    Chosen,
+    Settings,
+    find_checkpoints,
+    find_generalisation,
+    read_outcomes,
+    read_readings,
+)
 from progsem.permutations import mirror_pairs
 
 FEATURES = ("facing", "offset_from_start", "wall_ahead")
@@ -472,14 +479,15 @@ def test_states_are_matched_where_both_have_them(job):
     in_whole, in_cut = common.rows
     assert len(in_whole) == len(order)
     np.testing.assert_array_equal(order[in_cut], in_whole)
-    assert not common.differs.any() and not any(side.any() for side in common.unlike())
+    assert not common.differs.any() and not any(side.any() for side in common.unlike)
     for one, other in zip(labels.common_states(whole, whole), labels.common_states(whole, cut), strict=True):
         assert len(one) == len(whole.source) > len(other)
-    everything = np.ones((len(whole.source), 3), bool)
+    everything = Chosen.of(whole, np.ones(len(whole.source), bool))
     assert common.share_differing(everything).tolist() == [0, 0, 0, 0]
-    nothing = np.zeros_like(everything)
+    nothing = everything.where(np.zeros((len(whole.source), 3), bool))
+    assert len(nothing.rows) == 0
     assert np.isnan(common.share_differing(nothing)).all()
-    assert np.isnan(labels.entropies(whole, nothing, settings)).all()
+    assert np.isnan(labels.entropies(nothing, settings)).all()
 
 
 def test_how_sure_the_probes_are(job):

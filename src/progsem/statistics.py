@@ -76,23 +76,28 @@ def run(job) -> None:
         chosen = workers.submit(gallery.choose, checkpoints, settings)
         training = training_rows(job.inputs["metrics"], settings)
         training_lengths = count_training_lengths(job.inputs["corpus"])
+        mean_length = mean_of_counts(training_lengths)
+        steps = [[one for one in checkpoints if one.step == step] for step in settings.lm.checkpoints()]
         draws = drawing.result()
+        # What takes longest first; the rows of the checkpoints are made while the workers do the rest.
         controls = measure_controls(checkpoints, settings, draws, workers)
+        measured = workers.map(lambda here: measure_step(here, settings, draws, mean_length), steps)
         positions = measure_positions(checkpoints, settings, draws, workers)
         pairs = measure_pairs(checkpoints, settings, draws, workers)
-        steps = [[one for one in checkpoints if one.step == step] for step in settings.lm.checkpoints()]
-        mean_length = mean_of_counts(training_lengths)
-        measured = workers.map(lambda here: measure_step(here, settings, draws, mean_length), steps)
         transferred = workers.submit(generalisation_rows, checkpoints, generalisation, settings, draws)
         results = measure(measured, settings, training, training_lengths)
         results["training"] = training
         results["regression"] = regression_rows(results, settings)
+        written = [name for name in TABLES if name in results]
+        for name in written:
+            write_rows(job.output(name), TABLES[name], results[name])
         results["baselines"], results["layers"] = baseline_rows(controls, settings, results)
         results["positions"] = position_rows(positions, settings)
         results["permutations"] = permutation_rows(pairs, settings, results)
         results["generalisation"] = transferred.result()
         for name in TABLES:
-            write_rows(job.output(name), TABLES[name], results[name])
+            if name not in written:
+                write_rows(job.output(name), TABLES[name], results[name])
         write_json(job.output("gallery"), chosen.result())
         with replacing(job.output("viewer")) as temporary:  # many small numbers: indented it is six times as large
             temporary.write_text(canonical_json(shown.result()))

@@ -22,17 +22,18 @@ def compare(predicted, label, depths, right):
 
 
 @njit(nogil=True, cache=True)
-def count(cluster, chosen, majority, right, counts):
-    """Add to `counts` (F, 2 + D * S, C) uint16 over the chosen states of each of C programs.
+def count(cluster, rows, chosen, majority, right, counts):
+    """Add to `counts` (F, 2 + D * S, C) uint16 over the states `rows` (n,), each for the features where it is chosen.
 
-    cluster: (N,); chosen, majority: (N, F) bool; right: (N, F, D, S) bool. Counted are the states, on how many the
-    majority class is right, and on how many the probe of each depth and seed is.
+    cluster: (N,), which of C programs a state is of; chosen: (n, F) bool; majority: (N, F) bool; right: (N, F, D, S)
+    bool. Counted are the states, on how many the majority class is right, and on how many the probe of each depth and
+    seed is.
     """
     features, depths, seeds = right.shape[1:]
-    for state in range(len(cluster)):
+    for index, state in enumerate(rows):
         program = cluster[state]
         for feature in range(features):
-            if chosen[state, feature]:
+            if chosen[index, feature]:
                 of_feature = counts[feature]
                 of_feature[0, program] += 1
                 of_feature[1, program] += majority[state, feature]
@@ -42,11 +43,11 @@ def count(cluster, chosen, majority, right, counts):
 
 
 @njit(nogil=True, cache=True)
-def tally(values, chosen, counts):
-    """Add to `counts` how often each of the chosen (N,) values is there."""
-    for index in range(len(values)):
+def tally(values, rows, chosen, counts):
+    """Add to `counts` how often each value (N,) is there among `rows` (n,), of which only the chosen (n,) count."""
+    for index, row in enumerate(rows):
         if chosen[index]:
-            counts[values[index]] += 1
+            counts[values[row]] += 1
 
 
 @njit(nogil=True, cache=True, error_model="numpy")

@@ -184,10 +184,10 @@ def control_contents(
         [(MODEL, model)], read_controls(controls.predictions, settings, rows) if controls else ()
     ):
         groups |= {
-            (baseline, source, states): (outcome, chosen)
+            (baseline, source, states): chosen
             for (source, _, states), chosen in state_sets(outcome, (0,), settings).items()
         }
-    contents = contents_of(groups, settings, draws)
+    contents = {key: made() for key, made in contents_of(groups, settings, draws).items()}
     return contents | (best_of_inputs(contents, validation_accuracies(controls.accuracy, settings)) if controls else {})
 
 

@@ -65,6 +65,8 @@ WINDOW = 5  # checkpoints over which the variance of probe fits is averaged
 CAUTION = 5
 ANY = (-math.inf, math.inf)
 SHARE = (0.0, 1.0)
+CORRECTED = (-math.inf, 1.0)  # an accuracy, corrected for the majority class
+POSITIVE = (0.0, math.inf)
 
 
 def resampling_weights(units: int, resamples: int, rng: np.random.Generator) -> np.ndarray:
@@ -196,11 +198,15 @@ def together(estimates: list[Estimate], shape: tuple[int, ...]) -> Estimate:
     first = estimates[0]
     arrays = "value below above programs crossed units unit_df program_df".split()
     return Estimate(
-        **{name: np.stack([np.broadcast_to(getattr(one, name), shape) for one in estimates]) for name in arrays},
+        **{name: np.stack([_as_wide(getattr(one, name), shape) for one in estimates]) for name in arrays},
         confidence=first.confidence,
         resamples=first.resamples,
         within=tuple(np.reshape([one.within[end] for one in estimates], (-1, *[1] * len(shape))) for end in range(2)),
     )
+
+
+def _as_wide(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    return array if array.shape == shape else np.broadcast_to(array, shape)  # which takes longer than the comparison
 
 
 def share_interval(estimate: Estimate, n: int) -> tuple[np.ndarray, np.ndarray]:

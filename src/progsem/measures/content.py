@@ -1,12 +1,15 @@
 """Semantic content: how much the probes of one checkpoint read, with the replicates of the bootstrap.
 
-How they become intervals is said in `bootstrap`.
+How they become intervals is said in `bootstrap`. Contents are made from totals when they are asked
+for, and each time anew: the replicates of one set of states fit a core's cache, those of all sets do not, and
+to make them takes less long than to read them from memory.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +17,7 @@ import numpy as np
 from progsem.artifacts import read_csv
 from progsem.measures import answers, labels
 from progsem.measures.draws import Draws
-from progsem.measures.results import ORIGINAL, SOURCES, Checkpoint, Outcomes, Settings, read_outcomes
+from progsem.measures.results import ORIGINAL, SOURCES, Checkpoint, Chosen, Outcomes, Settings, read_outcomes
 
 DIFFERING = "differing"  # the states whose label is another one under an alternative
 
@@ -33,6 +36,9 @@ class Content:
     corrected: np.ndarray
     states: np.ndarray
     programs: np.ndarray
+
+
+Deferred = Callable[[], Content]  # to be called when it is used
 
 
 def in_all(dictionaries: list[dict]) -> list:
@@ -63,25 +69,48 @@ class Labels:
     share_differing: np.ndarray
 
 
-def pool_pairs(pairs: list[tuple[Content, Content, Labels]]) -> tuple[Content, Content, Labels]:
-    """Both sides pooled, and the means of what is said of their labels."""
-    firsts, seconds, about = zip(*pairs, strict=True)
-    means = {name: np.mean([vars(one)[name] for one in about], axis=0) for name in vars(about[0])}
-    return pool(list(firsts)), pool(list(seconds)), Labels(**means)
+@dataclass(frozen=True)
+class Pair:
+    """The original and an alternative on the same states, with means over the same features (`comparable`).
+
+    unchanged: for each of the two, whether its means are over all features that it has by itself.
+    """
+
+    contents: tuple[Content, Content]
+    unchanged: tuple[bool, bool]
+    labels: Labels
+
+    @classmethod
+    def of(cls, original: Deferred, alternative: Deferred, labels: Labels) -> Pair:
+        """The two, made comparable."""
+        by_themselves = original(), alternative()
+        contents = comparable(*by_themselves)
+        return cls(contents, tuple(one is other for one, other in zip(contents, by_themselves, strict=True)), labels)
+
+    @classmethod
+    def pooled(cls, each: list[Callable[[], Pair]]) -> Pair:
+        """Both sides with the language models as units, and the means of what is said of their labels."""
+        pairs = [one() for one in each]
+        about = [vars(pair.labels) for pair in pairs]
+        return cls(
+            contents=tuple(pool([pair.contents[side] for pair in pairs]) for side in range(2)),
+            unchanged=tuple(all(pair.unchanged[side] for pair in pairs) for side in range(2)),
+            labels=Labels(**{name: np.mean([one[name] for one in about], axis=0) for name in about[0]}),
+        )
 
 
 def checkpoint_contents(
     checkpoint: Checkpoint, settings: Settings, draws: Draws, rows: np.ndarray
-) -> tuple[dict, dict, dict]:
+) -> tuple[dict[tuple, Deferred], dict[tuple, Callable[[], Pair]], dict]:
     """Semantic content of one checkpoint.
 
-    Returns contents by (semantics, source, offset, states); pairs (original, alternative, Labels) by
-    (alternative, source, offset, states), those of the states that differ among them; and what accuracy.csv says
-    by (semantics, source). Pairs of drawn permutations are there where these are probed.
+    Returns contents by (semantics, source, offset, states); pairs by (alternative, source, offset,
+    states), those of the states that differ among them; and what accuracy.csv says by (semantics, source). Pairs of
+    drawn permutations are there where these are probed.
     """
     original = read_outcomes(checkpoint.predictions[ORIGINAL], settings, rows)
     chosen = state_sets(original, settings.probes.offsets, settings)
-    groups = {(ORIGINAL, *key): (original, mask) for key, mask in chosen.items()}
+    groups = {(ORIGINAL, *key): states for key, states in chosen.items()}
     fits = probe_fits(ORIGINAL, checkpoint.accuracy[ORIGINAL], settings)
     compared = {}
     drawn = [name for pair in settings.permutations for name in pair if name in checkpoint.predictions]
@@ -90,14 +119,13 @@ def checkpoint_contents(
         outcome = read_outcomes(checkpoint.predictions[name], settings, rows)
         here = state_sets(outcome, offsets, settings)
         common = labels.Common.of(original, outcome, settings)
-        unlike = common.unlike()
-        for key, mask in here.items():
-            groups[name, *key] = outcome, mask
+        for key, states in here.items():
+            groups[name, *key] = states
             compared[name, *key] = common, chosen[key]
             if key[2] == settings.states[0]:
-                key, sides = (*key[:2], DIFFERING), (chosen[key] & unlike[0], mask & unlike[1])
-                groups[ORIGINAL, *key, name], groups[name, *key] = zip((original, outcome), sides, strict=True)
-                compared[name, *key] = common, sides[0]
+                of_original, key = chosen[key].where(common.unlike[0]), (*key[:2], DIFFERING)
+                groups[ORIGINAL, *key, name], groups[name, *key] = of_original, states.where(common.unlike[1])
+                compared[name, *key] = common, of_original
         if name in settings.alternatives:
             fits |= probe_fits(name, checkpoint.accuracy[name], settings)
     measured = contents_of(groups, settings, draws)
@@ -106,11 +134,11 @@ def checkpoint_contents(
         name, *where = key
         of_original = (ORIGINAL, *where, name) if where[2] == DIFFERING else (ORIGINAL, *where)
         if of_original in measured and key in measured:
-            both = comparable(measured[of_original], measured[key])
             for one in (of_original, key):
                 if one not in entropies:  # an original is compared with several alternatives
-                    entropies[one] = labels.entropies(*groups[one], settings)
-            pairs[key] = *both, Labels(entropies[of_original], entropies[key], common.share_differing(states))
+                    entropies[one] = labels.entropies(groups[one], settings)
+            about = Labels(entropies[of_original], entropies[key], common.share_differing(states))
+            pairs[key] = partial(Pair.of, measured[of_original], measured[key], about)
     contents = {
         key: content
         for key, content in measured.items()
@@ -119,37 +147,35 @@ def checkpoint_contents(
     return contents, pairs, fits
 
 
-def state_sets(outcome: Outcomes, offsets: Sequence[int], settings: Settings) -> dict[tuple, np.ndarray]:
-    """Which states belong to each (source, offset, states), (N, F) bool."""
+def state_sets(outcome: Outcomes, offsets: Sequence[int], settings: Settings) -> dict[tuple, Chosen]:
+    """The states of each (source, offset, states)."""
     sets = {}
     for source in settings.sources:
         for offset in sorted(offsets):
             here = (outcome.source == SOURCES.index(source)) & (outcome.offset == offset)
             for states in settings.states:
-                chosen = here if states == "all" else here & ~outcome.final
-                sets[source, offset, states] = chosen[:, None].repeat(len(settings.features), axis=1)
+                sets[source, offset, states] = Chosen.of(outcome, here if states == "all" else here & ~outcome.final)
     return sets
 
 
-def contents_of(
-    groups: dict[Hashable, tuple[Outcomes, np.ndarray]], settings: Settings, draws: Draws | None
-) -> dict[Hashable, Content]:
-    """Semantic content of each group of states, given as outcomes and (N, F) bool; groups without states have none.
+def contents_of(groups: dict[Hashable, Chosen], settings: Settings, draws: Draws | None) -> dict[Hashable, Deferred]:
+    """Semantic content of each group of states; groups without states have none.
 
     `draws` are those of the test programs; without them there are no replicates.
     """
-    groups = {key: group for key, group in groups.items() if group[1].any()}
+    groups = {key: group for key, group in groups.items() if group.features.any()}
     if not groups:
         return {}
     columns = 2 + len(settings.depths) * settings.probes.seeds
     counts = np.zeros((len(groups), len(settings.features), columns, settings.test), np.uint16)
-    for of_group, (outcome, chosen) in zip(counts, groups.values(), strict=True):
-        answers.count(outcome.cluster, chosen, outcome.majority, outcome.right, of_group)
+    for of_group, (outcome, rows, features) in zip(counts, groups.values(), strict=True):
+        answers.count(outcome.cluster, rows, features, outcome.majority, outcome.right, of_group)
     # All at once, as the same counts are added only once.
     counted = totals(np.moveaxis(counts, -1, 0), draws)
     programs = (counts[:, :, 0] > 0).sum(axis=2)
     return {
-        key: content_of(counted[:, index], programs[index], settings.probes.seeds) for index, key in enumerate(groups)
+        key: partial(content_of, counted[:, index], programs[index], settings.probes.seeds)
+        for index, key in enumerate(groups)
     }
 
 

@@ -15,7 +15,7 @@ then are whole ones. What is larger than `LARGEST` is added digit by digit.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numba import njit
@@ -51,6 +51,8 @@ class Draws:
     codes: np.ndarray
     first: np.ndarray
     more: np.ndarray
+    _seen: set[int] = field(default_factory=set)
+    _kept: dict[bytes, np.ndarray] = field(default_factory=dict)
 
     @classmethod
     def of(cls, programs: int, resamples: int, rng: np.random.Generator) -> Draws:
@@ -99,20 +101,39 @@ class Draws:
         return totals
 
     def _small(self, flat: np.ndarray) -> np.ndarray:
-        """Totals (K, 1 + R) int32 of numbers (K, C) up to `LARGEST`; equal rows are added once."""
+        """Totals (K, 1 + R) int32 of numbers (K, C) up to `LARGEST`.
+
+        Equal rows are added once. Rows that come again in another call, as the labels of fixed programs do
+        at every checkpoint, are added twice and then kept.
+        """
         rows = np.ascontiguousarray(flat, dtype=np.uint8)
-        firsts: dict[bytes, int] = {}
-        first_alike = [firsts.setdefault(row.tobytes(), index) for index, row in enumerate(rows)]
-        different, which = np.unique(first_alike, return_inverse=True)
-        totals = np.zeros((-(-len(different) // COUNTS) * COUNTS, self.codes.shape[1]), np.int32)
+        totals = np.empty((len(rows), self.codes.shape[1]), np.int32)
+        alike: dict[bytes, list[int]] = {}
+        for index, row in enumerate(rows):
+            alike.setdefault(row.tobytes(), []).append(index)
+        different = np.array([indices[0] for row, indices in alike.items() if row not in self._kept], np.int64)
+        self._add(rows, different, totals)
+        for row, (first, *others) in alike.items():
+            if row in self._kept:
+                totals[first] = self._kept[row]
+            elif hash(row) in self._seen:
+                self._kept[row] = totals[first].copy()
+            self._seen.add(hash(row))
+            totals[others] = totals[first]
+        return totals
+
+    def _add(self, rows: np.ndarray, different: np.ndarray, totals: np.ndarray) -> None:
+        """The totals of the rows `different`, into those rows of `totals`."""
+        of_here = np.empty((COUNTS, totals.shape[1]), np.int32)
         side_by_side = _aligned(len(self.codes) * BLOCK + 1, COUNTS // 8).view(np.uint8)
         table, added = _aligned(TABLES * CODES, WORDS), _aligned(SLICE, 2 * WORDS)
         for start in range(0, len(different), COUNTS):
-            here = rows[different[start : start + COUNTS]]
-            side_by_side[: self.programs, : len(here)] = here.T
+            here = different[start : start + COUNTS]
+            side_by_side[: self.programs, : len(here)] = rows[here].T
             side_by_side[: self.programs, len(here) :] = 0
-            _add_up(self.codes, self.first, self.more, side_by_side, table, added, totals[start : start + COUNTS])
-        return totals[which]
+            of_here[:] = 0
+            _add_up(self.codes, self.first, self.more, side_by_side, table, added, of_here)
+            totals[here] = of_here[: len(here)]
 
 
 def _aligned(rows: int, words: int) -> np.ndarray:

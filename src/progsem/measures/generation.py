@@ -124,6 +124,7 @@ def generation_estimates(statistics: dict[str, Sampled], settings: Settings) -> 
     ranges = {name: bootstrap.SHARE for name in (*SHARES, "distinct", "distinct_reference")}
     ranges |= {f"perplexity_{kind}": (1.0, np.inf) for kind in ("generated", "reference")}
     ranges |= {name: (0.0, np.log2(settings.test)) for name in ("entropy_bits", "entropy_bits_reference")}
+    ranges |= {name: bootstrap.POSITIVE for name in statistics if name.startswith("mean_length")}
     return {
         name: bootstrap.estimate(
             values, settings.statistics.confidence, n // values.shape[1], ranges.get(name, bootstrap.ANY)

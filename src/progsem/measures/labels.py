@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from progsem.measures import answers, bootstrap
-from progsem.measures.results import Outcomes, Settings
+from progsem.measures.results import Chosen, Outcomes, Settings
 
 
-def entropies(outcome: Outcomes, chosen: np.ndarray, settings: Settings) -> np.ndarray:
+def entropies(chosen: Chosen, settings: Settings) -> np.ndarray:
     """Entropy in bits of the label of each feature over the chosen states, (F + 1,); last the mean over features.
 
-    `chosen` is (N, F) bool. A feature with several heads has one label, their combination. NaN where
-    no state is chosen.
+    A feature with several heads has one label, their combination. NaN where no state is chosen.
     """
     bits = []
     for index, feature in enumerate(settings.features):
-        joint, classes = outcome.joint[feature]
+        joint, classes = chosen.outcome.joint[feature]
         counts = np.zeros(classes, np.int64)
-        answers.tally(joint, chosen[:, index], counts)
+        answers.tally(joint, chosen.rows, chosen.features[:, index], counts)
         bits.append(bootstrap.entropy_bits(counts) if counts.any() else np.nan)
     return _with_mean(bits)
 
@@ -48,6 +48,7 @@ class Common:
         ]
         return cls(first, second, rows, np.stack(differs, axis=1))
 
+    @cached_property
     def unlike(self) -> tuple[np.ndarray, np.ndarray]:
         """States whose label differs, feature by feature: (N, F) bool for the rows of the first, and of the second."""
         sides = tuple(np.zeros(outcome.majority.shape, dtype=bool) for outcome in (self.first, self.second))
@@ -55,16 +56,21 @@ class Common:
             chosen[rows] = self.differs
         return sides
 
-    def share_differing(self, chosen: np.ndarray) -> np.ndarray:
+    def share_differing(self, chosen: Chosen) -> np.ndarray:
         """Share of the chosen states whose label differs, (F + 1,); last the mean over features.
 
-        `chosen` is (N, F) bool, states of the first. NaN where both have none of them.
+        `chosen` are states of the first. NaN where both have none of them.
         """
-        counted = chosen[self.rows[0]].T
-        differ, states = (
-            np.array([np.count_nonzero(feature) for feature in each]) for each in (self.differs.T & counted, counted)
-        )
-        return _with_mean(bootstrap.ratio(differ, states))
+        differ = self.unlike[0][chosen.rows] & chosen.features
+        counted = self._in_both[chosen.rows, None] & chosen.features
+        return _with_mean(bootstrap.ratio(differ.sum(axis=0), counted.sum(axis=0)))
+
+    @cached_property
+    def _in_both(self) -> np.ndarray:
+        """Whether each state of the first is one of the second, (N,) bool."""
+        found = np.zeros(len(self.first.majority), dtype=bool)
+        found[self.rows[0]] = True
+        return found
 
 
 def common_states(first: Outcomes, second: Outcomes) -> tuple[np.ndarray, np.ndarray]:

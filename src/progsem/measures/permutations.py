@@ -134,18 +134,18 @@ def measure_pair(
     outcomes = [read_outcomes(checkpoint.predictions[name], settings, rows) for name in names]
     sets = [state_sets(outcome, (0,), settings) for outcome in outcomes]
     common = Common.of(*outcomes, settings)
-    groups = [{(side, *key): (outcomes[side], mask) for key, mask in one.items()} for side, one in enumerate(sets)]
-    contents = contents_of(groups[0] | groups[1], settings, draws)
+    groups = {(side, *key): states for side, one in enumerate(sets) for key, states in one.items()}
+    contents = contents_of(groups, settings, draws)
     pairs = {}
     for key in sets[0]:
         if (0, *key) not in contents or (1, *key) not in contents:
             continue
-        first, second = comparable(contents[0, *key], contents[1, *key])
+        first, second = comparable(contents[0, *key](), contents[1, *key]())
         chosen = [one[key] for one in sets]
         source, _, states = key
         pairs[source, states] = Pair(
             corrected=(first.corrected[:, :, -1], second.corrected[:, :, -1]),
-            entropy=tuple(entropies(outcome, one, settings)[-1] for outcome, one in zip(outcomes, chosen, strict=True)),
+            entropy=tuple(entropies(one, settings)[-1] for one in chosen),
             share_differing=common.share_differing(chosen[0])[-1],
             states=int(first.states[-1]),
             programs=int(first.programs[-1]),
@@ -171,9 +171,14 @@ def _pooled(each: list[Pair]) -> Pair:
 def pair_estimates(pair: Pair, settings: Settings) -> dict[str, Estimate]:
     """Estimates (D,) of both contents and of their difference."""
     first, second = pair.corrected
-    values = {"corrected_first": first, "corrected_second": second, "difference": first - second}
+    values = {
+        "corrected_first": (first, bootstrap.CORRECTED),
+        "corrected_second": (second, bootstrap.CORRECTED),
+        "difference": (first - second, bootstrap.ANY),
+    }
     return {
-        name: bootstrap.estimate(value, settings.statistics.confidence, pair.programs) for name, value in values.items()
+        name: bootstrap.estimate(value, settings.statistics.confidence, pair.programs, within)
+        for name, (value, within) in values.items()
     }
 
 

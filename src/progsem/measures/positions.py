@@ -28,6 +28,7 @@ from progsem.measures.results import (
     PROGRAMS,
     SOURCES,
     Checkpoint,
+    Chosen,
     Outcomes,
     Settings,
     read_outcomes,
@@ -104,9 +105,9 @@ def position_contents(
             for by, numbers in numbered(outcome, lengths).items():
                 for value in np.unique(numbers[here]):
                     chosen, key = here & (numbers == value), (source, semantics, by, int(value))
-                    groups[key] = outcome, chosen[:, None].repeat(len(settings.features), axis=1)
+                    groups[key] = Chosen.of(outcome, chosen)
                     trained[key] = bool(training[chosen].any())
-    return contents_of(groups, settings, draws), trained
+    return {key: made() for key, made in contents_of(groups, settings, draws).items()}, trained
 
 
 def numbered(outcome: Outcomes, lengths: np.ndarray) -> dict[str, np.ndarray]:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -80,6 +81,26 @@ class Outcomes:
                 joint, classes = joint * here + head, classes * here
             found[feature] = joint, classes
         return found
+
+
+class Chosen(NamedTuple):
+    """Some of the states of an outcome: their rows (n,), and the features for which each of them is meant, (n, F)."""
+
+    outcome: Outcomes
+    rows: np.ndarray
+    features: np.ndarray
+
+    @classmethod
+    def of(cls, outcome: Outcomes, which: np.ndarray) -> Chosen:
+        """The states where `which` (N,) is true, for all features."""
+        rows = np.flatnonzero(which)
+        return cls(outcome, rows, np.ones((len(rows), outcome.majority.shape[1]), dtype=bool))
+
+    def where(self, which: np.ndarray) -> Chosen:
+        """Of these states and features those where `which` (N, F) is true as well."""
+        features = self.features & which[self.rows]
+        left = features.any(axis=1)
+        return Chosen(self.outcome, self.rows[left], features[left])
 
 
 @dataclass(frozen=True)

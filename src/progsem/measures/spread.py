@@ -9,7 +9,7 @@ import numpy as np
 from numba import njit
 from scipy.special import ndtri
 
-LANES = 16  # sums that are added up side by side: in the same order on every machine
+LANES = 32  # sums that are added up side by side: in the same order on every machine; 16 take thrice as long
 
 
 class Spread(NamedTuple):
@@ -43,32 +43,23 @@ def _spread(values, first, tail, cut):
     units, statistics = values.shape[:2]
     resamples = values.shape[2] - first
     found = np.full((5, statistics), np.nan)
-    means, apart, low, high = np.empty(resamples), np.empty(resamples), np.empty(resamples), np.empty(resamples)
+    means, kept, low, high = np.empty(resamples), np.empty(resamples), np.empty(resamples), np.empty(resamples)
     where = np.empty(resamples, np.int64)
     for statistic in range(statistics):
-        means[:] = values[0, statistic, first:]
-        for unit in range(1, units):
-            one = values[unit, statistic, first:]
-            for replicate in range(resamples):
-                means[replicate] += one[replicate]
-        for replicate in range(resamples):
-            means[replicate] /= units
-        count = 0
-        for replicate in range(resamples):
-            count += means[replicate] - means[replicate] == 0
-        if count < resamples:
+        _average(values, statistic, first, means)
+        middle, variance = _moments(means)
+        count = resamples
+        if not math.isfinite(variance):
             count = 0
             for replicate in range(resamples):
-                if np.isfinite(means[replicate]):
+                if math.isfinite(means[replicate]):
                     where[count] = replicate
                     means[count] = means[replicate]
                     count += 1
+            middle, variance = _moments(means[:count])
         found[0, statistic] = count
         if count == 0:
             continue
-        apart[:count] = means[0]  # of the size of all of them, so that squares of distances from it are small
-        middle, variance = _moments(means[:count], apart[:count])
-        middle += means[0]
         deviation = variance**0.5
         bounds = middle + cut * deviation, middle - cut * deviation
         found[3, statistic] = variance
@@ -77,9 +68,9 @@ def _spread(values, first, tail, cut):
             one = values[unit, statistic, first:]
             if count < resamples:
                 for index in range(count):
-                    apart[index] = one[where[index]]
-                one = apart[:count]
-            found[4, statistic] += _moments(one, means[:count])[1]
+                    kept[index] = one[where[index]]
+                one = kept[:count]
+            found[4, statistic] += _variance_apart(one, means[:count])
         if units == 2:  # both are as far from their mean
             found[4, statistic] *= 2
         found[1, statistic], found[2, statistic] = _percentiles(means[:count], tail, bounds, low, high)
@@ -87,25 +78,65 @@ def _spread(values, first, tail, cut):
 
 
 @njit(nogil=True, cache=True)
-def _moments(values, others):
-    """Mean and variance of the differences of values and others, which are small beside neither's spread."""
-    whole = len(values) - len(values) % LANES
+def _average(values, statistic, first, means):
+    """The mean over units of a statistic's replicates, `values` being those of `_spread`, into means (n,)."""
+    units = len(values)
+    means[:] = values[0, statistic, first:]
+    for unit in range(1, units):
+        one = values[unit, statistic, first:]
+        for replicate in range(len(means)):
+            means[replicate] += one[replicate]
+    if units > 1:
+        share = 1 / units
+        for replicate in range(len(means)):
+            means[replicate] *= share
+
+
+@njit(nogil=True, cache=True)
+def _moments(values):
+    """Mean and variance of values, which vary by little beside their size; not finite if one of them is not."""
+    if len(values) == 0:
+        return np.nan, np.nan
     sums, squares = np.zeros(LANES), np.zeros(LANES)
+    near = values[0]
+    whole = len(values) - len(values) % LANES
+    for start in range(0, whole, LANES):
+        for lane in range(LANES):
+            apart = values[start + lane] - near
+            sums[lane] += apart
+            squares[lane] += apart * apart
+    for index in range(whole, len(values)):
+        apart = values[index] - near
+        sums[index - whole] += apart
+        squares[index - whole] += apart * apart
+    mean, square = _total(sums) / len(values), _total(squares) / len(values)
+    return near + mean, max(square - mean * mean, 0.0) if math.isfinite(square) else np.nan
+
+
+@njit(nogil=True, cache=True)
+def _variance_apart(values, others):
+    """Variance of the differences of values and others, which have the same mean or nearly so."""
+    sums, squares = np.zeros(LANES), np.zeros(LANES)
+    whole = len(values) - len(values) % LANES
     for start in range(0, whole, LANES):
         for lane in range(LANES):
             apart = values[start + lane] - others[start + lane]
             sums[lane] += apart
             squares[lane] += apart * apart
-    total = square = 0.0
-    for lane in range(LANES):
-        total += sums[lane]
-        square += squares[lane]
     for index in range(whole, len(values)):
         apart = values[index] - others[index]
-        total += apart
-        square += apart * apart
-    mean = total / len(values)
-    return mean, max(square / len(values) - mean * mean, 0.0)
+        sums[index - whole] += apart
+        squares[index - whole] += apart * apart
+    mean = _total(sums) / len(values)
+    return max(_total(squares) / len(values) - mean * mean, 0.0)
+
+
+@njit(nogil=True, cache=True)
+def _total(sums):
+    total = 0.0
+    for one in sums:
+        total += one
+    return total
 
 
 @njit(nogil=True, cache=True)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from progsem.measures import bootstrap
-from progsem.measures.content import checkpoint_contents, in_all, pool, pool_pairs
+from progsem.measures.content import Content, Deferred, Pair, checkpoint_contents, in_all, pool
 from progsem.measures.draws import Draws
 from progsem.measures.generation import (
     Sampled,
@@ -58,11 +59,15 @@ def measure_step(checkpoints: list[Checkpoint], settings: Settings, draws: Draws
             pairs.append(pair)
     if settings.pooled:
         found.generations[POOLED] = pool_generations(list(found.generations.values()))
-        pooled = {key: pool([one[key] for one in contents]) for key in in_all(contents)}
-        both = {key: pool_pairs([one[key] for one in pairs]) for key in in_all(pairs)}
+        pooled = {key: partial(_pooled, [one[key] for one in contents]) for key in in_all(contents)}
+        both = {key: partial(Pair.pooled, [one[key] for one in pairs]) for key in in_all(pairs)}
         found.estimates[POOLED], found.counts[POOLED] = content_estimates(pooled, both, {}, settings)
         found.fits[POOLED] = {}
     return found
+
+
+def _pooled(each: list[Deferred]) -> Content:
+    return pool([one() for one in each])
 
 
 def measure(measured: Iterable[Step], settings: Settings, training: list[dict], training_lengths: np.ndarray) -> dict:

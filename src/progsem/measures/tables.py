@@ -6,13 +6,14 @@ all checkpoints are there (`bootstrap.borrow` needs them), they become rows.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from progsem.measures import bootstrap
 from progsem.measures.bootstrap import Estimate
-from progsem.measures.content import Content, Fits, Labels
+from progsem.measures.content import Content, Deferred, Fits, Labels, Pair
 from progsem.measures.results import MEAN, ORIGINAL, Settings
 
 CONTENT = ("accuracy", "majority", "corrected")
@@ -27,7 +28,8 @@ SIDES = {
 }
 DIFFERENCES = {"raw_difference": "accuracy", "difference": "corrected"}
 PAIRED = (*SIDES, *DIFFERENCES)
-SHARES = ("accuracy", "majority")
+# What values these columns can take; differences can take any.
+WITHIN = {"accuracy": bootstrap.SHARE, "majority": bootstrap.SHARE, "corrected": bootstrap.CORRECTED}
 # Columns of an interval that are not called after that of the estimate.
 ENDS = {"difference": ("ci_low", "ci_high"), "raw_difference": ("raw_ci_low", "raw_ci_high")}
 
@@ -56,23 +58,27 @@ class Counts:
 
 
 def content_estimates(
-    contents: dict, pairs: dict, fits: dict, settings: Settings
+    contents: dict[tuple, Deferred], pairs: dict[tuple, Callable[[], Pair]], fits: dict, settings: Settings
 ) -> tuple[dict[tuple, Estimate], dict[tuple, Counts]]:
     """Estimates (F + 1, D) of one checkpoint by key and column, those of majority classes (F + 1, 1); counts by key."""
     estimates, counts = {}, {}
-    known = {}  # an original is compared with several alternatives
-    for key, content in contents.items():
+    for key, deferred in contents.items():
+        content = deferred()
         counts[key] = Counts.of(content)
-        known[id(content)] = estimates_of(content, settings)
-        estimates |= {(*key, name): one for name, one in known[id(content)].items()}
-    for key, (original, alternative, about) in pairs.items():
-        counts["pair", *key] = replace(Counts.of(original), labels=about)
-        sides = [known.get(id(one)) or estimates_of(one, settings) for one in (original, alternative)]
+        estimates |= {(*key, name): one for name, one in estimates_of(content, settings).items()}
+    for (alternative, *where), deferred in pairs.items():
+        pair, key = deferred(), ("pair", alternative, *where)
+        counts[key] = replace(Counts.of(pair.contents[0]), labels=pair.labels)
+        sides = []
+        for semantics, content, unchanged in zip((ORIGINAL, alternative), pair.contents, pair.unchanged, strict=True):
+            by_itself = semantics, *where
+            known = {name: estimates[*by_itself, name] for name in CONTENT} if by_itself in contents else None
+            sides.append(known if known and unchanged else estimates_of(content, settings))
         columns = {name: sides[side][column] for name, (side, column) in SIDES.items()}
         for name, column in DIFFERENCES.items():
-            values = getattr(original, column) - getattr(alternative, column)
-            columns[name] = _estimate(name, values, original, settings)
-        estimates |= {("pair", *key, name): columns[name] for name in PAIRED}
+            values = getattr(pair.contents[0], column) - getattr(pair.contents[1], column)
+            columns[name] = _estimate(name, values, pair.contents[0], settings)
+        estimates |= {(*key, name): columns[name] for name in PAIRED}
     for (semantics, source), fit in fits.items():
         key = semantics, source, 0, settings.states[0]
         if key in counts:
@@ -92,7 +98,7 @@ def _estimate(name: str, values: np.ndarray, content: Content, settings: Setting
         values,
         settings.statistics.confidence,
         clusters=content.programs[:, None],
-        within=bootstrap.SHARE if name in SHARES else bootstrap.ANY,
+        within=WITHIN.get(name, bootstrap.ANY),
     )
 
 

@@ -59,7 +59,7 @@ def draw(results: Results) -> tuple[Figure, list[dict]] | None:
         "is the true meaning of the statements easier to read than others?",
         [
             "The same hidden states; the same programs executed again with other meanings of their statements; new "
-            f"probes for each. {style.DEPTH_NAMES[depth]}, mean over {results.features()}; "
+            f"probes for each. Dots: step {last:,}. {style.DEPTH_NAMES[depth]}, mean over {results.features()}; "
             f"{style.STATE_NAMES[results.states]}. {results.models()}. Bars and bands: "
             f"{results.interval()}, paired; p: Holm over alternatives.",
             "Corrected: 0 is always giving the most frequent answer (grey ticks), 100% never being wrong. Difference: "
@@ -94,7 +94,7 @@ def draw(results: Results) -> tuple[Figure, list[dict]] | None:
         drawn += gap(line[3], results, where)
         line[0].set_ylabel(style.source_label(source), labelpad=8)
         line[3].set_ylabel("difference\n(percentage points)")
-    titles = (f"Raw accuracy, step {last:,}", "Corrected", "", "Difference over the training")
+    titles = ("Raw accuracy", "Corrected", "", "Difference over the training")
     for axes, title in zip(panels[0], titles, strict=True):
         axes.set_title(title, pad=10)
     for axes in panels[-1][:2]:

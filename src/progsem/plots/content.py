@@ -127,8 +127,8 @@ def draw_offsets(results: Results, checkpoints: int = 5) -> tuple[Figure, list[d
             "this statement; 1 and more: after statements that are not written yet). "
             f"{results.models()}; bands: {results.interval()}.",
             f"Corrected: 0 is always giving the most frequent answer, 100% never being wrong; mean over "
-            f"{results.features()}; {style.STATE_NAMES[results.states]}. Bands that reach {LOWEST:.0%} go on "
-            "below; there are few states.",
+            f"{results.features()}; {style.STATE_NAMES[results.states]}. What reaches {LOWEST:.0%} goes on "
+            "below.",
         ],
     )
     panels = figure.subplots(len(results.sources), len(results.depths), squeeze=False, sharex=True, sharey="row")

@@ -69,7 +69,7 @@ def draw(results: Results) -> tuple[Figure, list[dict]] | None:
         below[0].set_ylabel("states")
     for axes, by in zip(panels[-1], BY, strict=True):
         axes.set_xlabel(BY[by][1])
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     panels[-1][list(BY).index("from_end")].invert_xaxis()  # time goes to the right
     figure.align_ylabels(panels[:, 0])
     style.legend_below(figure, panels)

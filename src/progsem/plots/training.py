@@ -120,7 +120,7 @@ def loss(axes: Axes, results: Results) -> None:
 
 
 def content(axes: Axes, results: Results, source: str) -> list[dict]:
-    """Semantic content by depth, raw (solid) over the majority baseline (dashed) and corrected (dotted)."""
+    """Semantic content by depth, raw, over the majority baseline (dashed)."""
     where = {"semantics": "original", "source": source, "states": results.states, "feature": "mean"}
     drawn = []
     for depth in results.depths:
@@ -147,7 +147,8 @@ def content(axes: Axes, results: Results, source: str) -> list[dict]:
     axes.set_title(f"Semantic content: {style.SOURCE_NAMES[source]}")
     axes.set_ylabel("probe accuracy (mean of features)")
     style.percent_axis(axes.yaxis)
-    if drawn:  # from the baseline on, with room for the legend below
-        values = [row[key] for row in drawn for key in ("accuracy", "majority") if row[key] is not None] or [0.0, 1.0]
+    if drawn:  # from the baseline to the bands, with room for the legend below
+        keys = "accuracy", "accuracy_low", "accuracy_high", "majority"
+        values = [row[key] for row in drawn for key in keys if row[key] is not None] or [0.0, 1.0]
         axes.set_ylim(max(0.0, min(values) - 0.15), min(1.0, max(values) + 0.05))
     return drawn
