@@ -43,7 +43,7 @@ def _spread(values, first, tail, cut):
     units, statistics = values.shape[:2]
     resamples = values.shape[2] - first
     found = np.full((5, statistics), np.nan)
-    means, kept, low, high = np.empty(resamples), np.empty(resamples), np.empty(resamples), np.empty(resamples)
+    means, apart, low, high = np.empty(resamples), np.empty(resamples), np.empty(resamples), np.empty(resamples)
     where = np.empty(resamples, np.int64)
     for statistic in range(statistics):
         _average(values, statistic, first, means)
@@ -66,11 +66,9 @@ def _spread(values, first, tail, cut):
         found[4, statistic] = 0.0
         for unit in range(units if units > 2 else units - 1):
             one = values[unit, statistic, first:]
-            if count < resamples:
-                for index in range(count):
-                    kept[index] = one[where[index]]
-                one = kept[:count]
-            found[4, statistic] += _variance_apart(one, means[:count])
+            for index in range(count):
+                apart[index] = one[where[index] if count < resamples else index] - means[index]
+            found[4, statistic] += _moments(apart[:count])[1]
         if units == 2:  # both are as far from their mean
             found[4, statistic] *= 2
         found[1, statistic], found[2, statistic] = _percentiles(means[:count], tail, bounds, low, high)
@@ -94,7 +92,7 @@ def _average(values, statistic, first, means):
 
 @njit(nogil=True, cache=True)
 def _moments(values):
-    """Mean and variance of values, which vary by little beside their size; not finite if one of them is not."""
+    """Mean and variance; if one of the values is not finite, neither is the variance."""
     if len(values) == 0:
         return np.nan, np.nan
     sums, squares = np.zeros(LANES), np.zeros(LANES)
@@ -109,34 +107,8 @@ def _moments(values):
         apart = values[index] - near
         sums[index - whole] += apart
         squares[index - whole] += apart * apart
-    mean, square = _total(sums) / len(values), _total(squares) / len(values)
+    mean, square = sums.sum() / len(values), squares.sum() / len(values)
     return near + mean, max(square - mean * mean, 0.0) if math.isfinite(square) else np.nan
-
-
-@njit(nogil=True, cache=True)
-def _variance_apart(values, others):
-    """Variance of the differences of values and others, which have the same mean or nearly so."""
-    sums, squares = np.zeros(LANES), np.zeros(LANES)
-    whole = len(values) - len(values) % LANES
-    for start in range(0, whole, LANES):
-        for lane in range(LANES):
-            apart = values[start + lane] - others[start + lane]
-            sums[lane] += apart
-            squares[lane] += apart * apart
-    for index in range(whole, len(values)):
-        apart = values[index] - others[index]
-        sums[index - whole] += apart
-        squares[index - whole] += apart * apart
-    mean = _total(sums) / len(values)
-    return max(_total(squares) / len(values) - mean * mean, 0.0)
-
-
-@njit(nogil=True, cache=True)
-def _total(sums):
-    total = 0.0
-    for one in sums:
-        total += one
-    return total
 
 
 @njit(nogil=True, cache=True)
