@@ -50,6 +50,21 @@ def tally(values, rows, chosen, counts):
             counts[values[row]] += 1
 
 
+@njit(nogil=True, cache=True)
+def differing(rows, chosen, there, differs, counts):
+    """Add to `counts` (2, F) on how many of the states `rows` (n,) a label differs, and how many there are.
+
+    chosen: (n, F) bool, the features for which each counts; there: (N,) bool, which states count at all; differs:
+    (N, F) bool.
+    """
+    for index, state in enumerate(rows):
+        if there[state]:
+            for feature in range(chosen.shape[1]):
+                if chosen[index, feature]:
+                    counts[0, feature] += differs[state, feature]
+                    counts[1, feature] += 1
+
+
 @njit(nogil=True, cache=True, error_model="numpy")
 def accuracies(counted, accuracy, majority, corrected):
     """Accuracies from totals (F, 2 + D * S, 1 + R) as `count` has them, NaN where nothing was counted.

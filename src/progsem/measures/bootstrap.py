@@ -183,8 +183,10 @@ def estimate(
         "crossed": crossed,
         "units": units,
     }
+    if undefined.any():
+        estimates = {name: np.where(undefined, np.nan, array) for name, array in estimates.items()}
     return Estimate(
-        **{name: np.where(undefined, np.nan, array) for name, array in estimates.items()},
+        **estimates,
         unit_df=np.full(shape, float(unit_df)),
         program_df=np.maximum(clusters - 1, 1),
         confidence=confidence,

@@ -61,9 +61,9 @@ class Common:
 
         `chosen` are states of the first. NaN where both have none of them.
         """
-        differ = self.unlike[0][chosen.rows] & chosen.features
-        counted = self._in_both[chosen.rows, None] & chosen.features
-        return _with_mean(bootstrap.ratio(differ.sum(axis=0), counted.sum(axis=0)))
+        counts = np.zeros((2, len(chosen.features.T)), np.int64)
+        answers.differing(chosen.rows, chosen.features, self._in_both, self.unlike[0], counts)
+        return _with_mean(bootstrap.ratio(*counts))
 
     @cached_property
     def _in_both(self) -> np.ndarray:

@@ -84,7 +84,10 @@ class Outcomes:
 
 
 class Chosen(NamedTuple):
-    """Some of the states of an outcome: their rows (n,), and the features for which each of them is meant, (n, F)."""
+    """Some of the states of an outcome: their rows (n,), and the features for which each of them is meant, (n, F) bool.
+
+    It may be meant for none.
+    """
 
     outcome: Outcomes
     rows: np.ndarray
@@ -98,9 +101,7 @@ class Chosen(NamedTuple):
 
     def where(self, which: np.ndarray) -> Chosen:
         """Of these states and features those where `which` (N, F) is true as well."""
-        features = self.features & which[self.rows]
-        left = features.any(axis=1)
-        return Chosen(self.outcome, self.rows[left], features[left])
+        return Chosen(self.outcome, self.rows, self.features & which[self.rows])
 
 
 @dataclass(frozen=True)
