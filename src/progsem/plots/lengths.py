@@ -34,10 +34,11 @@ def draw(results: Results) -> tuple[Figure, list[dict]]:
     )
     left, right = figure.subplots(1, 2)
     drawn = []
-    lengths = [row["statements"] for row in results.tables["lengths"]]
+    known = [row for row in results.tables["lengths"] if row["programs"] == "training" or row["step"] == last]
+    lengths = [row["statements"] for row in known]
     shown = np.arange(min(lengths), max(lengths) + 1)
     for kind, (name, colour, marker, line) in KINDS.items():
-        rows = [row for row in results.rows("lengths", programs=kind) if kind == "training" or row["step"] == last]
+        rows = [row for row in known if row["programs"] == kind]
         drawn += rows
         counts = np.zeros(len(shown))
         for row in rows:  # of all language models
