@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -65,10 +66,30 @@ def draw(results: Results) -> tuple[Figure, list[dict]]:
         )
     right.set_title("Mean over the training", pad=16)
     right.set_ylabel("mean length (statements)")
-    right.set_ylim(bottom=0)
+    scale(right, curves)
     style.steps_axis(right, results)
     style.shade_phases(right, results, names=True)
     return figure, drawn + [row | {"programs": "means"} for row in curves]
+
+
+def scale(axes: Axes, curves: list[dict]) -> None:
+    """The axis as far as trained models go: an untrained one may never stop, and then its length is written."""
+    named = [f"mean_length_{kind}" for kind in KINDS]
+    trained, untrained = (
+        [row[name] for row in curves for name in named if (row["step"] > 0) == is_trained and row[name] is not None]
+        for is_trained in (True, False)
+    )
+    top = 1.4 * max(trained or untrained or [1.0])
+    axes.set_ylim(0, top)
+    if max(untrained, default=0) > top:
+        axes.annotate(
+            f"untrained: {max(untrained):.1f}",
+            (0, top),
+            (40, -12),
+            textcoords="offset points",
+            color=style.GREY,
+            fontsize="small",
+        )
 
 
 def tests(results: Results) -> list[str]:
