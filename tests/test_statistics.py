@@ -674,6 +674,13 @@ def test_disagreeing_probe_seeds_widen_the_interval():
     assert widths[1] > 2 * widths[0]
 
 
+def test_a_checkpoint_without_states_has_no_rows(job):
+    found = {"probes": [], "offsets": [], "alternatives": []}
+    tables.add_content_rows(found, {}, {}, {}, {}, Settings.of(job))
+    tables.add_alternative_rows(found, {}, {}, {}, Settings.of(job))
+    assert not any(found.values())
+
+
 def test_intervals_end_where_the_numbers_do(job):
     """Of two probes that disagree, corrected accuracy is never above 1; lengths are not below 0, shares in between."""
     settings = Settings.of(job)

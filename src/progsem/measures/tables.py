@@ -202,6 +202,8 @@ def rows_of(columns: dict[str, Estimate], settings: Settings) -> Rows:
 
 def rows_of_each(many: list[dict[str, Estimate]], settings: Settings) -> Iterator[Rows]:
     """`rows_of` of each of these; the intervals of all are made at once, which takes little longer than one's."""
+    if not many:  # of a checkpoint without states
+        return
     shape = len(settings.features) + 1, len(settings.depths)
     together = bootstrap.together([one for columns in many for one in columns.values()], shape)
     values = iter(np.stack([together.value, *together.interval()], axis=-1).tolist())
