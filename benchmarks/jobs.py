@@ -53,10 +53,13 @@ def _starts() -> list[Row]:
         plan.lm,
         "train",
         plan.training_slice("0", "000000"),
-        {"train": plan.shards(plan.tokens, "train"), "model": [], "config": [], "state": []},
+        {"train": plan.shards(plan.tokens, "train"), **tokenizer, "model": [], "config": [], "state": []},
         {
             "weights": [f"{untrained}model.safetensors"],
-            "config": [f"{untrained}config.json"],
+            **{
+                name: [f"{untrained}{name}.json"]
+                for name in ("config", "generation_config", "tokenizer", "tokenizer_config")
+            },
             "metrics": [f"{untrained}metrics.csv"],
             "state": [f"{untrained}state.safetensors"],
         },

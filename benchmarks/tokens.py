@@ -19,10 +19,11 @@ from benchmarks import limits
 from benchmarks.common import Row, in_turn
 from progsem import corpus, tokens
 from progsem.artifacts import read_table, read_tables, write_table
-from progsem.encodings import ENCODINGS, PAD_TOKEN, tokenizer
+from progsem.encodings import ENCODINGS, tokenizer
 from progsem.job import Job
 from progsem.karel.syntax import decode, unparse
 from progsem.karel.world import World
+from progsem.special_tokens import END, PADDING
 
 ROUNDS = 5
 PLAIN = 2_500  # documents that the baseline encodes in a round
@@ -88,7 +89,7 @@ class Plain:
         cells, poses, out_cells, out_poses = (array[:PLAIN] for array in tokens.shown_worlds(columns, metadata))
         self._target = target
         self._tokenizer = tokenizer(ENCODINGS["compact"]())
-        self._tokenizer.enable_padding(pad_token=PAD_TOKEN)
+        self._tokenizer.enable_padding(pad_token=PADDING)
         self.texts = []
         for row, program in enumerate(columns["program"][:PLAIN]):
             worlds = [
@@ -96,7 +97,7 @@ class Plain:
                 for pair in zip(cells[row], poses[row], out_cells[row], out_poses[row], strict=True)
                 for world in (pair[:2], pair[2:])
             ]
-            self.texts.append(f"Examples: {' '.join(worlds)} Code: {unparse(decode(program))}")
+            self.texts.append(f"Examples: {' '.join(worlds)} Code: {unparse(decode(program))} {END}")
         self.ids = self.encode()
         self.count = sum(sum(encoded.attention_mask) for encoded in self._tokenizer.encode_batch(self.texts))
 

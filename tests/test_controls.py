@@ -102,7 +102,7 @@ def test_inputs_against_plain_loops(setting, source):
     # The first grids of the prompt, token by token.
     encoding, size = setting.encoding, 2 * 3 * 3
     tokens = (
-        setting.prompts[:, 1 : 1 + size] if encoding.name == "compact" else setting.prompts[:, 3 : 3 + 2 * size : 2]
+        setting.prompts[:, 2 : 2 + size] if encoding.name == "compact" else setting.prompts[:, 4 : 4 + 2 * size : 2]
     )
     names = [[encoding.vocabulary[token] for token in row] for row in tokens]
     assert [[CELLS[glyph] for glyph in row] for row in controls.grids] == names

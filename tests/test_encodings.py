@@ -1,15 +1,22 @@
 """Both encodings: ids, text, the tokenizer that `AutoTokenizer` loads."""
 
+import re
+
 import numpy as np
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from progsem import encodings
 from progsem.config import load
 from progsem.encodings import CELLS, ENCODINGS, glyphs
-from progsem.karel.codes import ACTIONS, PAD, WALL, program_width
+from progsem.karel.codes import ACTIONS, CONDITIONS, PAD, WALL, program_width
 from progsem.karel.sampling import Sampler
 from progsem.karel.syntax import decode, unparse
+from progsem.special_tokens import PADDING_ID
 from progsem.tokens import save_tokenizer
+
+TOKENIZERS = {name: encodings.tokenizer(encoding()) for name, encoding in ENCODINGS.items()}
 
 
 def sampled(control_flow: float, count: int = 200):
@@ -73,18 +80,86 @@ def test_text_and_ids_round_trip(name, control_flow):
 
 
 @pytest.mark.parametrize("name", ENCODINGS)
+def test_documents_begin_and_end(name):
+    """As text, and as the rows of a table whose programs differ in length."""
+    encoding = ENCODINGS[name]()
+    programs, cells, poses = sampled(0.5)
+    prompts = encoding.prompts(cells[:, :2], poses[:, :2], cells[:, 2:], poses[:, 2:])
+    ids, lengths = encoding.documents(prompts, programs)
+    written = encodings.tokenizer(encoding)
+    for row, (expected, text) in enumerate(documents(encoding, 0.5)):
+        document = ids[row, : lengths[row]].tolist()
+        assert document == [*expected, encoding.ids["<eos>"]] == written.encode(f"{text}<eos>").ids
+        assert (ids[row, lengths[row] :] == PADDING_ID).all()
+
+
+@pytest.mark.parametrize("name", ENCODINGS)
+def test_special_tokens_come_first_and_each_word_once(name):
+    vocabulary = ENCODINGS[name]().vocabulary
+    assert vocabulary[:4] == ["<pad>", "<unk>", "<bos>", "<eos>"]
+    assert len(set(vocabulary)) == len(vocabulary) <= 256  # ids are bytes
+
+
+# Text that no document has, each with its tokens in both encodings; ? is `<unk>`, _ a space.
+STRANGE = {
+    "Examples: # . X ^ o v": ("Examples: # . ? ^ ? v", "Examples : _ # _ . _ ? _ ^ _ ? _ v"),
+    "mvoe(); move()": ("? ? ? move()", "? ( ) ; _ move ( )"),
+    "moves()": ("? ? ?", "? ( )"),
+    "remove()": ("? ? ?", "? ( )"),
+    "repeat (20) {": ("repeat ? ? {", "repeat _ ( ? ) _ {"),
+    "repeat (3x) {": ("repeat ? ? ? {", "repeat _ ( ? ) _ {"),
+    "if (move()) {": ("if move() ? {", "if _ ( move ( ) ) _ {"),
+    "move(); }": ("move() ? }", "move ( ) ; _ }"),
+    "# \t.\n.": ("# . .", "# _ ? . ? ."),
+    "12 .": ("? .", "12 _ ."),
+    "Ä Äv €": ("? ? ?", "? _ ? _ ?"),
+    "": ("", ""),
+}
+
+
+@pytest.mark.parametrize("text", STRANGE)
+def test_unknown_text_is_unknown(text):
+    for name, expected in zip(("compact", "spaced"), STRANGE[text], strict=True):
+        tokens = encodings.tokenizer(ENCODINGS[name]()).encode(text).tokens
+        assert [{"<unk>": "?", " ": "_"}.get(token, token) for token in tokens] == ["<bos>", *expected.split()]
+
+
+PIECES = [*" #.19^v(){};\n\tXo", "0", "Examples:", "Code: def run() {", *ACTIONS, *CONDITIONS, "()", "repeat (2) {"]
+PIECES += ["if (", "ifelse (", "while (", "not ", "else", " } ", "; ", "(12)", "é"]
+
+
+@pytest.mark.parametrize("name", ENCODINGS)
+@given(text=st.lists(st.sampled_from(PIECES), max_size=12).map("".join))
+@example(text="if (not front_is_clear()) { move() }; repeat(19){turn_left() }")
+def test_what_has_no_unknown_token_is_read_whole(name, text):
+    """Its ids say the text again: all of it in the spaced encoding, else all but what compact tokens imply."""
+    written = TOKENIZERS[name]
+    encoded = written.encode(text)
+    if "<unk>" in encoded.tokens:
+        return
+
+    def essence(text: str) -> str:
+        return text if name == "spaced" else re.sub(r"[\s;]|(?<=if|le)\(|\)(?=\{)", "", re.sub(r"\s", "", text))
+
+    assert essence(written.decode(encoded.ids)) == essence(text)
+
+
+@pytest.mark.parametrize("name", ENCODINGS)
 def test_auto_tokenizer_loads_it(name, tmp_path):
     from transformers import AutoTokenizer
 
     encoding = ENCODINGS[name]()
     save_tokenizer(encoding, tmp_path / "tokenizer.json", tmp_path / "tokenizer_config.json")
     tokenizer = AutoTokenizer.from_pretrained(tmp_path)
-    assert tokenizer.pad_token_id == encoding.pad
+    special = tokenizer.pad_token, tokenizer.unk_token, tokenizer.bos_token, tokenizer.eos_token
+    assert tuple(tokenizer.convert_tokens_to_ids(special)) == (0, 1, 2, 3)
+    assert len(tokenizer) == len(encoding.vocabulary)  # no token without an embedding
     for ids, text in list(documents(encoding, 0.5))[:20]:
-        assert tokenizer(text)["input_ids"] == ids
-        assert tokenizer.decode(ids) == text
+        assert dict(tokenizer(text)) == {"input_ids": ids, "attention_mask": [1] * len(ids)}
+        assert tokenizer.decode(ids, skip_special_tokens=True) == text
     batch = tokenizer([text for _, text in list(documents(encoding, 0.0))[:4]], padding=True)
     assert len({len(ids) for ids in batch["input_ids"]}) == 1
+    assert {ids[-1] for ids in batch["input_ids"]} == {encoding.ids["}"]}  # padded on the left
 
 
 @pytest.mark.parametrize("control_flow", [0.0, 0.5])
@@ -106,7 +181,7 @@ def test_compact_spends_one_token_a_cell_and_a_statement():
     encoding = ENCODINGS["compact"]()
     programs, cells, poses = sampled(0.0)
     prompts = encoding.prompts(cells[:, :2], poses[:, :2], cells[:, 2:], poses[:, 2:])
-    assert prompts.shape[1] == 4 * 15 + 2
+    assert prompts.shape[1] == 4 * 15 + 3
     _, lengths, decided, ends = encoding.spell(programs)
     statements = (programs != PAD).sum(axis=1)
     np.testing.assert_array_equal(lengths, statements + 1)

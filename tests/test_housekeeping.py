@@ -47,7 +47,12 @@ STUDIES = {
     "sample": {"corpus": {"seed": 1}},
 }
 FILES = {  # what the job of one checkpoint makes
-    "lm": ("model.safetensors", "config.json", "metrics.csv", "state.safetensors"),
+    "lm": (
+        "model.safetensors",
+        *("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json"),
+        "metrics.csv",
+        "state.safetensors",
+    ),
     "traces": ("programs.arrow", "generated.arrow", "forced.arrow"),
     "probes": ("predictions.arrow", "accuracy.csv"),
     "interventions": ("predictions.arrow", "accuracy.csv"),

@@ -13,7 +13,7 @@ import psutil
 import pytest
 import torch
 from safetensors.torch import load_file
-from test_train import SECTION, documents
+from test_train import SECTION, TOKENIZER, documents, tokenizer_inputs
 
 from progsem import config, hardware, launch, manifest, train
 from progsem import model as lm
@@ -25,7 +25,8 @@ from progsem.sources import code_digest
 
 FIRST, LAST = 4, 504
 LONG = {**SECTION, "steps": LAST, "checkpoint_every": LAST, "decay_steps": LAST, "learning_rate": 3e-3}
-OUTPUTS = {"weights": "model", "config": "config", "metrics": "metrics.csv", "state": "state"}
+OUTPUTS = {"weights": "model", "metrics": "metrics.csv"}
+OUTPUTS |= {name: name for name in ("config", "generation_config", *TOKENIZER, "state")}
 
 
 def test_processes_have_to_share_a_batch_equally():
@@ -85,7 +86,8 @@ class Folder:
     root: Path
 
     def job(self, first: int, last: int, target: str) -> Job:
-        inputs = {"train": [self.root / "tokens" / "00000.arrow"]}
+        data = self.root / "tokens" / "00000.arrow"
+        inputs = {"train": [data], **tokenizer_inputs(data)}
         if last > 0:
             before = self.root / str(first)
             inputs |= {"model": [before / "model"], "config": [before / "config"], "state": [before / "state"]}
@@ -124,7 +126,8 @@ def folder(tmp_path_factory) -> Folder:
     folder = Folder(tmp_path_factory.mktemp("parallel"))
     (folder.root / "tokens").mkdir()
     data = documents(folder.root / "tokens")
-    manifest.write(Job("tokens", {}, {}, {}), data.parent, [data])
+    made = [data, *(path for (path,) in tokenizer_inputs(data).values())]
+    manifest.write(Job("tokens", {}, {}, {}), data.parent, made)
     here(folder.job(0, 0, "0"))
     here(folder.job(0, FIRST, str(FIRST)))
     here(folder.job(FIRST, LAST, "alone"))

@@ -303,6 +303,10 @@ def test_tokens_stage_writes_documents(tmp_path):
     columns, metadata = read_table(tmp_path / "tokens-test.arrow")
     tests = setting.specifications.split == 2
     ids, lengths, _, _ = setting.encoding.spell(setting.specifications.programs[tests])
-    assert metadata["prompt_length"] == setting.prompts.shape[1]
-    np.testing.assert_array_equal(columns["tokens"], np.concatenate([setting.prompts[tests], ids], axis=1))
-    np.testing.assert_array_equal(columns["length"], lengths + metadata["prompt_length"])
+    start = metadata["prompt_length"]
+    assert start == setting.prompts.shape[1]
+    np.testing.assert_array_equal(columns["length"], start + lengths + 1)
+    for row, length in enumerate(columns["length"].astype(int)):
+        program = [*ids[row, : lengths[row]], setting.encoding.ids["<eos>"]]
+        filling = [metadata["pad"]] * (columns["tokens"].shape[1] - length)
+        assert columns["tokens"][row].tolist() == [*setting.prompts[tests][row], *program, *filling]

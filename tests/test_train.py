@@ -30,6 +30,7 @@ SECTION = {
     "warmup_steps": 3,
     "precision": "fp32",
 }
+TOKENIZER = ("tokenizer", "tokenizer_config")  # files that a checkpoint has from the tokens
 
 
 @pytest.fixture(autouse=True)
@@ -66,12 +67,19 @@ def documents(folder: Path) -> Path:
     tokens[np.arange(12)[None] >= lengths[:, None]] = 0
     path = folder / "00000.arrow"
     write_table(path, {"tokens": tokens, "length": lengths}, {"prompt_length": 5, "pad": 0, "vocabulary": 21})
+    for name in TOKENIZER:
+        (folder / name).write_text("{}")
     return path
+
+
+def tokenizer_inputs(data: Path) -> dict[str, list[Path]]:
+    """What stands beside documents for the checkpoints to have."""
+    return {name: [data.parent / name] for name in TOKENIZER}
 
 
 def interval(data: Path, before: Path | None, target: Path, first: int, last: int, **changes) -> Job:
     """The job that trains from step `first`, in the folder `before`, to `last`, in the folder `target`."""
-    inputs = {"train": [data]}
+    inputs = {"train": [data], **tokenizer_inputs(data)}
     if before is not None:
         inputs |= {name: [before / name] for name in ("model", "config", "state")}
     return Job(
@@ -80,9 +88,8 @@ def interval(data: Path, before: Path | None, target: Path, first: int, last: in
         inputs,
         {
             "weights": [target / "model"],
-            "config": [target / "config"],
             "metrics": [target / "metrics.csv"],
-            "state": [target / "state"],
+            **{name: [target / name] for name in ("config", "generation_config", *TOKENIZER, "state")},
         },
     )
 
@@ -191,7 +198,7 @@ class Interval:
 
     def assert_same_bytes(self) -> None:
         files = {path.name: path.read_bytes() for path in (self.folder / "undisturbed").iterdir()}
-        assert sorted(files) == ["config", "metrics.csv", "model", "state"]
+        assert sorted(files) == sorted(["config", "generation_config", "metrics.csv", "model", "state", *TOKENIZER])
         found = {path.name: path.read_bytes() for path in (self.folder / "interrupted").iterdir()}
         found.pop("resume.safetensors", None)  # which goes once the manifest is there
         assert sorted(found) == sorted(files)

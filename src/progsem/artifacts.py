@@ -65,6 +65,12 @@ def replacing(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def copy_file(source: Path, target: Path) -> None:
+    """Copy a file's bytes."""
+    with replacing(target) as temporary:
+        shutil.copyfile(source, temporary)
+
+
 @contextlib.contextmanager
 def replacing_folder(folder: Path) -> Iterator[Path]:
     """A temporary folder beside `folder` that takes its name, and the place of an older one, on success."""

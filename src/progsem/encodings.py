@@ -4,7 +4,7 @@ The text of a document is
 
     Examples: INPUT OUTPUT … Code: def run() { move(); turn_left() }
 
-with every grid scanned in row order (border dropped), one glyph a cell: `#`
+between `<bos>` and `<eos>`, with every grid scanned in row order (border dropped), one glyph a cell: `#`
 wall, `.` empty, `1`-`9` markers, `^ > v <` the robot, which hides the markers
 of its cell.
 
@@ -13,7 +13,7 @@ of its cell.
 - spaced: the text cut into lexemes, every space a token of its own, as the
   authors' tokenizer does (paper, section on data).
 
-The prompt, everything up to `def run() {`, has the same number of tokens in
+The prompt, everything from `<bos>` up to `def run() {`, has the same number of tokens in
 every document, because all worlds of a study have one size. A program is spelled
 by a table: in each state of the grammar, each code has one expansion into tokens.
 """
@@ -47,10 +47,14 @@ from progsem.karel.codes import (
     WHILE,
 )
 from progsem.karel.grammar import CONTROL, FIRST, ILLEGAL, NEXT, NEXT_STATE, OTHERWISE, STATES
+from progsem.special_tokens import BEGIN, END, END_ID, PADDING, PADDING_ID, SPECIAL_TOKENS, UNKNOWN
 
 CELLS = ("#", ".", *"123456789", *GLYPHS)
 EMPTY = CELLS.index(".")
-PAD_TOKEN = "<pad>"
+# `generate` with `stop_strings` asks how each token is spelled behind this text, and fails with a tokenizer that
+# cannot write it. It is a word of the vocabularies for that alone.
+_STOP_STRING_PREFIX = "abcdef"
+_HEAD = "Examples:"
 _KEYWORDS = {NOT: "not", IF: "if", IFELSE: "ifelse", ELSE: "else", WHILE: "while", REPEAT: "repeat"}
 
 
@@ -127,11 +131,6 @@ class Encoding(ABC):
         """Token to id."""
         return {token: index for index, token in enumerate(self.vocabulary)}
 
-    @property
-    def pad(self) -> int:
-        """Id that fills rows up; it is never predicted."""
-        return self.ids[PAD_TOKEN]
-
     @cached_property
     def expansions(self) -> dict[tuple[int, int], list[int]]:
         """(state, code) to the ids that spell it, for every legal pair."""
@@ -164,13 +163,13 @@ class Encoding(ABC):
     def spell(self, programs: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Programs and their closing braces as ids.
 
-        programs: (N, L) uint8 codes. Returns ids (N, T) uint8 filled up with `pad`,
+        programs: (N, L) uint8 codes. Returns ids (N, T) uint8 filled up with `PADDING_ID`,
         lengths (N,) int64, and for each code the index of the token that decides
         it and of the token that ends it, both (N, L) int64.
         """
         ids, sizes, decided = self._tables
         count, codes = programs.shape
-        out = np.full((count, (codes + 1) * ids.shape[2]), self.pad, np.uint8)
+        out = np.full((count, (codes + 1) * ids.shape[2]), PADDING_ID, np.uint8)
         lengths = np.empty(count, np.int64)
         places, ends = np.zeros((2, count, codes), np.int64)
         _spell(programs, NEXT_STATE, ids, sizes, decided, out, lengths, places, ends)
@@ -180,6 +179,17 @@ class Encoding(ABC):
         """Most tokens that a program of so many codes takes, closing brace included."""
         sizes = self._tables[1]
         return int(codes * sizes.max() + sizes[NEXT, CLOSE])
+
+    def documents(self, prompts: np.ndarray, programs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Whole documents: ids (N, T) uint8, filled up with `PADDING_ID`, and their lengths (N,) int64.
+
+        prompts: (N, P) uint8, as `prompts` gives them; programs: (N, L) uint8 codes.
+        """
+        ids, lengths, _, _ = self.spell(programs)
+        out = np.pad(np.concatenate([prompts, ids], axis=1), ((0, 0), (0, 1)), constant_values=PADDING_ID)
+        ends = prompts.shape[1] + lengths
+        out[np.arange(len(out)), ends] = END_ID
+        return out, ends + 1
 
     def prompts(self, cells: np.ndarray, poses: np.ndarray, out_cells: np.ndarray, out_poses: np.ndarray) -> np.ndarray:
         """Specifications as ids, up to `def run() {`.
@@ -211,13 +221,13 @@ class Compact(Encoding):
     """One token a cell, one a statement."""
 
     name = "compact"
-    _head, _behind, _begin = ["Examples:"], [], ["Code: def run() {"]
+    _head, _behind, _begin = [BEGIN, _HEAD], [], ["Code: def run() {"]
 
     def __init__(self):
         calls = [f"{name}()" for name in ACTIONS + CONDITIONS]
         words = [{**_KEYWORDS, OPEN: "{", CLOSE: "}"}[code] for code in range(NOT, NUMBER)]
         self._codes = [*calls, *words, *(f"({n}" for n in range(MAX_REPEAT + 1))]
-        self.vocabulary = [PAD_TOKEN, *self._head, *self._begin, *CELLS, *self._codes]
+        self.vocabulary = [*SPECIAL_TOKENS, _HEAD, *self._begin, *CELLS, *self._codes, _STOP_STRING_PREFIX]
 
     def expansion(self, state, code):
         return [self._codes[code]]
@@ -227,14 +237,14 @@ class Spaced(Encoding):
     """Lexemes, every space a token of its own."""
 
     name = "spaced"
-    _head = ["Examples", ":", " "]
+    _head = [BEGIN, "Examples", ":", " "]
     _behind = [" "]
     _begin = ["Code", ":", " ", "def", " ", "run", "(", ")", " ", "{"]
 
     def __init__(self):
-        words = ["Examples", "Code", "def", "run", *ACTIONS, *CONDITIONS, *_KEYWORDS.values()]
+        words = ["Examples", "Code", "def", "run", *ACTIONS, *CONDITIONS, *_KEYWORDS.values(), _STOP_STRING_PREFIX]
         numbers = [str(n) for n in range(MAX_REPEAT + 1) if str(n) not in CELLS]
-        self.vocabulary = [PAD_TOKEN, " ", ":", "(", ")", "{", "}", ";", *CELLS, *numbers, *words]
+        self.vocabulary = [*SPECIAL_TOKENS, " ", ":", "(", ")", "{", "}", ";", *CELLS, *numbers, *words]
 
     def expansion(self, state, code):
         before = {FIRST: [" "], NEXT: [";", " "]}.get(state, [])
@@ -257,28 +267,49 @@ ENCODINGS: dict[str, type[Encoding]] = {"compact": Compact, "spaced": Spaced}
 
 
 def tokenizer(encoding: Encoding):
-    """The encoding as a `tokenizers.Tokenizer` that turns the text into ids and back."""
-    from tokenizers import Regex, Tokenizer, decoders, normalizers, pre_tokenizers
+    """The encoding as a `tokenizers.Tokenizer` that turns the text into ids and back.
+
+    `<bos>` is put in front. Text that is not in the vocabulary becomes `<unk>`, one for each word or sign, so that
+    none is lost: ids without it say what the text does. White space counts in the spaced encoding only; the compact
+    one, whose tokens imply them, also does without `;` between statements and parentheses around conditions and counts.
+    """
+    from tokenizers import Regex, Tokenizer, decoders, normalizers, pre_tokenizers, processors
     from tokenizers.models import WordLevel
 
-    made = Tokenizer(WordLevel(encoding.ids, unk_token=PAD_TOKEN))
-    longest_first = sorted(encoding.vocabulary, key=len, reverse=True)
-    words = [re.escape(token) + (r"(?!\w)" if token[-1].isalnum() else "") for token in longest_first]
-    made.pre_tokenizer = pre_tokenizers.Split(Regex("|".join(words)), behavior="removed", invert=True)
-    if encoding.name == "spaced":
+    made = Tokenizer(WordLevel(encoding.ids, unk_token=UNKNOWN))
+    made.add_special_tokens(list(SPECIAL_TOKENS))
+    made.post_processor = processors.TemplateProcessing(f"{BEGIN} $A", special_tokens=[(BEGIN, encoding.ids[BEGIN])])
+    words = [word for word in encoding.vocabulary if word not in SPECIAL_TOKENS]
+    spelled = "|".join(_whole(word) for word in sorted(words, key=len, reverse=True))
+    spaced = encoding.name == "spaced"
+    anything = r"[\s\S]" if spaced else r"\S"
+    made.pre_tokenizer = pre_tokenizers.Split(Regex(rf"{spelled}|\w+|{anything}"), behavior="removed", invert=True)
+    if spaced:
         made.decoder = decoders.Fuse()
         return made
-    # The compact tokens leave out `;`, and the parentheses around conditions and counts.
-    made.normalizer = normalizers.Replace(Regex(r"(?<!run\()\) \{"), " {")
+    made.normalizer = normalizers.Sequence(
+        [
+            normalizers.Replace(Regex(r"(?<=\)|\})\s*;(?=\s*[a-z])"), " "),
+            normalizers.Replace(Regex(r"(?<=\bif|\bifelse|\bwhile)\s*\((?=\s*[a-z])"), " "),
+            normalizers.Replace(Regex(r"(?<=clear\(\)|esent\(\)|\(\d|\(\d\d)\s*\)(?=\s*\{)"), " "),
+        ]
+    )
     made.decoder = decoders.Sequence(
         [
-            decoders.Replace(Regex(r"\A"), " "),
+            # Behind all that was decoded before, so that what is written can be put behind its prompt's text.
+            decoders.Replace(Regex(rf"\A(?!{_HEAD}|{BEGIN}|{END}|{PADDING})"), " "),
             decoders.Fuse(),
             decoders.Replace(Regex(r"(?<=clear\(\)|esent\(\)) \{"), ") {"),
             decoders.Replace(Regex(r"(?<=\(\d|\(\d\d) \{"), ") {"),
             decoders.Replace(Regex(r"(?<= if| ifelse| while) (?=\w)"), " ("),
             decoders.Replace(Regex(r"(?<=\)|\}) (?=[a-z])(?!else)"), "; "),
-            decoders.Strip(" ", 1, 0),
         ]
     )
     return made
+
+
+def _whole(word: str) -> str:
+    """A pattern for a word of the vocabulary where it is not a part of a longer one."""
+    before = r"(?<!\w)" if word[0].isalnum() else ""
+    after = r"(?!\w)" if word[-1].isalnum() else ""
+    return before + re.escape(word) + after

@@ -25,6 +25,7 @@ from progsem.artifacts import load_tensors, save_tensors, write_json
 from progsem.config import MAX_POSITIONS
 from progsem.errors import UserError
 from progsem.operations import attention, lookup
+from progsem.special_tokens import BEGIN_ID, END_ID, PADDING_ID
 
 GROUPS = 4  # CodeGen stores queries, values and keys in four groups of heads, one for each TPU core it was trained on
 
@@ -58,10 +59,16 @@ class Shape:
             "attn_pdrop": 0.0,
             "tie_word_embeddings": False,
             "use_cache": True,
-            "bos_token_id": None,
-            "eos_token_id": None,
-            "pad_token_id": 0,
+            "bos_token_id": BEGIN_ID,
+            "eos_token_id": END_ID,
+            "pad_token_id": PADDING_ID,
         }
+
+
+def generation_config() -> dict:
+    """The `generation_config.json` by which `generate` writes greedily up to the end token."""
+    ids = {"bos_token_id": BEGIN_ID, "eos_token_id": END_ID, "pad_token_id": PADDING_ID}
+    return {**ids, "do_sample": False, "max_length": MAX_POSITIONS}
 
 
 class Block(nn.Module):

@@ -9,9 +9,11 @@ from threading import Semaphore
 import numpy as np
 
 from progsem.artifacts import WRITERS, read_table, replacing, write_json, write_table
+from progsem.config import MAX_POSITIONS
 from progsem.corpus import SPLITS
-from progsem.encodings import ENCODINGS, PAD_TOKEN, Encoding, tokenizer
+from progsem.encodings import ENCODINGS, Encoding, tokenizer
 from progsem.job import Job
+from progsem.special_tokens import BEGIN, END, PADDING, PADDING_ID, UNKNOWN
 
 
 def shown_worlds(columns: dict[str, np.ndarray], metadata: dict) -> tuple[np.ndarray, ...]:
@@ -35,14 +37,10 @@ def encode_shard(source: Path, encoding: Encoding) -> tuple[dict[str, np.ndarray
     """The documents of one corpus shard as ids (N, T) with their lengths (N,), and what is said about them."""
     columns, metadata = read_table(source)
     prompts = encoding.prompts(*shown_worlds(columns, metadata))
-    programs, lengths, _, _ = encoding.spell(columns["program"])
-    documents = {
-        "tokens": np.concatenate([prompts, programs], axis=1),
-        "length": (lengths + prompts.shape[1]).astype(np.uint16),
-    }
-    return documents, {
+    ids, lengths = encoding.documents(prompts, columns["program"])
+    return {"tokens": ids, "length": lengths.astype(np.uint16)}, {
         "prompt_length": prompts.shape[1],
-        "pad": encoding.pad,
+        "pad": PADDING_ID,
         "vocabulary": len(encoding.vocabulary),
     }
 
@@ -55,8 +53,14 @@ def save_tokenizer(encoding: Encoding, path: Path, config_path: Path) -> None:
         config_path,
         {
             "tokenizer_class": "PreTrainedTokenizerFast",
-            "pad_token": PAD_TOKEN,
-            "unk_token": PAD_TOKEN,
+            "pad_token": PADDING,
+            "unk_token": UNKNOWN,
+            "bos_token": BEGIN,
+            "eos_token": END,
+            # Without this, AutoTokenizer gives token types as well, for which CodeGen adds embeddings.
+            "model_input_names": ["input_ids", "attention_mask"],
+            "model_max_length": MAX_POSITIONS,
+            "padding_side": "left",  # programs are written behind the text
             "clean_up_tokenization_spaces": False,
         },
     )

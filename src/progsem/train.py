@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from progsem import model as lm
-from progsem.artifacts import load_tensors, read_tables, save_tensors, write_csv
+from progsem.artifacts import copy_file, load_tensors, read_tables, save_tensors, write_csv, write_json
 from progsem.config import LM
 from progsem.errors import UserError
 from progsem.hardware import choose_device, choose_precision
@@ -320,6 +320,9 @@ def run(job: Job) -> None:
         # A signal that comes from here on finds the interval done.
         write_csv(job.output("metrics"), METRICS, [[row[name] for name in METRICS] for row in trainer.log.rows])
         save_tensors(job.output("state"), optimizer_tensors(model, trainer.optimizer))
+        for name in ("tokenizer", "tokenizer_config"):
+            copy_file(job.input(name), job.output(name))
+        write_json(job.output("generation_config"), lm.generation_config())
         lm.save(model, job.output("weights"), job.output("config"))
         job.obsolete.append(rolling.path)
     job.notes["parameters"] = sum(parameter.numel() for parameter in model.parameters())

@@ -4,6 +4,8 @@
 rule checkpoint:
     input:
         train=ancient(PLAN.shards(PLAN.tokens, "train")),
+        tokenizer=ancient(PLAN.tokens.file("tokenizer/tokenizer.json")),
+        tokenizer_config=ancient(PLAN.tokens.file("tokenizer/tokenizer_config.json")),
         model=lambda wildcards: ancient(
             PLAN.before(wildcards.seed, wildcards.step, "model.safetensors")
         ),
@@ -14,6 +16,9 @@ rule checkpoint:
     output:
         weights=PLAN.lm.checkpoint_file("model.safetensors"),
         config=PLAN.lm.checkpoint_file("config.json"),
+        generation_config=PLAN.lm.checkpoint_file("generation_config.json"),
+        tokenizer=PLAN.lm.checkpoint_file("tokenizer.json"),
+        tokenizer_config=PLAN.lm.checkpoint_file("tokenizer_config.json"),
         metrics=PLAN.lm.checkpoint_file("metrics.csv"),
         manifest=PLAN.lm.checkpoint_file("manifest.json"),
         state=temp(PLAN.lm.checkpoint_file("state.safetensors")),
@@ -39,8 +44,11 @@ rule checkpoint:
     shell:
         "python -m progsem train --slice {params.slice:q} --threads {params.threads} --device {resources.device}"
         " --processes {params.processes}"
-        " --input train {input.train} --input model {input.model} --input config {input.config}"
+        " --input train {input.train} --input tokenizer {input.tokenizer}"
+        " --input tokenizer_config {input.tokenizer_config} --input model {input.model} --input config {input.config}"
         " --input state {input.state}"
-        " --output weights {output.weights} --output config {output.config} --output metrics {output.metrics}"
+        " --output weights {output.weights} --output config {output.config}"
+        " --output generation_config {output.generation_config} --output tokenizer {output.tokenizer}"
+        " --output tokenizer_config {output.tokenizer_config} --output metrics {output.metrics}"
         " --output manifest {output.manifest} --output state {output.state}"
         " 2>&1 | log {log}"
