@@ -1,4 +1,4 @@
-"""The sources of a stage: all that it imports, nothing else, and a digest of their bytes."""
+"""The sources of a stage: all that it imports, nothing else, and a digest of their text."""
 
 import os
 import shutil
@@ -77,3 +77,41 @@ def test_a_changed_module_changes_the_stages_that_import_it_and_no_others(tmp_pa
         path.write_text(text)
         path.touch()
     assert dict(zip(job.STAGES, python(code, tmp_path).split(), strict=True)) == before
+
+
+def test_line_ends_do_not_count(tmp_path):
+    """A checkout under another setting of git's has the same digests, and shares results."""
+    shutil.copytree(SOURCE / "progsem", tmp_path / "progsem", ignore=shutil.ignore_patterns("__pycache__"))
+    sources = [path for kind in ("*.py", "*.html") for path in (tmp_path / "progsem").rglob(kind)]
+    for path in sources:
+        path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+    code = f"from progsem.sources import code_digest\nprint(*[code_digest(stage) for stage in {job.STAGES!r}])"
+    assert python(code, tmp_path).split() == [code_digest(stage) for stage in job.STAGES]
+
+
+def test_a_checkout_has_the_same_bytes_whatever_git_is_set_to(tmp_path):
+    """Files of each kind, committed and checked out again where git would change their line ends."""
+    kinds = {
+        path.relative_to(ROOT)
+        for pattern in ("Makefile", "Snakefile", "*.yaml", ".ci/run", "src/progsem/*.py", "docs/images/*.png")
+        for path in list(ROOT.glob(pattern))[:1]
+    }
+    assert len(kinds) == 6
+
+    def git(*arguments: str) -> str:
+        settings = ("-c", "core.autocrlf=true", "-c", "user.name=a", "-c", "user.email=a@b")
+        command = ["git", "-C", str(tmp_path), *settings, *arguments]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+    git("init", "-q")
+    for path in (Path(".gitattributes"), *kinds):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(ROOT / path, tmp_path / path)
+    git("add", "--all")
+    git("commit", "-q", "-m", "all")
+    for path in kinds:
+        (tmp_path / path).unlink()
+    git("checkout", "--", ".")
+    for path in kinds:
+        assert (tmp_path / path).read_bytes() == (ROOT / path).read_bytes(), path
+    assert git("status", "--porcelain") == ""

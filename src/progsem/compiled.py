@@ -12,7 +12,7 @@ import hashlib
 from pathlib import Path
 
 import progsem
-from progsem.sources import closure
+from progsem.sources import closure, text
 
 _PACKAGE = Path(progsem.__file__).parent
 
@@ -25,7 +25,7 @@ def forget_outdated() -> None:
     """
     sources = hashlib.sha256()
     for path in sorted({source for module in _with_kernels() for source in closure(module)}):
-        sources.update(path.relative_to(_PACKAGE).as_posix().encode() + b"\0" + path.read_bytes())
+        sources.update(path.relative_to(_PACKAGE).as_posix().encode() + b"\0" + text(path))
     stamp = _PACKAGE / "__pycache__" / "kernels.sha256"
     with contextlib.suppress(OSError):
         if stamp.is_file() and stamp.read_text() == sources.hexdigest():

@@ -2,8 +2,9 @@
 
 Found by parsing, so that nothing heavy is imported and imports inside functions
 count. A page `NAME.html` beside a module `NAME.py` is part of that module. A
-digest of the files' bytes names the code in an artifact's folder, so a change of
-any of them leaves earlier results where they are.
+digest of the files' text names the code in an artifact's folder, so a change of
+any of them leaves earlier results where they are. Line ends do not count: git can
+be set to change them in a checkout.
 """
 
 from __future__ import annotations
@@ -39,15 +40,18 @@ def closure(module: str) -> list[Path]:
 
 
 def code_files(module: str) -> dict[str, str]:
-    """SHA-256 of each file of the closure, by its path inside the package, as the files are now."""
-    return {
-        path.relative_to(_PACKAGE).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in closure(module)
-    }
+    """SHA-256 of the text of each file of the closure, by its path inside the package, as the files are now."""
+    return {path.relative_to(_PACKAGE).as_posix(): hashlib.sha256(text(path)).hexdigest() for path in closure(module)}
 
 
 def code_digest(module: str) -> str:
-    """Eight hexadecimal digits for the bytes of all files of the closure, as they are now."""
+    """Eight hexadecimal digits for the text of all files of the closure, as they are now."""
     return digest(code_files(module))
+
+
+def text(path: Path) -> bytes:
+    """A source file's bytes, whatever the line ends of the checkout."""
+    return path.read_bytes().replace(b"\r\n", b"\n")
 
 
 def _source(name: str) -> Path | None:
