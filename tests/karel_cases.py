@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from progsem.karel import syntax
-from progsem.karel.codes import ACTIONS, CONDITIONS, MAX_REPEAT, PAD, WALL
+from progsem.karel.codes import ACTIONS, CONDITIONS, MAX_MARKERS, MAX_REPEAT, PAD, WALL
 from progsem.karel.world import World
 
 # A part of the recorded executions is kept with the tests; the full set lies beside the checkout in some places.
@@ -54,7 +54,7 @@ def worlds(draw, height: int | None = None, width: int | None = None):
     cells = np.array(draw(st.lists(cell, min_size=height * width, max_size=height * width)), np.uint8)
     cells = cells.reshape(height, width)
     row, column = draw(st.integers(0, height - 1)), draw(st.integers(0, width - 1))
-    cells[row, column] = draw(st.sampled_from((0, 0, 1, 8, 9)))
+    cells[row, column] = draw(st.sampled_from((0, 0, 1, 8, 9, 10, MAX_MARKERS - 1)))
     return World(cells, row, column, draw(st.integers(0, 3)))
 
 

@@ -10,7 +10,7 @@ from progsem import config, corpus
 from progsem.artifacts import read_tables
 from progsem.errors import UserError
 from progsem.job import Job
-from progsem.karel.codes import ORIGINAL, PAD, WALL
+from progsem.karel.codes import MAX_MARKERS, ORIGINAL, PAD, WALL
 from progsem.karel.kernels import execute
 
 
@@ -55,26 +55,37 @@ def test_same_bytes_whatever_the_threads_and_the_shards(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "changes, expected",
+    "changes, drawn, expected",
     [
-        ({}, "0d89196c6664b2a7"),
+        ({}, "01a177a043cbe76d", "0d89196c6664b2a7"),
         (
             {
                 "programs": {"control_flow": 0.4, "train_length": [1, 6], "test_length": [2, 5]},
                 "worlds": {"height": 5, "width": 7},
             },
-            "434426ac987dc090",
+            "d9db6fb7192b47cf",
+            "d69e5bcd5edbca7e",
         ),
     ],
     ids=["straight", "control flow"],
 )
-def test_a_config_has_the_programs_and_worlds_it_always_had(tmp_path, changes, expected):
+def test_a_config_has_the_programs_and_worlds_it_always_had(tmp_path, changes, drawn, expected):
+    """drawn: what random numbers alone decide, and where the robot ends; expected: everything."""
     job = make(tmp_path, **changes)
-    digest = hashlib.sha256()
+    part, whole = hashlib.sha256(), hashlib.sha256()
     for split in corpus.SPLITS:
         for name, array in sorted(rows(job, split).items()):
-            digest.update(name.encode() + array.tobytes())
-    assert digest.hexdigest()[:16] == expected
+            whole.update(name.encode() + array.tobytes())
+            if name != "out_cells":
+                part.update(name.encode() + array.tobytes())
+    assert (part.hexdigest()[:16], whole.hexdigest()[:16]) == (drawn, expected)
+
+
+def test_outputs_of_loops_have_more_markers_than_a_digit_can_show(tmp_path):
+    columns = rows(make(tmp_path, programs={"control_flow": 0.4, "max_depth": 3}), "train")
+    counts = columns["out_cells"][columns["out_cells"] != WALL]
+    assert 9 < counts.max() <= MAX_MARKERS
+    assert columns["cells"][columns["cells"] != WALL].max() == 1
 
 
 def test_notes_count_programs_as_they_stand_in_the_shards(tmp_path):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from progsem import encodings
 from progsem.config import load
 from progsem.encodings import CELLS, ENCODINGS, glyphs
-from progsem.karel.codes import ACTIONS, CONDITIONS, PAD, WALL, program_width
+from progsem.karel.codes import ACTIONS, CONDITIONS, MAX_MARKERS, PAD, WALL, program_width
 from progsem.karel.sampling import Sampler
 from progsem.karel.syntax import decode, unparse
 from progsem.special_tokens import PADDING_ID
@@ -39,7 +39,7 @@ def sampled(control_flow: float, count: int = 200):
     drawn = sampler.allocate(count)
     sampler.draw(0, np.zeros(count, np.int64), np.arange(count), drawn)
     cells = drawn[1]
-    cells[cells == 1] = np.random.default_rng(0).integers(1, 10, (cells == 1).sum())
+    cells[cells == 1] = np.random.default_rng(0).choice([*range(1, 12), MAX_MARKERS], (cells == 1).sum())
     return drawn[0], cells, drawn[2]
 
 
@@ -53,7 +53,7 @@ def grid(cells: np.ndarray, pose: np.ndarray) -> str:
     for row in range(cells.shape[0]):
         for column in range(cells.shape[1]):
             cell = cells[row, column]
-            glyph = "#" if cell == WALL else "." if cell == 0 else str(cell)
+            glyph = "#" if cell == WALL else "." if cell == 0 else str(min(cell, 9))
             words.append("^>v<"[pose[2]] if (row, column) == (pose[0], pose[1]) else glyph)
     return " ".join(words)
 

@@ -35,6 +35,21 @@ def test_golden(path, capsys):
     assert [json.loads(row) for row in capsys.readouterr().out.splitlines()] == expected(path)
 
 
+def test_a_cell_holds_any_number_of_markers(tmp_path, capsys):
+    """Drawn as `+` above nine; the exact number is in `markers_out` and in the trace."""
+    path = tmp_path / "a.jsonl"
+    bodies = [
+        "repeat (12) { put_marker() }; repeat (10) { pick_marker() }",
+        "repeat (19) { repeat (19) { put_marker() } }",
+    ]
+    path.write_text("\n".join(line(f"def run() {{ {body}; move() }}") for body in bodies))
+    main([str(path)])
+    two, many = (json.loads(row)["worlds"][0] for row in capsys.readouterr().out.splitlines())
+    assert two["output"] == ["####", "#2>#", "####"] and two["markers_out"] == [[1, 1]] * 2
+    assert many["output"] == ["####", "#+>#", "####"] and many["markers_out"] == [[1, 1]] * 19 * 19
+    assert many["trace"][-2] == ["put_marker", 1, 1, "E", 19 * 19]
+
+
 def test_golden_from_standard_input():
     path = KEPT / "loops.jsonl"
     done = command("-", input=path.read_bytes())

@@ -137,7 +137,7 @@ def test_kernels_are_the_interpreter(data, program, meaning, limit):
     out_cells, out_poses, halted = kernels.execute(codes, cells[None], poses[None], semantics(meaning), limit)
     traced = kernels.trace(np.repeat(codes, len(inputs), 0), cells, poses, semantics(meaning), limit)
     for k, world in enumerate(inputs):
-        expected = interpreter.run(program, world, limit, meaning)
+        expected = interpreter.run(program, world, limit, meaning, MAX_MARKERS)
         assert World(out_cells[0, k], *map(int, out_poses[0, k])) == expected.world
         assert halted[0, k] == expected.halted
         assert_traced(traced, k, program, expected.trace)
@@ -198,15 +198,51 @@ def test_nested_repeats_of_nothing_end_at_once():
     assert halted.all() and poses[0, 0, 2] == 0
 
 
-def test_markers_stop_at_nine_and_none():
-    program = parse("def run() { repeat (11) { put_marker() }; repeat (12) { pick_marker() } }")
+def test_cells_hold_more_markers_than_a_digit_can_show():
+    program = parse("def run() { repeat (12) { put_marker() }; repeat (10) { pick_marker() } }")
     world = World.from_rows(["###", "#>#", "###"])
     counts = [executed.markers for executed in interpreter.run(program, world, LIMIT).trace]
-    assert counts == [1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0, 0, 0, 0]
-    out, *_ = kernels.execute(
-        np.array([[PUT] * 11], np.uint8), world.cells[None, None], world.pose[None, None], ORIGINAL, LIMIT
-    )
-    assert out.item() == MAX_MARKERS
+    assert counts == [*range(1, 13), *range(11, 1, -1)]
+    straight = [PUT] * 12 + [PICK] * 10
+    for codes, left in ((encode(program), 2), (straight, 2), ([*straight, PICK, PICK, PICK], 0)):
+        arguments = padded([codes]), world.cells[None, None], world.pose[None, None], ORIGINAL, LIMIT
+        out, _, halted = kernels.execute(*arguments)
+        assert out.item() == left and halted.all()
+
+
+def test_the_interpreter_counts_as_far_as_the_steps_go():
+    """255 is the code of a wall in arrays, and no other number than the rest here."""
+    world = World.from_rows(["####", "#>2#", "####"])
+    for count in (254, 255, 256, 19 * 19):
+        body = (Action("put_marker"),) * count
+        out, trace, halted = interpreter.run(Program((*body, Action("move"))), world, LIMIT)
+        assert halted and out.hero == [2, 1, "E"]
+        assert out.markers == [[1, 1]] * count + [[2, 1]] * 2
+        assert out.to_rows() == ["####", "#+>#", "####"]
+        assert trace[count - 1].markers == count
+        back = interpreter.run(Program((Action("turn_left"), Action("turn_left"), Action("move"))), out, LIMIT)
+        assert back.world.hero == [1, 1, "W"] and back.world.markers == out.markers
+
+
+@pytest.mark.parametrize("loop", [False, True], ids=["straight", "with a loop"])
+def test_what_a_kernel_cannot_count_ends_the_run(loop):
+    """A world where a cell gets full beside one where none does; each as the interpreter has it until then."""
+    worlds = [World.from_rows(["####", row, "####"]) for row in ("#>.#", "#>##", "#v3#")]
+    worlds[0].cells[0, 0] = 2
+    puts = [REPEAT, NUMBER + 2, OPEN, *[PUT] * 126, CLOSE] if loop else [PUT] * 252
+    codes = padded([[*puts, PUT, MOVE, RIGHT, PUT, PICK]])
+    cells, poses = np.stack([world.cells for world in worlds]), np.stack([world.pose for world in worlds])
+    out_cells, out_poses, halted = kernels.execute(codes, cells[None], poses[None], ORIGINAL, LIMIT)
+    traced = kernels.trace(np.repeat(codes, 3, 0), cells, poses, ORIGINAL, LIMIT)
+    assert halted.tolist() == [[False, True, True]]
+    program = decode(codes[0])
+    for k, world in enumerate(worlds):
+        expected = interpreter.run(program, world, LIMIT, most_markers=MAX_MARKERS)
+        assert World(out_cells[0, k], *map(int, out_poses[0, k])) == expected.world
+        assert_traced(traced, k, program, expected.trace)
+    assert out_cells[0, :, 0, 0].tolist() == [MAX_MARKERS, MAX_MARKERS - 1, MAX_MARKERS - 1]
+    shown = cells_after(codes[0], worlds[0].cells, worlds[0].pose, LIMIT)
+    assert np.array_equal(shown[:, 0, 0], traced.markers[0])
 
 
 def test_a_padded_row_alone_does_nothing():
@@ -279,7 +315,7 @@ def test_cells_after_each_action(program, world, meaning, limit):
     expected = np.zeros((codes.shape[1], *world.cells.shape), np.uint8)
     seen = 0
     for steps in range(1, limit + 1):
-        ended = interpreter.run(program, world, steps, meaning)
+        ended = interpreter.run(program, world, steps, meaning, MAX_MARKERS)
         if len(ended.trace) > seen:
             seen = len(ended.trace)
             before, after = (first_executions(trace, program) for trace in (ended.trace[:-1], ended.trace))

@@ -29,6 +29,14 @@ def test_the_robot_hides_its_markers_only_in_drawings():
     assert world.markers == [[1, 1], [1, 1]]
 
 
+def test_more_markers_than_a_digit_can_show_are_drawn_and_not_read():
+    world = World(np.array([[9, 10, 254]], np.uint8), 0, 0, 0)
+    assert world.to_rows() == ["#####", "#^++#", "#####"]
+    assert len(world.markers) == 9 + 10 + 254
+    with pytest.raises(UserError, match=r"row 2, column 3: given '\+', expected .* 1 to 9 \(markers\)"):
+        World.from_rows(world.to_rows())
+
+
 def test_equality():
     world = World.from_rows(ROWS)
     assert world == World.from_rows(ROWS)

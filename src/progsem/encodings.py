@@ -4,9 +4,9 @@ The text of a document is
 
     Examples: INPUT OUTPUT … Code: def run() { move(); turn_left() }
 
-between `<bos>` and `<eos>`, with every grid scanned in row order (border dropped), one glyph a cell: `#`
-wall, `.` empty, `1`-`9` markers, `^ > v <` the robot, which hides the markers
-of its cell.
+between `<bos>` and `<eos>`, with every grid scanned in row order (border dropped), one
+glyph a cell: `#` wall, `.` empty, `1`-`9` markers, `9` also more of them, `^ > v <` the
+robot, which hides the markers of its cell.
 
 - compact: a token a cell and a statement; the tokens of a program are exactly
   its codes (`karel.codes`), framed by `Code: def run() {` and `}`.
@@ -37,6 +37,7 @@ from progsem.karel.codes import (
     GLYPHS,
     IF,
     IFELSE,
+    MAX_DIGIT,
     MAX_REPEAT,
     NO_MARKERS,
     NOT,
@@ -66,6 +67,7 @@ def glyphs(cells: np.ndarray, poses: np.ndarray) -> np.ndarray:
     count, worlds, height, width = cells.shape
     # A wall becomes 0, '#', no marker 1, '.', and so on.
     out = np.add(cells.reshape(count, worlds, height * width), np.uint8(1), order="C")
+    np.minimum(out, np.uint8(CELLS.index(str(MAX_DIGIT))), out=out)
     place = poses[..., 0].astype(np.int64) * width + poses[..., 1]
     worlds_before = np.arange(count * worlds).reshape(count, worlds)
     out.reshape(-1)[worlds_before * (height * width) + place] = len(CELLS) - len(GLYPHS) + poses[..., 2]

@@ -3,7 +3,7 @@
 Each line has `program` (text) and `worlds`, a list of objects with `input`, a world
 drawn row by row; other keys are ignored and empty lines skipped. For each, in the
 same order, a line is printed whose `worlds` say what came of them:
-- `output`: the world afterwards, drawn;
+- `output`: the world afterwards, drawn, with `+` for more than nine markers, which `markers_out` counts;
 - `hero_out`: [x, y, heading letter], counted from the top-left border cell;
 - `markers_out`: [x, y] once for every marker, sorted;
 - `trace`: after every executed action [action, x, y, heading letter, markers on that cell].

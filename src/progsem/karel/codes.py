@@ -10,7 +10,7 @@ redundant punctuation, filled up with `PAD`:
     repeat (n) {…}              REPEAT, NUMBER + n, OPEN, …, CLOSE
 
 where a condition is `[NOT], code`. A world is a grid without its border: uint8
-cells of shape (H, W), the number of markers (0-9) or `WALL`, and a pose
+cells of shape (H, W), the number of markers (0 to `MAX_MARKERS`) or `WALL`, and a pose
 (row, column, heading) as uint8, headings clockwise from north.
 """
 
@@ -24,7 +24,8 @@ CODES = NUMBER + MAX_REPEAT + 1  # how many codes there are
 PAD = 255
 
 WALL = 255
-MAX_MARKERS = 9  # in one cell; putting another has no effect
+MAX_MARKERS = WALL - 1  # that a cell of an array can hold: a run that puts one more ends there, and has not halted
+MAX_DIGIT = 9  # what a drawing or a text, with one glyph a cell, can show of a number of markers
 HEADINGS = "NESW"
 GLYPHS = "^>v<"
 

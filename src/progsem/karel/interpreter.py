@@ -1,14 +1,14 @@
 """The reference interpreter, and what Karel programs mean.
 
-The state is a grid of cells, each a wall or a count of markers from 0 to 9, and a
-robot on a free cell with a heading. Outside the grid all is wall. The robot
-carries any number of markers.
+The state is a grid of cells, each a wall or a count of markers, and a robot on a
+free cell with a heading. Outside the grid all is wall. Neither a cell nor the
+robot's bag has a largest number of markers.
 
 Actions:
 - `move` takes the robot one cell ahead; if that is a wall, nothing happens.
 - `turn_left`, `turn_right` turn it by a quarter.
 - `pick_marker` takes one marker from its cell; if there is none, nothing happens.
-- `put_marker` adds one marker to its cell; if there are 9, nothing happens.
+- `put_marker` adds one marker to its cell.
 
 Conditions change nothing: `front_is_clear`, `left_is_clear`, `right_is_clear` hold
 if the cell ahead, to the left, to the right is no wall; `markers_present` if the
@@ -25,15 +25,19 @@ flow keep theirs.
 Steps: each executed action, with effect or without, and each tested condition is
 one step; `repeat` itself is none. As soon as the number of steps taken reaches the
 step limit, the run ends where it is and the program has *not halted*, even if
-that was its last step.
+that was its last step. Where cells are said to hold so many markers at most, as
+those of the kernels do, a run ends in the same way instead of putting one more.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from progsem.karel.codes import ACTIONS, FAILED, HELD, MAX_MARKERS, UNTESTED, WALL
+import numpy as np
+
+from progsem.karel.codes import ACTIONS, FAILED, HELD, UNTESTED
 from progsem.karel.syntax import Action, Condition, If, IfElse, Program, Repeat, Statement, While
 from progsem.karel.world import World
 
@@ -70,12 +74,14 @@ class _LimitReached(Exception):
 class _Robot:
     """The state of a run and what the statements do to it."""
 
-    def __init__(self, world: World, meaning: Mapping[str, str], step_limit: int):
-        self.world = World(world.cells.copy(), world.row, world.column, world.heading)
+    def __init__(self, world: World, meaning: Mapping[str, str], step_limit: int, most_markers: float):
+        # Any number of markers fits: no step limit is too large.
+        self.world = World(world.cells.astype(np.int64), world.row, world.column, world.heading, world.walls)
         self.meaning = {name: name for name in ACTIONS} | dict(meaning)
         self.trace: list[Executed] = []
         self.tested = UNTESTED
         self.steps_left = step_limit
+        self.most_markers = most_markers
 
     def step(self) -> None:
         self.steps_left -= 1
@@ -87,7 +93,7 @@ class _Robot:
         rows, columns = _AHEAD[(self.world.heading + quarters) % 4]
         row, column = self.world.row + rows, self.world.column + columns
         height, width = self.world.cells.shape
-        return 0 <= row < height and 0 <= column < width and self.world.cells[row, column] != WALL
+        return 0 <= row < height and 0 <= column < width and not self.world.walls[row, column]
 
     def holds(self, condition: Condition) -> bool:
         markers = self.world.cells[self.world.row, self.world.column]
@@ -124,7 +130,9 @@ class _Robot:
                 world.heading = (world.heading + 1) % 4
             case "pick_marker" if world.cells[cell] > 0:
                 world.cells[cell] -= 1
-            case "put_marker" if world.cells[cell] < MAX_MARKERS:
+            case "put_marker":
+                if world.cells[cell] >= self.most_markers:
+                    raise _LimitReached
                 world.cells[cell] += 1
         markers = int(world.cells[world.row, world.column])
         self.trace.append(Executed(action, world.row, world.column, world.heading, markers, self.tested))
@@ -151,14 +159,21 @@ class _Robot:
                             break  # nothing was done, nor will be: nested repeats of nothing would take for ever
 
 
-def run(program: Program, world: World, step_limit: int, meaning: Mapping[str, str] | None = None) -> Outcome:
+def run(
+    program: Program,
+    world: World,
+    step_limit: int,
+    meaning: Mapping[str, str] | None = None,
+    most_markers: float = math.inf,
+) -> Outcome:
     """Run a program on a world (not modified) under a meaning; names that it leaves out mean themselves.
 
-    step_limit: at least 1. The trace lists every executed action in order, as it stands in the program.
+    step_limit: at least 1; most_markers: that a cell can hold. The trace lists every
+    executed action in order, as it stands in the program.
     """
     if step_limit < 1:
         raise ValueError(f"step_limit: given {step_limit}, expected at least 1")
-    robot = _Robot(world, meaning or {}, step_limit)
+    robot = _Robot(world, meaning or {}, step_limit, most_markers)
     try:
         robot.run(program.body)
         halted = True

@@ -1,6 +1,8 @@
 """Karel executed fast: many programs on many worlds, as compiled loops over codes.
 
-The semantics is the one that `interpreter.py` defines; tests compare the two.
+The semantics is the one that `interpreter.py` defines; tests compare the two. But a
+cell holds at most `MAX_MARKERS` markers: where a program would put one more, its run
+ends, and has not halted.
 A program is executed straight from its code sequence. Where it has control flow,
 one scan before its first world finds, for every code that may jump, where to.
 
@@ -163,7 +165,10 @@ def _turned(heading, quarters):
 
 @njit(nogil=True, cache=True, inline="always")
 def _act(action, ahead, cells, first, place, heading):
-    """Place and heading of the robot after what an action means; its world's cells are changed in place."""
+    """Place and heading of the robot after what an action means; its world's cells are changed in place.
+
+    A cell that is full stays so, see `_overflows`.
+    """
     here = first + place
     if action == MOVE:
         place = _moved(ahead, cells, first, place, heading)
@@ -176,6 +181,12 @@ def _act(action, ahead, cells, first, place, heading):
     else:
         cells[here] -= cells[here] > 0
     return place, heading
+
+
+@njit(nogil=True, cache=True, inline="always")
+def _overflows(action, cells, first, place):
+    """Whether an action would put a marker into a cell that is full."""
+    return action == PUT and cells[first + place] == MAX_MARKERS
 
 
 @njit(nogil=True, cache=True, inline="always")
@@ -204,6 +215,9 @@ def _run(codes, length, jump, rounds, since, width, ahead, cells, first, pose, m
     while at < length and steps < step_limit:
         code = codes[at]
         if code <= MOVE:
+            if _overflows(meanings[code], cells, first, place):
+                steps = step_limit
+                break
             place, heading = _act(meanings[code], ahead, cells, first, place, heading)
             if tracing and not executed[at]:
                 executed[at] = True
@@ -263,6 +277,7 @@ def _execute(programs, height, width, ahead, cells, poses, meanings, step_limit,
     firsts = np.cumsum(firsts)
     places = np.zeros(worlds, np.uint16)
     headings = np.zeros(worlds, np.uint8)
+    before = np.empty(cells.shape[1], np.uint8)
     for i in range(count):
         codes, grids = programs[i], cells[i]
         for k in range(worlds):
@@ -271,34 +286,39 @@ def _execute(programs, height, width, ahead, cells, poses, meanings, step_limit,
         length, straight = _link(codes, jump, open_blocks)
         if length < 0:
             return _BAD_PROGRAM, i
-        if not straight:
+        if straight:
             for k in range(worlds):
-                world = grids, firsts[k], poses[i, k]
-                halted[i, k] = _run(
-                    codes, length, jump, rounds, since, width, ahead, *world, meanings, step_limit, untraced
-                )
-            continue
+                places[k] = poses[i, k, 0] * width + poses[i, k, 1]
+                headings[k] = poses[i, k, 2]
+            before[:] = grids
+            full = False
+            # Statement by statement: what it means is asked once for all worlds of a program.
+            for at in range(min(length, step_limit)):
+                action = meanings[codes[at]]
+                if action == MOVE:
+                    for k in range(worlds):
+                        places[k] = _moved(ahead, grids, firsts[k], places[k], headings[k])
+                elif action == LEFT:
+                    for k in range(worlds):
+                        headings[k] = _turned(headings[k], 3)
+                elif action == RIGHT:
+                    for k in range(worlds):
+                        headings[k] = _turned(headings[k], 1)
+                else:
+                    for k in range(worlds):
+                        full |= _overflows(action, grids, firsts[k], places[k])
+                        _act(action, ahead, grids, firsts[k], places[k], headings[k])
+            if not full:
+                for k in range(worlds):
+                    poses[i, k, 0], poses[i, k, 1], poses[i, k, 2] = places[k] // width, places[k] % width, headings[k]
+                halted[i] = length < step_limit
+                continue
+            grids[:] = before  # some end early: one by one
         for k in range(worlds):
-            places[k] = poses[i, k, 0] * width + poses[i, k, 1]
-            headings[k] = poses[i, k, 2]
-        # Statement by statement: what it means is asked once for all worlds of a program.
-        for at in range(min(length, step_limit)):
-            action = meanings[codes[at]]
-            if action == MOVE:
-                for k in range(worlds):
-                    places[k] = _moved(ahead, grids, firsts[k], places[k], headings[k])
-            elif action == LEFT:
-                for k in range(worlds):
-                    headings[k] = _turned(headings[k], 3)
-            elif action == RIGHT:
-                for k in range(worlds):
-                    headings[k] = _turned(headings[k], 1)
-            else:
-                for k in range(worlds):
-                    _act(action, ahead, grids, firsts[k], places[k], headings[k])
-        for k in range(worlds):
-            poses[i, k, 0], poses[i, k, 1], poses[i, k, 2] = places[k] // width, places[k] % width, headings[k]
-        halted[i] = length < step_limit
+            world = grids, firsts[k], poses[i, k]
+            halted[i, k] = _run(
+                codes, length, jump, rounds, since, width, ahead, *world, meanings, step_limit, untraced
+            )
     return _FINE, 0
 
 
@@ -367,7 +387,8 @@ def execute(
     step_limit: executed actions and tested conditions after which a run is ended.
 
     Returns the worlds after it, cells and poses in the same shapes, and halted
-    (N, K) bool: False where the limit was reached, the world being as it was then.
+    (N, K) bool: False where the limit was reached, or a cell would have held more
+    than `MAX_MARKERS` markers, the world being as it was then.
     The arguments are not modified. Raises ValueError where a shape, a dtype, a
     program or a pose is wrong. An all-`PAD` program does nothing and halts.
     """

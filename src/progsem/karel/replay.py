@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from progsem.karel.codes import ACTIONS, MOVE, ORIGINAL, PAD
+from progsem.karel.codes import ACTIONS, MAX_MARKERS, MOVE, ORIGINAL, PAD
 from progsem.karel.interpreter import run
 from progsem.karel.syntax import actions, decode
 from progsem.karel.world import World
@@ -29,7 +29,7 @@ def cells_after(
     positions = dict(zip(offsets, np.flatnonzero(program <= MOVE), strict=True))
     meaning = {name: ACTIONS[code] for name, code in zip(ACTIONS, meanings, strict=True)}
     now = cells.copy()
-    for executed in run(tree, World(cells, *map(int, pose)), step_limit, meaning).trace:
+    for executed in run(tree, World(cells, *map(int, pose)), step_limit, meaning, MAX_MARKERS).trace:
         now[executed.row, executed.column] = executed.markers  # an action changes no other cell
         position = positions.pop(executed.action.offset, None)
         if position is not None:

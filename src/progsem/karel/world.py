@@ -1,8 +1,9 @@
 """Worlds: a grid of walls and markers with a robot in it, drawn as rows of text.
 
 A drawing shows the border of walls, `#` for a wall, `.` for an empty cell, `1` to
-`9` for markers and one of `^ > v <` for the robot, which hides the markers of its
-cell: a world read from a drawing has none there. In memory the border is left
+`9` for markers, `+` for more of them, and one of `^ > v <` for the robot, which
+hides the markers of its cell: a world read from a drawing has none there. A `+` is
+drawn and not read, as it does not say how many. In memory the border is left
 out; `x` and `y` of the outside view count from the top-left border cell.
 """
 
@@ -13,25 +14,33 @@ from dataclasses import dataclass
 import numpy as np
 
 from progsem.errors import UserError
-from progsem.karel.codes import GLYPHS, HEADINGS, WALL
+from progsem.karel.codes import GLYPHS, HEADINGS, MAX_DIGIT, WALL
 
 _EXPECTED = "# (wall), . (empty), 1 to 9 (markers) or one of ^ > v < (robot)"
 
 
 @dataclass(eq=False)
 class World:
-    """A world: cells (H, W) uint8 as in `codes`, the robot's row, column and heading (0-3, clockwise from north)."""
+    """A world: cells (H, W) as in `codes`, the robot's row, column and heading (0-3, clockwise from north).
+
+    Given `walls` (H, W) bool, cells that are none hold any number of markers, which then may be `codes.WALL`.
+    """
 
     cells: np.ndarray
     row: int
     column: int
     heading: int
+    walls: np.ndarray | None = None
+
+    def __post_init__(self):
+        if self.walls is None:
+            self.walls = self.cells == WALL
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, World):
             return NotImplemented
         same_robot = (self.row, self.column, self.heading) == (other.row, other.column, other.heading)
-        return same_robot and np.array_equal(self.cells, other.cells)
+        return same_robot and np.array_equal(self.cells, other.cells) and np.array_equal(self.walls, other.walls)
 
     @property
     def pose(self) -> np.ndarray:
@@ -46,7 +55,7 @@ class World:
     @property
     def markers(self) -> list[list[int]]:
         """[x, y] once for every marker, the robot's cell included, sorted."""
-        counts = np.where(self.cells == WALL, 0, self.cells)
+        counts = np.where(self.walls, 0, self.cells)
         return sorted([int(c) + 1, int(r) + 1] for r, c in np.argwhere(counts) for _ in range(counts[r, c]))
 
     @classmethod
@@ -79,7 +88,8 @@ class World:
 
     def to_rows(self) -> list[str]:
         """Draw the world, border included."""
-        inner = [["#" if cell == WALL else str(cell) if cell else "." for cell in row] for row in self.cells]
+        glyphs = np.array([".", *map(str, range(1, MAX_DIGIT + 1)), "+"])
+        inner = np.where(self.walls, "#", glyphs[np.minimum(self.cells, MAX_DIGIT + 1)]).tolist()
         inner[self.row][self.column] = GLYPHS[self.heading]
         border = "#" * (self.cells.shape[1] + 2)
         return [border, *("#" + "".join(row) + "#" for row in inner), border]
