@@ -9,6 +9,7 @@ the status is 1.
 """
 
 import argparse
+import contextlib
 import hashlib
 import json
 import os
@@ -21,10 +22,11 @@ import time
 from pathlib import Path
 
 import psutil
-from tree import TINY, Tree, say
+from tree import HANGS, TINY, Tree, default_signals, say
 
 # Enough training for kills to fall into it.
 TRAINING = {"lm": {"steps": 600, "checkpoint_every": 300, "decay_steps": 600}}
+TRIES = 20  # kills in turn that come too late, each at another moment
 KINDS = ("power", "workflow", "terminate", "interrupt", "job")
 # Measured times, and what is there only until a job is done.
 TIMES = ("wall_seconds",)
@@ -58,7 +60,7 @@ def jobs_of(workflow: subprocess.Popen) -> list[psutil.Process]:
 
 
 def kill(workflow: subprocess.Popen, kind: str, choice: random.Random) -> bool:
-    """Kill in one way; whether there was something to kill."""
+    """Kill in one way, a job as soon as there is one; whether there was something to kill."""
     try:
         if kind == "power":
             os.killpg(workflow.pid, signal.SIGKILL)
@@ -69,17 +71,18 @@ def kill(workflow: subprocess.Popen, kind: str, choice: random.Random) -> bool:
         elif kind == "interrupt":
             os.killpg(workflow.pid, signal.SIGINT)
         else:
-            jobs = jobs_of(workflow)
-            if not jobs:
-                return False
+            while not (jobs := jobs_of(workflow)):
+                if workflow.poll() is not None:
+                    return False
+                time.sleep(0.05)
             choice.choice(jobs).kill()
     except (ProcessLookupError, psutil.NoSuchProcess):
         return False
     return True
 
 
-def run_until_killed(tree: Tree, arguments: list[str], kind: str, delay: float, choice: random.Random) -> bool | None:
-    """Start the workflow and kill it after `delay` seconds; True if killed, None if it was done before."""
+def run_until_killed(tree: Tree, arguments: list[str], kind: str, delay: float, choice: random.Random) -> bool:
+    """Start the workflow and kill it after `delay` seconds; whether that ended it before it was done."""
     with open(tree.root / "run.log", "a") as log:
         workflow = subprocess.Popen(
             tree.command(*arguments),
@@ -88,33 +91,41 @@ def run_until_killed(tree: Tree, arguments: list[str], kind: str, delay: float, 
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            preexec_fn=default_signals,
         )
-        try:
-            status = workflow.wait(delay)
-            assert status == 0, f"status {status}: {(tree.root / 'run.log').read_text()[-4000:]}"
-            return None
-        except subprocess.TimeoutExpired:
-            killed = kill(workflow, kind, choice)
+    killed = False
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        workflow.wait(delay)
+    if workflow.poll() is None:
+        killed = kill(workflow, kind, choice)
+    try:
         # What is asked to stop gets the time to save and stop; what has lost a job ends by itself.
-        workflow.wait(120)
-        return killed
+        status = workflow.wait(HANGS)
+    finally:
+        if workflow.poll() is None:
+            os.killpg(workflow.pid, signal.SIGKILL)
+    assert killed or status == 0, f"status {status}: {(tree.root / 'run.log').read_text()[-4000:]}"
+    return status != 0
 
 
 def disturb(tree: Tree, arguments: list[str], expected: dict[str, str], kills: int, seed: int, longest: float) -> dict:
     """Kill `kills` times at random moments within `longest` seconds of a start, then let the workflow finish.
 
     Returns how often each kind of kill happened; raises AssertionError for an
-    artifact that differs from `expected`. A study that gets done before all kills
-    have happened starts from nothing.
+    artifact that differs from `expected`, and for a kind of kill that never ends
+    anything. A study that gets done before all kills have happened starts from nothing.
     """
     choice = random.Random(seed)
     counts = dict.fromkeys(KINDS, 0)
+    in_vain = 0
     while sum(counts.values()) < kills:
         kind = KINDS[sum(counts.values()) % len(KINDS)]
-        outcome = run_until_killed(tree, arguments, kind, choice.uniform(0, longest), choice)
-        counts[kind] += bool(outcome)
-        compare(artifacts(tree), expected, f"after {counts}", whole=outcome is None)
-        if outcome is None:
+        killed = run_until_killed(tree, arguments, kind, choice.uniform(0, longest), choice)
+        counts[kind] += killed
+        in_vain = 0 if killed else in_vain + 1
+        assert in_vain < TRIES, f"{kind}: {TRIES} in turn ended nothing"
+        compare(artifacts(tree), expected, f"after {counts}", whole=not killed)
+        if not killed:
             subprocess.run(["rm", "-rf", tree.root / "results", tree.root / ".snakemake"], check=True)
         print(f"{sum(counts.values())} kills, the last: {kind}; {len(artifacts(tree))} artifacts there", flush=True)
     tree.snakemake(*arguments)

@@ -7,6 +7,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
+from tree import HANGS
 
 from benchmarks import __main__ as bench
 from benchmarks import corpus, costs, stage, tokens
@@ -128,7 +129,7 @@ def test_the_baselines_do_the_same_work(tmp_path, monkeypatch):
 
 def test_an_unknown_stage_is_one_line():
     said = subprocess.run(
-        [sys.executable, "-m", "benchmarks", "token"], cwd=ROOT, capture_output=True, text=True, timeout=120
+        [sys.executable, "-m", "benchmarks", "token"], cwd=ROOT, capture_output=True, text=True, timeout=HANGS
     )
     assert said.returncode == 2 and not said.stdout
     assert said.stderr.splitlines() == [
@@ -159,7 +160,7 @@ def test_nobody_takes_the_file_for_a_result(tmp_path):
 
 
 def test_help_lists_it():
-    said = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60).stdout
+    said = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True, timeout=HANGS).stdout
     assert any(line.split()[:2] == ["make", "bench"] for line in said.splitlines())
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 import yaml
+from tree import HANGS
 
 from progsem import configfiles, reference
 from progsem.config import FEWEST_STATES, Study, load
@@ -362,7 +363,7 @@ def test_fewest_states_are_those_of_the_probes():
 
 def snakemake(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess:
     return subprocess.run(
-        [sys.executable, "-m", "snakemake", "-n", *arguments], cwd=cwd, capture_output=True, text=True, timeout=60
+        [sys.executable, "-m", "snakemake", "-n", *arguments], cwd=cwd, capture_output=True, text=True, timeout=HANGS
     )
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from tree import ROOT
+from tree import HANGS, ROOT, default_signals
 
 from progsem import manifest
 from progsem import plan as planning
@@ -172,7 +172,7 @@ def standing() -> set[Path]:
 def run_progsem(*arguments: str, status: int = 0) -> subprocess.CompletedProcess:
     """The command in a process of its own."""
     answer = subprocess.run(
-        [sys.executable, "-m", "progsem", *arguments], capture_output=True, text=True, env=ENVIRONMENT, timeout=120
+        [sys.executable, "-m", "progsem", *arguments], capture_output=True, text=True, env=ENVIRONMENT, timeout=HANGS
     )
     assert answer.returncode == status, answer.stdout + answer.stderr
     return answer
@@ -186,7 +186,7 @@ def would_run(study: str) -> dict[str, int]:
         capture_output=True,
         text=True,
         env=ENVIRONMENT,
-        timeout=120,
+        timeout=HANGS,
     )
     assert answer.returncode == 0, answer.stdout + answer.stderr
     said = answer.stdout + answer.stderr
@@ -645,7 +645,7 @@ def test_an_interrupt_is_no_traceback(place):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env=ENVIRONMENT,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        preexec_fn=default_signals,
     ) as running:
         line = json.dumps({"program": "def run() { move() }", "worlds": [{"input": ["####", "#>.#", "####"]}]})
         running.stdin.write(f"{line}\n".encode())

@@ -9,6 +9,7 @@ import threading
 import time
 
 import pytest
+from tree import HANGS
 
 from progsem import interruption
 from progsem.errors import UserError
@@ -148,9 +149,8 @@ def test_a_workflow_that_ended_before_is_gone(told, monkeypatch):
 
 def wait_for(asked) -> None:
     """Until a signal has come; if none comes, the assertion after this says so."""
-    for _ in range(1000):
-        if asked() is not None:
-            return
+    until = time.monotonic() + HANGS
+    while asked() is None and time.monotonic() < until:
         time.sleep(0.01)
 
 
@@ -212,9 +212,9 @@ def test_slurm_is_asked_how_much_time_is_left(squeue, said, left):
 
 def test_the_end_that_newer_versions_of_slurm_say_is_used(squeue, monkeypatch):
     squeue("exit 1")
-    for ahead, expected in ((1000, 1000), (-5, 0)):
+    for ahead, expected in ((10_000, 10_000), (-5, 0)):
         monkeypatch.setenv("SLURM_JOB_END_TIME", str(int(time.time()) + ahead))
-        assert interruption._time_left("4711") == pytest.approx(expected, abs=5)
+        assert interruption._time_left("4711") == pytest.approx(expected, abs=600)
 
 
 def test_the_margin_is_enough_to_save_and_never_most_of_the_time():
@@ -243,7 +243,8 @@ PROBLEMS = {
 
 @pytest.mark.parametrize("script, problem", PROBLEMS.items())
 def test_a_limit_that_is_not_known_is_said_in_one_line(squeue, capfd, monkeypatch, tmp_path, script, problem):
-    monkeypatch.setattr(interruption, "_LONGEST_ANSWER", 0.2)
+    if "sleep" in script:
+        monkeypatch.setattr(interruption, "_LONGEST_ANSWER", 0.2)
     squeue(script)
     if not script:
         (tmp_path / "squeue").unlink()

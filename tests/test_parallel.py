@@ -14,6 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from test_train import SECTION, TOKENIZER, documents, tokenizer_inputs
+from tree import default_signals
 
 from progsem import config, hardware, launch, manifest, train
 from progsem import model as lm
@@ -166,6 +167,7 @@ def together(folder: Folder, target: str, starter: tuple[str, ...] = ("-m", "pro
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=default_signals,
     )
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import browser as browsers
 import pytest
 from kills import artifacts
-from tree import ROOT, TINY, Tree, say, tiny
+from tree import HANGS, ROOT, TINY, Tree, say, tiny
 
 from progsem import figures, reporting
 
@@ -198,7 +198,7 @@ def test_results_from_elsewhere_are_reported_without_a_network(elsewhere, tmp_pa
     if subprocess.run([*alone, "true"], capture_output=True).returncode == 0:
         command = alone + command
     said = subprocess.run(
-        command, cwd=elsewhere.root, env=elsewhere.environment(), capture_output=True, text=True, timeout=120
+        command, cwd=elsewhere.root, env=elsewhere.environment(), capture_output=True, text=True, timeout=HANGS
     )
     assert said.returncode == 0, said.stderr
     assert (

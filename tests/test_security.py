@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from safetensors.torch import save_file
 from synthetic import write_results
 from tokenizers import Tokenizer
-from tree import ROOT, tiny
+from tree import HANGS, ROOT, tiny
 
 from progsem import configfiles, manifest, model, statistics
 from progsem.artifacts import load_tensors, read_json, read_table
@@ -373,7 +373,7 @@ def hostile(tmp_path_factory) -> tuple[Path, Path, subprocess.CompletedProcess]:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=120,
+        timeout=HANGS,
     )
     assert answer.returncode == 0, answer.stdout[-6000:]
     return top, here, answer

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tree import HANGS
 
 from progsem import job
 from progsem.sources import closure, code_digest, code_files
@@ -22,7 +23,7 @@ def python(code: str, source: Path = SOURCE) -> str:
         capture_output=True,
         text=True,
         check=True,
-        timeout=120,
+        timeout=HANGS,
         env={**os.environ, "PYTHONPATH": str(source)},
     )
     return answer.stdout

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from tree import default_signals
 
 from progsem import config, resume, train
 from progsem import model as lm
@@ -340,7 +341,6 @@ def said(self, number, rows):
     return step(self, number, rows)
 
 train.Trainer.step = said
-signal.signal(signal.SIGINT, signal.default_int_handler)
 interruption.stop_cleanly()
 interruption.follow_workflow()
 interruption.heed_time_limit()
@@ -362,6 +362,7 @@ def started(job: Job, save_every: float = 600.0, **environment: str) -> subproce
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, **environment},
+        preexec_fn=default_signals,
     )
 
 
@@ -416,7 +417,7 @@ def test_a_job_whose_workflow_was_killed_saves_though_nobody_reads_what_it_says(
 def test_a_job_near_its_time_limit_saves_and_its_retry_goes_on(short, tmp_path):
     (tmp_path / "bin").mkdir()
     squeue = tmp_path / "bin" / "squeue"
-    squeue.write_text("#!/bin/sh\necho 0:06\n")
+    squeue.write_text("#!/bin/sh\necho 0:20\n")
     squeue.chmod(0o755)
     path = f"{squeue.parent}{os.pathsep}{os.environ['PATH']}"
     slow = short.job(steps=100_000, checkpoint_every=100_000, decay_steps=100_000)

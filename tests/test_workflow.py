@@ -11,7 +11,7 @@ import time
 
 import pytest
 import yaml
-from tree import ROOT, RULES, TINY, Tree, say, tiny
+from tree import HANGS, ROOT, RULES, TINY, Tree, say, tiny
 
 from progsem import manifest
 from progsem.artifacts import file_digest
@@ -199,7 +199,7 @@ def test_an_edit_during_a_run_does_not_reach_it(tree, tmp_path):
         time.sleep(0.05)
     config.write_text(config.read_text().replace("height: 3", "height: 4").replace("compact", "spaced"))
     assert run.poll() is None
-    output, _ = run.communicate(timeout=120)
+    output, _ = run.communicate(timeout=HANGS)
     assert run.returncode == 0, output
     for artifact in (plan.corpus, plan.tokens):
         made = json.loads((other.root / artifact.file("manifest.json")).read_text())

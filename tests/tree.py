@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,16 @@ from progsem.config import Study, load
 ROOT = Path(__file__).resolve().parents[1]
 TINY = ("--configfile", "studies/tiny.yaml")
 RULES = {"lm": "checkpoint"}  # stage -> rule, where their names differ
+HANGS = 3600  # seconds after which a process is held to hang, however busy the machine is
+
+
+def default_signals() -> None:
+    """To be called in a child before it runs its program: tests may run in the background of a script or under `nohup`.
+
+    What a process ignores, those that it starts ignore as well.
+    """
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_DFL)
 
 
 class Tree:
@@ -31,7 +42,17 @@ class Tree:
     def copied(cls, target: Path) -> "Tree":
         """A copy of this repository, without results, in a folder that is not there yet."""
         # __pycache__ comes along: it holds the compiled kernels, and saves compiling them anew.
-        unwanted = (".venv", "results", ".git", ".snakemake", ".pytest_cache", ".hypothesis", ".ruff_cache", "shared")
+        unwanted = (
+            ".venv",
+            ".venvs",
+            "results",
+            ".git",
+            ".snakemake",
+            ".pytest_cache",
+            ".hypothesis",
+            ".ruff_cache",
+            "shared",
+        )
         shutil.copytree(ROOT, target, ignore=shutil.ignore_patterns(*unwanted))
         return cls(target)
 
@@ -43,7 +64,7 @@ class Tree:
         """That of a user: without what the tests were started with."""
         return {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
 
-    def ask(self, *arguments: str, timeout: int = 400) -> subprocess.CompletedProcess:
+    def ask(self, *arguments: str, timeout: int = HANGS) -> subprocess.CompletedProcess:
         """Run Snakemake; its output and errors come together, as text."""
         return subprocess.run(
             self.command(*arguments),

@@ -16,7 +16,7 @@ import psutil
 import pytest
 from cluster import NODE
 from kills import artifacts, compare
-from tree import TINY, Tree, say, tiny
+from tree import TINY, Tree, default_signals, say, tiny
 
 from progsem.plan import Plan
 
@@ -57,6 +57,7 @@ class Run:
                 env={**tree.environment(), "SNAKEMAKE_SLURM_PARTITIONS": "partitions.yaml"},
                 stdout=output,
                 stderr=subprocess.STDOUT,
+                preexec_fn=default_signals,
             )
 
     def __enter__(self) -> "Run":
