@@ -3,9 +3,10 @@
 PYTHON ?= python3
 CORES ?= all
 TESTS ?= tests
-BIN := .venv/bin
-# What .venv was made from: the place it stands in, and every pinned package.
-STAMP := { pwd; cat requirements.lock pyproject.toml; }
+# Where .venv leads to, looked up after it has been made: what runs from there goes on when .venv leads elsewhere.
+BIN = $(or $(shell readlink .venv),.venv)/bin
+# What .venv is made from: the place it stands in, whatever other names that has, and every pinned package.
+STAMP := { pwd -P; cat requirements.lock pyproject.toml; }
 # One line, where .venv has to be made and $(PYTHON) cannot do it; else nothing.
 PYTHON_PROBLEM = $(shell \
     if $(STAMP) | cmp -s - .venv/stamp; then :; \
@@ -64,9 +65,4 @@ envs: env  ## write envs/progsem.yaml from requirements.lock
 
 env:  ## make .venv from requirements.lock, unless it is that already
 	$(if $(PYTHON_PROBLEM),$(error $(PYTHON_PROBLEM)))
-	@$(STAMP) | cmp -s - .venv/stamp || { \
-	echo "making .venv from requirements.lock (a minute or two)"; \
-	$(PYTHON) -m venv --clear .venv && \
-	$(BIN)/python -m pip install -qq --requirement requirements.lock && \
-	$(BIN)/python -m pip install -qq --no-deps --no-build-isolation --editable . && \
-	$(STAMP) > .venv/stamp; }
+	@$(STAMP) | cmp -s - .venv/stamp || $(STAMP) | $(PYTHON) workflow/environment.py

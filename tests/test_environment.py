@@ -1,0 +1,115 @@
+"""`make env`: made once, whatever name the clone is reached by, and never taken away from what runs in it."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+MAKING = "making .venv from requirements.lock (a minute or two)\n"
+# A package that needs nothing to be built.
+PYPROJECT = """
+[build-system]
+requires = []
+build-backend = "backend"
+backend-path = ["."]
+"""
+BACKEND = """
+import zipfile
+
+def build_editable(folder, config_settings=None, metadata_directory=None):
+    with zipfile.ZipFile(f"{folder}/thing-0-py3-none-any.whl", "w") as wheel:
+        wheel.writestr("thing-0.dist-info/METADATA", "Metadata-Version: 2.1\\nName: thing\\nVersion: 0\\n")
+        wheel.writestr("thing-0.dist-info/WHEEL", "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n")
+        wheel.writestr("thing-0.dist-info/RECORD", "")
+    return "thing-0-py3-none-any.whl"
+"""
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory) -> Path:
+    """A folder with what `make env` needs, and a package without dependencies. Each test may change the lock."""
+    root = tmp_path_factory.mktemp("environment") / "a clone"
+    (root / "workflow").mkdir(parents=True)
+    for name in ("Makefile", "workflow/environment.py"):
+        shutil.copyfile(ROOT / name, root / name)
+    (root / "requirements.lock").write_text("# nothing\n")
+    (root / "pyproject.toml").write_text(PYPROJECT)
+    (root / "backend.py").write_text(BACKEND)
+    return root
+
+
+def start(folder: Path) -> subprocess.Popen:
+    """`make env` in a folder, by the name that it is given here."""
+    command = ["sh", "-c", 'cd "$1" && exec make --no-print-directory env', "sh", folder]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def make(folder: Path) -> str:
+    """What `make env` says, which must succeed."""
+    process = start(folder)
+    said, _ = process.communicate()
+    assert process.returncode == 0, said
+    return said.replace("WARNING: Requirements file [requirements.lock] contains no requirements.\n", "")
+
+
+def test_a_clone_of_two_names_has_one_environment(clone, tmp_path):
+    make(clone)
+    made = (clone / ".venv").stat()
+    other = tmp_path / "other"
+    other.symlink_to(clone)
+    assert make(other) == make(clone) == ""
+    assert (clone / ".venv").stat() == made
+
+
+def test_what_runs_keeps_its_environment(clone):
+    """The lock changes meanwhile: modules are loaded later, and processes started, from what was there before."""
+    make(clone)
+    environment = (clone / ".venv").resolve()
+    (packages,) = environment.glob("lib/python*/site-packages")
+    (packages / "later.py").write_text("print('loaded')")
+    code = (
+        "import subprocess, sys; print('begun', flush=True); input(); import later\n"
+        "subprocess.run([sys.executable, '-c', 'import later'], check=True)"
+    )
+    with subprocess.Popen(
+        [environment / "bin" / "python", "-uc", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as running:
+        running.stdout.readline()
+        lock = clone / "requirements.lock"
+        before = lock.read_text()
+        lock.write_text("# another one\n")
+        said = make(clone)
+        assert said.startswith(MAKING) and "earlier environments, which may be deleted when nothing runs" in said
+        assert not [*(clone / ".venv").glob("lib/python*/site-packages/later.py")]
+        assert running.communicate("\n")[0] == "loaded\nloaded\n"
+    assert running.returncode == 0
+    lock.write_text(before)
+    assert make(clone) == ""
+    assert (clone / ".venv").resolve() == environment
+
+
+def test_two_at_the_same_time_make_one(clone):
+    (clone / "requirements.lock").write_text("# one that two are after\n")
+    both = [start(clone), start(clone)]
+    said = "".join(process.communicate()[0] for process in both)
+    assert [process.returncode for process in both] == [0, 0], said
+    assert said.count(MAKING) == 1
+    assert make(clone) == ""
+
+
+def test_what_was_not_finished_is_no_environment(clone):
+    """The package cannot be installed at first; a folder that somebody made by hand is moved away, whole."""
+    (clone / "requirements.lock").write_text("# one that fails\n")
+    (clone / ".venv").unlink(missing_ok=True)
+    (clone / ".venv").mkdir()
+    (clone / ".venv" / "own").touch()
+    (clone / "backend.py").unlink()
+    broken = start(clone)
+    broken.communicate()
+    assert broken.returncode and (clone / ".venv" / "own").exists()
+    (clone / "backend.py").write_text(BACKEND)
+    assert make(clone).startswith(MAKING)
+    assert make(clone) == ""
+    assert len([*clone.glob(".venvs/*/own")]) == 1

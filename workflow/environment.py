@@ -1,0 +1,51 @@
+"""Make the environment that `.venv` leads to: run by make, which says on standard input what it is made from.
+
+Every environment has a folder of its own in `.venvs`, for the scripts in it hold its path. Once it is whole nothing
+changes it: what runs from an earlier one goes on undisturbed, and a lock that comes back finds its own again.
+"""
+
+import fcntl
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+LINK, FOLDERS = Path(".venv"), Path(".venvs")
+
+
+def main() -> None:
+    made_from = sys.stdin.buffer.read()
+    folder = FOLDERS / hashlib.sha256(made_from).hexdigest()[:8]
+    FOLDERS.mkdir(exist_ok=True)
+    with open(FOLDERS / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # of two that make it at the same time, the second finds it made
+        stamp = folder / "stamp"
+        if not stamp.is_file():
+            print("making .venv from requirements.lock (a minute or two)", flush=True)
+            python = folder / "bin" / "python"
+            install = [python, "-m", "pip", "install", "-qq"]
+            run(sys.executable, "-m", "venv", "--clear", folder)
+            run(*install, "--requirement", "requirements.lock")
+            run(*install, "--no-deps", "--no-build-isolation", "--editable", ".")
+            stamp.write_bytes(made_from)
+            others = sorted(str(path) for path in FOLDERS.iterdir() if path.is_dir() and path != folder)
+            if others:
+                print(f"earlier environments, which may be deleted when nothing runs from them: {' '.join(others)}")
+        if LINK.is_dir() and not LINK.is_symlink():
+            LINK.rename(FOLDERS / f"earlier-{os.getpid()}")  # a folder of somebody's own
+        new = FOLDERS / "link"
+        new.unlink(missing_ok=True)
+        new.symlink_to(folder)
+        new.replace(LINK)
+
+
+def run(*command: str | Path) -> None:
+    """Run a command, which says itself what goes wrong; then this process ends as well."""
+    status = subprocess.run(command).returncode
+    if status:
+        sys.exit(status)
+
+
+if __name__ == "__main__":
+    main()
