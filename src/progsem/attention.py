@@ -18,8 +18,8 @@ The inner loops are written in vectors of LANES numbers (`lanes.py`).
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from progsem.compiled import njit
 from progsem.lanes import LANES, add_product, larger, largest, load, load_turned, spread, store, transpose, weigh
 
 # What a score begins with: 0 up to the query's own position, and behind it what no exponential is left of.

@@ -17,10 +17,11 @@ They are float32, or bfloat16 as uint16.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, types
+from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from progsem.compiled import njit
 from progsem.lanes import (
     FAST,
     LANES,

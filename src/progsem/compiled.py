@@ -2,19 +2,44 @@
 
 Numba compiles a kernel again when the file changes that it stands in, but not when a
 file does that it takes constants or functions from. So a digest of all these files
-is kept beside the kernels, and where it is another one, they are deleted.
+is kept beside the kernels, and where it is another one, they are deleted. Where no
+folder for them can be written, they are compiled by each process.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 
 import progsem
+from progsem.progress import say
 from progsem.sources import closure, text
 
 _PACKAGE = Path(progsem.__file__).parent
+
+
+def njit(cache: bool = False, **options) -> Callable:
+    """A decorator: numba's `njit`, but without its cache where that has no folder that can be written."""
+    import numba
+
+    def compiled(function: Callable) -> Callable:
+        try:
+            return numba.njit(cache=cache, **options)(function)
+        except RuntimeError as error:
+            if "no locator available" not in str(error):
+                raise
+            _say_that_nothing_is_kept()
+            return numba.njit(**options)(function)
+
+    return compiled
+
+
+@functools.cache
+def _say_that_nothing_is_kept() -> None:
+    say("progsem: no folder for compiled kernels can be written, so they are compiled anew; NUMBA_CACHE_DIR names one")
 
 
 def forget_outdated() -> None:
@@ -28,15 +53,15 @@ def forget_outdated() -> None:
         sources.update(path.relative_to(_PACKAGE).as_posix().encode() + b"\0" + text(path))
     stamp = _PACKAGE / "__pycache__" / "kernels.sha256"
     with contextlib.suppress(OSError):
-        if stamp.is_file() and stamp.read_text() == sources.hexdigest():
+        if stamp.is_file() and stamp.read_text(encoding="utf-8") == sources.hexdigest():
             return
         for kernel in _PACKAGE.rglob("__pycache__/*.nb[ci]"):
             kernel.unlink(missing_ok=True)
         stamp.parent.mkdir(exist_ok=True)
-        stamp.write_text(sources.hexdigest())
+        stamp.write_text(sources.hexdigest(), encoding="utf-8")
 
 
 def _with_kernels() -> list[str]:
     """Names within the package of the modules that numba compiles parts of."""
-    found = (path for path in _PACKAGE.rglob("*.py") if b"\nfrom numba import" in path.read_bytes())
+    found = (path for path in _PACKAGE.rglob("*.py") if b"\nfrom progsem.compiled import njit" in path.read_bytes())
     return [".".join(path.relative_to(_PACKAGE).with_suffix("").parts) for path in found]

@@ -25,8 +25,8 @@ from abc import ABC, abstractmethod
 from functools import cached_property
 
 import numpy as np
-from numba import njit
 
+from progsem.compiled import njit
 from progsem.karel.codes import (
     ACTIONS,
     CLOSE,

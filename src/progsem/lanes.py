@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, models, register_model
+
+from progsem.compiled import njit
 
 LANES = 16  # float32 numbers in the widest register; where registers are narrower, the compiler takes several
 _FLOAT, _INT = ir.FloatType(), ir.IntType(32)

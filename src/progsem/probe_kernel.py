@@ -30,9 +30,11 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
+
+from progsem.compiled import njit
 
 LANES = 16  # float32 in a vector register
 TILE = 128  # states

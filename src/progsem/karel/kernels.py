@@ -15,8 +15,8 @@ from functools import cache
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from progsem.compiled import njit
 from progsem.karel.codes import (
     CLOSE,
     ELSE,

@@ -20,8 +20,8 @@ share of what is left; conditions are uniform over the five and their negations,
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from progsem.compiled import njit
 from progsem.karel.codes import CLOSE, ELSE, IF, IFELSE, NOT, NUMBER, OPEN, PAD, REPEAT, WALL, WHILE
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)

@@ -18,8 +18,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
-from numba import njit
 
+from progsem.compiled import njit
 from progsem.measures.results import Settings
 from progsem.measures.wide import WORDS, add_rows
 

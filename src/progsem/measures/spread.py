@@ -6,8 +6,9 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from scipy.special import ndtri
+
+from progsem.compiled import njit
 
 LANES = 32  # sums that are added up side by side: in the same order on every machine; 16 take thrice as long
 
