@@ -48,6 +48,9 @@ if workflow.is_main_process:
 
 shell.prefix(prepare_environment(Path(workflow.basedir) / "src"))
 
+# Snakemake takes braces in a path for wildcards, also those of the folder that this file is in.
+CONDA = str(Path(workflow.basedir) / "envs/progsem.yaml").replace("{", "{{").replace("}", "}}")
+
 
 # A cluster's jobs take turns within a group, not among groups.
 resource_scopes:

@@ -260,5 +260,15 @@ def test_corpus_and_tokens_do_not_depend_on_cores(tree, tmp_path):
         assert (tmp_path / path).read_bytes() == (tree.root / path).read_bytes(), path
 
 
+@pytest.mark.parametrize("name", ["a{b}c", "{seed}", "{{a}}", "with spaces", 'it\'s "so" $HOME', "é日本"])
+def test_a_clone_in_a_folder_of_any_name(tmp_path, name):
+    """Snakemake takes braces for wildcards, and a shell takes quotes for its own."""
+    other = Tree.copied(tmp_path / name)
+    assert other.planned(*TINY)["corpus"] == 1
+    manifest_file = Plan(tiny()).corpus.file("manifest.json")
+    other.snakemake("--cores", "1", manifest_file, *TINY)
+    assert (other.root / manifest_file).is_file()
+
+
 def _absolute(tree: Tree) -> tuple[str, str]:
     return "--configfile", str(tree.root / "studies" / "tiny.yaml")

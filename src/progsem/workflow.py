@@ -7,7 +7,6 @@ import errno
 import fcntl
 import os
 import platform
-import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -76,11 +75,12 @@ def prepare_environment(source: Path) -> str:
         MALLOC_TRIM_THRESHOLD_=str(2**31 - 1),
         MPLBACKEND="agg",
         PROGSEM_WORKFLOW=str(os.getpid()),  # jobs end when this process does
+        PROGSEM_SOURCES=str(source),
         PYTHONSAFEPATH="1",  # a file in the working directory is not a module
     )
     # Setting a prefix takes the place of Snakemake's own, which is the first command here. What a job
     # says goes to its log and to the terminal, also what it says after a signal that everybody gets.
-    commands = f"set -euo pipefail; export PYTHONPATH={shlex.quote(str(source))}; {_LOG} "
+    commands = f'set -euo pipefail; export PYTHONPATH="$PROGSEM_SOURCES"; {_LOG} '
     return commands.replace("{", "{{").replace("}", "}}")  # Snakemake takes what stands in single ones for its own
 
 

@@ -16,7 +16,7 @@ rule controls:
     group:
         "probing"
     conda:
-        "../../envs/progsem.yaml"
+        CONDA
     threads: STUDY.compute.threads
     resources:
         device=STUDY.compute.device,

@@ -10,7 +10,7 @@ rule corpus:
     group:
         "data"
     conda:
-        "../../envs/progsem.yaml"
+        CONDA
     threads: STUDY.compute.threads
     resources:
         mem_mb=lambda wildcards, attempt: attempt * sizes.data_mb(STUDY),

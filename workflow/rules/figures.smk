@@ -31,7 +31,7 @@ rule figures:
     log:
         "results/logs/figures.log",
     conda:
-        "../../envs/progsem.yaml"
+        CONDA
     threads: max(4, STUDY.compute.threads)  # fewer where there are fewer cores: nothing runs beside it
     params:
         # What captions say. The title is not among them: it is the user's text, and captions are markup.

@@ -9,7 +9,7 @@ rule generalisation:
     log:
         f"results/logs/generalisation/{PLAN.generalisation.key}/{plan.CHECKPOINT}.log",
     conda:
-        "../../envs/progsem.yaml"
+        CONDA
     threads: STUDY.compute.threads
     resources:
         device=STUDY.compute.device,

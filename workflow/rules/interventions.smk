@@ -13,7 +13,7 @@ rule interventions:
     group:
         "probing"
     conda:
-        "../../envs/progsem.yaml"
+        CONDA
     threads: STUDY.compute.threads
     resources:
         device=STUDY.compute.device,

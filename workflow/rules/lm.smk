@@ -26,7 +26,7 @@ rule checkpoint:
         f"results/logs/lm/{PLAN.lm.key}/{plan.CHECKPOINT}.log",
     priority: 100  # the chain is the longest path: whatever waits for it waits longest
     conda:
-        "../../envs/progsem.yaml"
+        CONDA
     threads: STUDY.compute.threads * STUDY.compute.processes
     resources:
         device=STUDY.compute.device,

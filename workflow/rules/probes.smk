@@ -14,7 +14,7 @@ rule probes:
     group:
         "probing"
     conda:
-        "../../envs/progsem.yaml"
+        CONDA
     threads: STUDY.compute.threads
     resources:
         device=STUDY.compute.device,

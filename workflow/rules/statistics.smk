@@ -17,7 +17,7 @@ rule statistics:
     log:
         f"results/logs/statistics/{PLAN.statistics.key}.log",
     conda:
-        "../../envs/progsem.yaml"
+        CONDA
     threads: max(4, STUDY.compute.threads)  # fewer where there are fewer cores: nothing runs beside it
     resources:
         mem_mb=lambda wildcards, attempt: attempt * sizes.statistics_mb(STUDY),

@@ -16,7 +16,7 @@ rule tokens:
     group:
         "data"
     conda:
-        "../../envs/progsem.yaml"
+        CONDA
     threads: STUDY.compute.threads
     resources:
         mem_mb=lambda wildcards, attempt: attempt * sizes.data_mb(STUDY),

@@ -17,7 +17,7 @@ rule traces:
     group:
         "probing"
     conda:
-        "../../envs/progsem.yaml"
+        CONDA
     threads: STUDY.compute.threads
     resources:
         device=STUDY.compute.device,
