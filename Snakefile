@@ -20,7 +20,7 @@ from snakemake.utils import min_version
 min_version("9.0")
 sys.path.insert(0, str(Path(workflow.basedir) / "src"))
 
-from progsem import plan, sizes
+from progsem import plan, sizes, streams
 from progsem.inventory import figures_are_stale, say_what_is_made_anew
 from progsem.workflow import (
     clear_leavings,
@@ -31,6 +31,8 @@ from progsem.workflow import (
     take_turns,
     use_every_core,
 )
+
+streams.prepare()
 
 # `config` holds what --configfile and --config said; config.yaml holds the rest.
 STUDY = study_or_exit(workflow, config)

@@ -3,9 +3,9 @@
 import argparse
 import difflib
 import importlib
-import os
 import sys
 
+from progsem import streams
 from progsem.errors import UserError
 
 # Command -> the module whose `main` is given the rest of the command line, and its line of help.
@@ -21,27 +21,27 @@ COMMANDS = {
 
 def main() -> None:
     """Run a command; bad input ends in one line on stderr and status 2, an interrupt in status 130."""
+    streams.prepare()
+    problem = None
     try:
         try:
             status = _command(sys.argv[1:])
         finally:
-            sys.stdout.flush()
+            streams.flush()
     except UserError as error:
-        print(f"progsem: {error}", file=sys.stderr)
-        status = 2
+        status, problem = 2, error
     except KeyboardInterrupt:
         status = 130
     except BrokenPipeError:
-        # The reader has seen enough. Python would complain once more when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        streams.discard(sys.stdout)  # the reader has seen enough
         status = 141
     except OSError as error:
         # Where a library writes by itself, such as compiled kernels into a cache.
         reason = error.strerror or str(error).splitlines()[0]
-        print(
-            f"progsem: {error.filename or 'a file'}: {reason}; make room or give access, and run again", file=sys.stderr
-        )
-        status = 2
+        status, problem = 2, f"{error.filename or 'a file'}: {reason}; make room or give access, and run again"
+    if problem:
+        with streams.if_heard():
+            print(f"progsem: {problem}", file=sys.stderr, flush=True)
     sys.exit(status)
 
 

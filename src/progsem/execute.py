@@ -14,11 +14,11 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import os
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from progsem import streams
 from progsem.errors import UserError
 from progsem.karel import interpreter, syntax
 from progsem.karel.codes import HEADINGS
@@ -97,30 +97,18 @@ def main(argv: list[str]) -> None:
     )
     parser.add_argument("file", help="JSON lines with `program` and `worlds[*].input`, or - for standard input")
     file = parser.parse_args(argv).file
-    with contextlib.ExitStack() as stack:
-        try:
-            lines = sys.stdin.buffer if file == "-" else stack.enter_context(Path(file).open("rb"))
-        except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise UserError(f"{file}: cannot be read ({reason}); expected a file of JSON lines") from None
-        try:
-            for output in _outputs(lines, "standard input" if file == "-" else file):
-                _print(output)
-        except BrokenPipeError:
-            _discard_output()  # the reader has seen enough
-
-
-def _print(line: str) -> None:
-    """Print a line at once, so that a reader at the other end of a pipe has it; a full disk is a `UserError`."""
+    name = "standard input" if file == "-" else file
     try:
-        print(line, flush=True)
+        for output in _outputs(_lines(file, name), name):
+            streams.say(output)  # at once, so that a reader at the other end of a pipe has it
     except BrokenPipeError:
-        raise
-    except OSError as error:
-        _discard_output()
-        raise UserError(f"standard output: cannot be written ({error.strerror}); make room, and run again") from None
+        streams.discard(sys.stdout)  # the reader has seen enough
 
 
-def _discard_output() -> None:
-    """Take what was not written for written: Python would complain once more when it flushes at exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def _lines(file: str, name: str) -> Iterator[bytes]:
+    try:
+        with contextlib.nullcontext(sys.stdin.buffer) if file == "-" else Path(file).open("rb") as lines:
+            yield from lines
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"{name}: cannot be read ({reason}); expected a file of JSON lines") from None

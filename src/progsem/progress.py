@@ -7,11 +7,10 @@ a reason to fail.
 
 from __future__ import annotations
 
-import contextlib
-import os
 import sys
 import time
-from collections.abc import Iterator
+
+from progsem.streams import if_heard
 
 _quiet = False
 
@@ -26,22 +25,8 @@ def say(line: str) -> None:
     """Print a line on stderr, if somebody still reads it."""
     if _quiet:
         return
-    with _if_heard():
+    with if_heard():
         print(line, file=sys.stderr, flush=True)
-
-
-@contextlib.contextmanager
-def _if_heard() -> Iterator[None]:
-    """Where nobody reads stderr any more, send all further output nowhere.
-
-    What is left in the buffers would fail again when Python ends.
-    """
-    try:
-        yield
-    except OSError:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stderr.fileno())
-        os.close(nowhere)
 
 
 class Progress:
@@ -58,14 +43,14 @@ class Progress:
         if sys.stderr.isatty() and not _quiet:
             from tqdm import tqdm
 
-            with _if_heard():
+            with if_heard():
                 self._bar = tqdm(total=total, initial=done, desc=what, unit=unit, unit_scale=True, dynamic_ncols=True)
 
     def update(self, count: int, **shown: str) -> None:
         """`count` more units are done; `shown` is printed beside."""
         self._done += count
         if self._bar is not None:
-            with _if_heard():
+            with if_heard():
                 self._bar.update(count)
                 self._bar.set_postfix(shown)
             return
@@ -83,5 +68,5 @@ class Progress:
     def close(self) -> None:
         """Leave the bar as it stands."""
         if self._bar is not None:
-            with _if_heard():
+            with if_heard():
                 self._bar.close()

@@ -5,9 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import fcntl
-import os
 import platform
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +15,7 @@ from progsem.config import load
 from progsem.configfiles import merge, read_config
 from progsem.errors import UserError
 from progsem.plan import RESULTS, Plan
+from progsem.streams import say as say
 from progsem.workflow import ALIVE, LOCKS
 
 _BASE = Path("config.yaml")  # the study that the others are differences to
@@ -112,18 +111,6 @@ def nobody_else() -> Iterator[None]:
                 "if it is not, say `snakemake --unlock`, and run this again"
             )
         yield
-
-
-def say(line: str) -> None:
-    """Print a line on standard output, at once; a full disk is a `UserError`."""
-    try:
-        print(line, flush=True)
-    except BrokenPipeError:  # not a failure: `progsem` ends quietly
-        raise
-    except OSError as error:
-        # Python would complain once more when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise UserError(f"standard output: cannot be written ({error.strerror}); make room, and run again") from None
 
 
 def results_folder(path: str = RESULTS) -> Path:
