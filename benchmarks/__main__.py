@@ -66,12 +66,12 @@ def _measured(name: str, environment: dict[str, str]) -> dict | None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "found.json"
         done = subprocess.run([sys.executable, "-m", "benchmarks.stage", name, path], env=environment)
-        return json.loads(path.read_text()) if done.returncode == 0 else None
+        return json.loads(path.read_text(encoding="utf-8")) if done.returncode == 0 else None
 
 
 def machine() -> str:
     """What is measured on: processor, cores, memory, versions."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if sys.platform == "linux" else []
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines() if sys.platform == "linux" else []
     model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
     cores = len(os.sched_getaffinity(0))
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9

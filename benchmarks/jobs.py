@@ -110,7 +110,7 @@ def _starts() -> list[Row]:
 def _dag() -> Row:
     with tempfile.TemporaryDirectory() as folder:
         empty = Path(folder) / "Snakefile"
-        empty.write_text("rule all:\n")
+        empty.write_text("rule all:\n", encoding="utf-8")
         seconds = in_turn(
             PLANNED,
             ours=lambda: _python(SNAKEMAKE, *_planning(), folder=folder),
@@ -160,7 +160,7 @@ def _python(code: str, *arguments: str, folder: str) -> None:
         env=os.environ | {"TOKENIZERS_PARALLELISM": "false"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        text=True,
+        encoding="utf-8",
     )
     if done.returncode:
         raise RuntimeError(f"{shlex.join(map(str, arguments))[:200]}…: {done.stdout[-2000:]}")

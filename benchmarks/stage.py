@@ -58,7 +58,7 @@ def _grow(module: ModuleType, size: int, answer: Connection) -> None:
 
 def _peak() -> int:
     """Most kilobytes of memory that this process has had."""
-    lines = Path("/proc/self/status").read_text().splitlines()
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
 
 

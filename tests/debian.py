@@ -20,7 +20,8 @@ def install(*packages: str) -> str:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
-                text=True,
+                encoding="utf-8",
+                errors="replace",
                 timeout=180,
             )
         except subprocess.TimeoutExpired:

@@ -45,7 +45,7 @@ class Jobs:
             env={**tree.environment(), "PYTHONPATH": str(tree.root / "src"), "MPLBACKEND": "agg"},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            text=True,
+            encoding="utf-8",
         )
 
     def close(self) -> None:
@@ -55,7 +55,7 @@ class Jobs:
     def manifest(self, pattern: str) -> dict:
         """The manifest of the only result whose path below `results/` has that pattern."""
         (path,) = (self.root / "results").glob(f"{pattern}/manifest.json")
-        return json.loads(path.read_text())
+        return json.loads(path.read_text(encoding="utf-8"))
 
     def arguments(self, pattern: str, outputs: str = "results") -> list[str]:
         """Command line of the job that has made a result, with `outputs` in place of the folder `results`."""
@@ -71,7 +71,7 @@ class Jobs:
         self._server.stdin.write(json.dumps(request) + "\n")
         self._server.stdin.flush()
         status = json.loads(self._server.stdout.readline())
-        return Answer(status, self._said.read_text())
+        return Answer(status, self._said.read_text(encoding="utf-8"))
 
 
 def _is_output(option: str, word: str) -> bool:

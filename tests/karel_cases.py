@@ -20,7 +20,7 @@ GOLDEN = [path for folder in (KEPT, FULL) for path in sorted(folder.glob("*.json
 @cache
 def golden(path: Path) -> list[dict]:
     """The executions recorded in a file."""
-    return [json.loads(line) for line in path.read_text().splitlines()]
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def _blocks(statements):

@@ -83,7 +83,7 @@ def kill(workflow: subprocess.Popen, kind: str, choice: random.Random) -> bool:
 
 def run_until_killed(tree: Tree, arguments: list[str], kind: str, delay: float, choice: random.Random) -> bool:
     """Start the workflow and kill it after `delay` seconds; whether that ended it before it was done."""
-    with open(tree.root / "run.log", "a") as log:
+    with open(tree.root / "run.log", "a", encoding="utf-8") as log:
         workflow = subprocess.Popen(
             tree.command(*arguments),
             cwd=tree.root,
@@ -104,7 +104,7 @@ def run_until_killed(tree: Tree, arguments: list[str], kind: str, delay: float, 
     finally:
         if workflow.poll() is None:
             os.killpg(workflow.pid, signal.SIGKILL)
-    assert killed or status == 0, f"status {status}: {(tree.root / 'run.log').read_text()[-4000:]}"
+    assert killed or status == 0, f"status {status}: {(tree.root / 'run.log').read_text(encoding='utf-8')[-4000:]}"
     return status != 0
 
 

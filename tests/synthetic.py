@@ -171,7 +171,7 @@ def _metrics(path: Path, study: Study, step: int) -> Path:
     """One interval's metrics.csv; tokens and programs since the row before."""
     path.parent.mkdir(parents=True, exist_ok=True)
     every = max(study.lm.checkpoint_every // 4, 1)
-    with path.open("w", newline="") as handle:
+    with path.open("w", newline="", encoding="utf-8") as handle:
         writer = csv.writer(handle)
         writer.writerow("step tokens programs loss learning_rate gradient_norm".split())
         for at in range(step - study.lm.checkpoint_every + every, step + 1, every) if step else ():
@@ -430,7 +430,7 @@ def _write(path, parts, study, about, more=None) -> None:
 
 
 def _write_accuracies(path, columns, rows) -> None:
-    with path.open("w", newline="") as handle:
+    with path.open("w", newline="", encoding="utf-8") as handle:
         writer = csv.writer(handle)
         writer.writerow(columns)
         writer.writerows(rows)
@@ -438,7 +438,7 @@ def _write_accuracies(path, columns, rows) -> None:
 
 def table(job: Job, name: str) -> list[dict[str, str]]:
     """The rows of a table that a job has written."""
-    with open(job.output(name), newline="") as handle:
+    with open(job.output(name), newline="", encoding="utf-8") as handle:
         return list(csv.DictReader(handle))
 
 

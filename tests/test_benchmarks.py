@@ -129,7 +129,7 @@ def test_the_baselines_do_the_same_work(tmp_path, monkeypatch):
 
 def test_an_unknown_stage_is_one_line():
     said = subprocess.run(
-        [sys.executable, "-m", "benchmarks", "token"], cwd=ROOT, capture_output=True, text=True, timeout=HANGS
+        [sys.executable, "-m", "benchmarks", "token"], cwd=ROOT, capture_output=True, encoding="utf-8", timeout=HANGS
     )
     assert said.returncode == 2 and not said.stdout
     assert said.stderr.splitlines() == [
@@ -149,18 +149,20 @@ def test_a_stage_that_fails_is_one_line_and_a_part_writes_nothing(monkeypatch, t
     assert not list(tmp_path.iterdir())
     monkeypatch.setattr(bench, "_measured", lambda name, environment: found)
     assert bench.main([]) == 0
-    written = json.loads((tmp_path / "results/bench.json").read_text())
+    written = json.loads((tmp_path / "results/bench.json").read_text(encoding="utf-8"))
     assert [entry["stage"] for entry in written] == ["corpus"] * len(bench.STAGES)
 
 
 def test_nobody_takes_the_file_for_a_result(tmp_path):
-    (tmp_path / "bench.json").write_text("[]")
-    (tmp_path / "other.json").write_text("[]")
+    (tmp_path / "bench.json").write_text("[]", encoding="utf-8")
+    (tmp_path / "other.json").write_text("[]", encoding="utf-8")
     assert survey(tmp_path) == ([], [tmp_path / "other.json"])
 
 
 def test_help_lists_it():
-    said = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True, timeout=HANGS).stdout
+    said = subprocess.run(
+        ["make", "help"], cwd=ROOT, capture_output=True, encoding="utf-8", check=True, timeout=HANGS
+    ).stdout
     assert any(line.split()[:2] == ["make", "bench"] for line in said.splitlines())
 
 

@@ -363,7 +363,11 @@ def test_fewest_states_are_those_of_the_probes():
 
 def snakemake(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess:
     return subprocess.run(
-        [sys.executable, "-m", "snakemake", "-n", *arguments], cwd=cwd, capture_output=True, text=True, timeout=HANGS
+        [sys.executable, "-m", "snakemake", "-n", *arguments],
+        cwd=cwd,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=HANGS,
     )
 
 
@@ -391,7 +395,7 @@ def one_line(answer: subprocess.CompletedProcess) -> str:
 def test_snakemake_says_it_in_one_line(name, tmp_path):
     raw, parts = BAD[name]
     changes = tmp_path / "changes.yaml"
-    changes.write_text(yaml.safe_dump(raw))
+    changes.write_text(yaml.safe_dump(raw), encoding="utf-8")
     line = one_line(snakemake("--configfile", str(changes)))
     for part in parts:
         assert part in line
@@ -405,7 +409,7 @@ def test_snakemake_says_it_of_the_command_line():
 def test_snakemake_says_where_yaml_is_broken(tmp_path):
     for name in ("Snakefile", "src", "workflow", "envs"):
         (tmp_path / name).symlink_to(ROOT / name)
-    (tmp_path / "config.yaml").write_text("study: x\nlm:\n  layers: 3\n width: 128\n")
+    (tmp_path / "config.yaml").write_text("study: x\nlm:\n  layers: 3\n width: 128\n", encoding="utf-8")
     assert "config.yaml: line 4, column" in one_line(snakemake(cwd=tmp_path))
 
 
@@ -426,7 +430,7 @@ def test_snakemake_says_where_yaml_is_broken(tmp_path):
 )
 def test_files_that_are_not_a_config(text, part, tmp_path):
     path = tmp_path / "config.yaml"
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     with pytest.raises(UserError, match=part) as caught:
         configfiles.read_config(path)
     assert "\n" not in str(caught.value) and str(path) in str(caught.value)
@@ -452,7 +456,7 @@ def test_default_config_file_spells_out_the_defaults():
 
 def test_every_key_of_the_default_config_file_is_explained():
     """Above each key, or above the group of keys that it stands in, there is a comment."""
-    lines = (ROOT / "config.yaml").read_text().splitlines()
+    lines = (ROOT / "config.yaml").read_text(encoding="utf-8").splitlines()
     explained = None
     for line in lines:
         if not line.strip():
@@ -522,22 +526,28 @@ def test_numbers_that_snakemake_hands_over_as_text():
 
 
 def test_generated_files_are_in_step():
-    assert (ROOT / reference.SCHEMA).read_text() == reference.schema_text(), "run `make schema`"
-    assert (ROOT / reference.TABLE).read_text() == reference.table_text(), "run `make schema`"
-    lock = (ROOT / reference.LOCK).read_text()
-    assert (ROOT / reference.CONDA).read_text() == reference.conda_text(lock), "run `make envs`"
+    assert (ROOT / reference.SCHEMA).read_text(encoding="utf-8") == reference.schema_text(), "run `make schema`"
+    assert (ROOT / reference.TABLE).read_text(encoding="utf-8") == reference.table_text(), "run `make schema`"
+    lock = (ROOT / reference.LOCK).read_text(encoding="utf-8")
+    assert (ROOT / reference.CONDA).read_text(encoding="utf-8") == reference.conda_text(lock), "run `make envs`"
 
 
 def test_conda_environment_has_every_pin_of_the_lock():
-    pins = [line for line in (ROOT / reference.LOCK).read_text().splitlines() if line and not line.startswith("#")]
+    pins = [
+        line
+        for line in (ROOT / reference.LOCK).read_text(encoding="utf-8").splitlines()
+        if line and not line.startswith("#")
+    ]
     assert all(re.fullmatch(r"[A-Za-z0-9._-]+==[0-9][A-Za-z0-9.]*", pin) for pin in pins)
     assert "torch==2.13.0" in pins
-    (pip,) = [item["pip"] for item in yaml.safe_load((ROOT / reference.CONDA).read_text())["dependencies"][2:]]
+    (pip,) = [
+        item["pip"] for item in yaml.safe_load((ROOT / reference.CONDA).read_text(encoding="utf-8"))["dependencies"][2:]
+    ]
     assert pip == pins
 
 
 def test_schema_agrees_with_the_types():
-    schema = json.loads((ROOT / reference.SCHEMA).read_text())
+    schema = json.loads((ROOT / reference.SCHEMA).read_text(encoding="utf-8"))
     check = jsonschema.Draft202012Validator(schema)
     check.validate(configfiles.read_config(ROOT / "config.yaml"))
     for path in (ROOT / "studies").glob("*.yaml"):
@@ -547,7 +557,7 @@ def test_schema_agrees_with_the_types():
 
 
 def test_table_has_every_key_once():
-    text = (ROOT / reference.TABLE).read_text()
+    text = (ROOT / reference.TABLE).read_text(encoding="utf-8")
     rows = re.findall(r"^\| `([a-z_.]+)` \|", text, flags=re.MULTILINE)
     assert rows == list(reference.keys()) == list(reference.EDITS)
     assert all(field.get("description") for field in reference.keys().values())

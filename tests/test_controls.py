@@ -348,7 +348,7 @@ def written(folder):
 
 
 def table(job):
-    with job.output("accuracy").open() as handle:
+    with job.output("accuracy").open(encoding="utf-8") as handle:
         return list(csv.DictReader(handle))
 
 

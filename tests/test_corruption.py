@@ -92,7 +92,7 @@ def another(source: str):
 
 def text(content: str):
     def damage(path: Path) -> None:
-        path.write_text(content)
+        path.write_text(content, encoding="utf-8")
 
     damage.__name__ = f"says {content}"
     return damage
@@ -102,9 +102,9 @@ def edited(old: str, new: str):
     """One passage of its text is another."""
 
     def damage(path: Path) -> None:
-        before = path.read_text()
+        before = path.read_text(encoding="utf-8")
         assert old in before
-        path.write_text(before.replace(old, new, 1))
+        path.write_text(before.replace(old, new, 1), encoding="utf-8")
 
     damage.__name__ = f"{old} edited"
     return damage
@@ -112,16 +112,16 @@ def edited(old: str, new: str):
 
 def other_number(path: Path) -> None:
     """One digit of a table or of a manifest's seconds is another."""
-    content = path.read_text()
+    content = path.read_text(encoding="utf-8")
     at = content.index(".", content.index('"seconds"') if path.name == manifest.NAME else 0) + 1
-    path.write_text(content[:at] + str((int(content[at]) + 1) % 10) + content[at + 1 :])
+    path.write_text(content[:at] + str((int(content[at]) + 1) % 10) + content[at + 1 :], encoding="utf-8")
 
 
 def other_checksum(path: Path) -> None:
     """A digit of its first file's checksum is another."""
-    content = path.read_text()
+    content = path.read_text(encoding="utf-8")
     (name, said), *_ = json.loads(content)["files"].items()
-    path.write_text(content.replace(said, f"{'0' if said[0] != '0' else '1'}{said[1:]}"))
+    path.write_text(content.replace(said, f"{'0' if said[0] != '0' else '1'}{said[1:]}"), encoding="utf-8")
 
 
 # ----------------------------------------------------------------------- table

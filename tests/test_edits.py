@@ -20,7 +20,7 @@ from progsem.plan import FIGURES, STAGES, Plan
 
 def write_study(tree: Tree, name: str, study: Study) -> tuple[str, str]:
     """Every key of a study as a file, and the arguments that name it."""
-    (tree.root / f"{name}.json").write_text(study.model_dump_json())
+    (tree.root / f"{name}.json").write_text(study.model_dump_json(), encoding="utf-8")
     return "--configfile", f"{name}.json"
 
 
@@ -62,7 +62,9 @@ def dry_runs(tmp_path_factory) -> dict[str, set[str]]:
 
 @pytest.mark.parametrize("key", reference.keys())
 def test_the_table_says_what_runs(dry_runs, key):
-    (said,) = re.findall(rf"^\| `{re.escape(key)}` \|.*\| ([^|]*) \|$", (ROOT / reference.TABLE).read_text(), re.M)
+    (said,) = re.findall(
+        rf"^\| `{re.escape(key)}` \|.*\| ([^|]*) \|$", (ROOT / reference.TABLE).read_text(encoding="utf-8"), re.M
+    )
     stages = {"nothing": [], "everything": STAGES}.get(said) or [
         stage for stage in said.split(", ") if said != "nothing"
     ]

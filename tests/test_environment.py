@@ -34,16 +34,16 @@ def clone(tmp_path_factory) -> Path:
     (root / "workflow").mkdir(parents=True)
     for name in ("Makefile", "workflow/environment.py"):
         shutil.copyfile(ROOT / name, root / name)
-    (root / "requirements.lock").write_text("# nothing\n")
-    (root / "pyproject.toml").write_text(PYPROJECT)
-    (root / "backend.py").write_text(BACKEND)
+    (root / "requirements.lock").write_text("# nothing\n", encoding="utf-8")
+    (root / "pyproject.toml").write_text(PYPROJECT, encoding="utf-8")
+    (root / "backend.py").write_text(BACKEND, encoding="utf-8")
     return root
 
 
 def start(folder: Path) -> subprocess.Popen:
     """`make env` in a folder, by the name that it is given here."""
     command = ["sh", "-c", 'cd "$1" && exec make --no-print-directory env', "sh", folder]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8")
 
 
 def make(folder: Path) -> str:
@@ -68,30 +68,30 @@ def test_what_runs_keeps_its_environment(clone):
     make(clone)
     environment = (clone / ".venv").resolve()
     (packages,) = environment.glob("lib/python*/site-packages")
-    (packages / "later.py").write_text("print('loaded')")
+    (packages / "later.py").write_text("print('loaded')", encoding="utf-8")
     code = (
         "import subprocess, sys; print('begun', flush=True); input(); import later\n"
         "subprocess.run([sys.executable, '-c', 'import later'], check=True)"
     )
     with subprocess.Popen(
-        [environment / "bin" / "python", "-uc", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [environment / "bin" / "python", "-uc", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8"
     ) as running:
         running.stdout.readline()
         lock = clone / "requirements.lock"
-        before = lock.read_text()
-        lock.write_text("# another one\n")
+        before = lock.read_text(encoding="utf-8")
+        lock.write_text("# another one\n", encoding="utf-8")
         said = make(clone)
         assert said.startswith(MAKING) and "earlier environments, which may be deleted when nothing runs" in said
         assert not [*(clone / ".venv").glob("lib/python*/site-packages/later.py")]
         assert running.communicate("\n")[0] == "loaded\nloaded\n"
     assert running.returncode == 0
-    lock.write_text(before)
+    lock.write_text(before, encoding="utf-8")
     assert make(clone) == ""
     assert (clone / ".venv").resolve() == environment
 
 
 def test_two_at_the_same_time_make_one(clone):
-    (clone / "requirements.lock").write_text("# one that two are after\n")
+    (clone / "requirements.lock").write_text("# one that two are after\n", encoding="utf-8")
     both = [start(clone), start(clone)]
     said = "".join(process.communicate()[0] for process in both)
     assert [process.returncode for process in both] == [0, 0], said
@@ -101,7 +101,7 @@ def test_two_at_the_same_time_make_one(clone):
 
 def test_what_was_not_finished_is_no_environment(clone):
     """The package cannot be installed at first; a folder that somebody made by hand is moved away, whole."""
-    (clone / "requirements.lock").write_text("# one that fails\n")
+    (clone / "requirements.lock").write_text("# one that fails\n", encoding="utf-8")
     (clone / ".venv").unlink(missing_ok=True)
     (clone / ".venv").mkdir()
     (clone / ".venv" / "own").touch()
@@ -109,7 +109,7 @@ def test_what_was_not_finished_is_no_environment(clone):
     broken = start(clone)
     broken.communicate()
     assert broken.returncode and (clone / ".venv" / "own").exists()
-    (clone / "backend.py").write_text(BACKEND)
+    (clone / "backend.py").write_text(BACKEND, encoding="utf-8")
     assert make(clone).startswith(MAKING)
     assert make(clone) == ""
     assert len([*clone.glob(".venvs/*/own")]) == 1

@@ -61,7 +61,7 @@ def job(tmp_path_factory):
 def drawn(job):
     folder = job.output("directory")
     folder.mkdir(parents=True)
-    (folder / "stale.png").write_text("of an earlier study")
+    (folder / "stale.png").write_text("of an earlier study", encoding="utf-8")
     figures.run(job)
     return folder
 
@@ -127,10 +127,10 @@ def test_summary_is_the_statistics_own(job, drawn):
 
 
 def test_tables_hold_the_numbers_drawn(job, drawn):
-    with open(drawn / "content_vs_accuracy.csv", newline="") as handle:
+    with open(drawn / "content_vs_accuracy.csv", newline="", encoding="utf-8") as handle:
         rows = list(csv.DictReader(handle))
     last = [row for row in rows if (row["step"], row["source"], row["depth"]) == ("600", "generated", "mlp2")]
-    summary = json.loads(job.input("summary").read_text())
+    summary = json.loads(job.input("summary").read_text(encoding="utf-8"))
     assert float(last[0]["accuracy"]) == summary["semantic_content"]["mlp2"]
     assert float(last[0]["generative_accuracy"]) == summary["generative_accuracy"]
     assert "0" not in {row["step"] for row in rows}  # the untrained model is no point of the regression
@@ -217,13 +217,13 @@ def test_nothing_is_drawn_beyond_the_edges(job, seeds, tmp_path_factory, looks):
 
 def test_a_failure_leaves_the_old_folder_alone(job, drawn, tmp_path):
     broken = tmp_path / "summary.json"
-    broken.write_text("{")
+    broken.write_text("{", encoding="utf-8")
     before = sorted(path.name for path in drawn.iterdir())
     inputs = {**job.inputs, "summary": [broken]}
     with pytest.raises(UserError, match="summary.json"):
         figures.run(type(job)("figures", job.slice, inputs, job.outputs))
     with pytest.raises(ZeroDivisionError), figures.replacing_folder(drawn) as new:
-        (new / "half.png").write_text("half")
+        (new / "half.png").write_text("half", encoding="utf-8")
         raise ZeroDivisionError
     assert sorted(path.name for path in drawn.iterdir()) == before
     assert [path.name for path in drawn.parent.iterdir()] == ["figures"]
@@ -255,7 +255,7 @@ def test_what_is_missing_stops_no_figure(case, tmp_path, looks):
         if made:
             made[0].draw_without_rendering()
     claims_page.write(results, tmp_path)
-    assert "None" not in (tmp_path / "paper_vs_ours.md").read_text()
+    assert "None" not in (tmp_path / "paper_vs_ours.md").read_text(encoding="utf-8")
 
 
 # What rows are told apart by, and counts: always there.
@@ -281,7 +281,7 @@ def test_a_missing_value_stops_no_figure(job, share, tmp_path, looks):
         if made:
             made[0].draw_without_rendering()
     claims_page.write(results, tmp_path)
-    assert "None" not in (tmp_path / "paper_vs_ours.md").read_text()
+    assert "None" not in (tmp_path / "paper_vs_ours.md").read_text(encoding="utf-8")
 
 
 def test_phases_without_a_boundary_are_not_shaded():

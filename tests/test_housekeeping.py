@@ -69,7 +69,7 @@ def place(tmp_path, monkeypatch) -> Path:
     Path("studies").mkdir()
     for name, changes in STUDIES.items():
         own = {**SMALL, "study": name, **{key: {**SMALL.get(key, {}), **value} for key, value in changes.items()}}
-        Path("studies", f"{name}.yaml").write_text(yaml.safe_dump(own))
+        Path("studies", f"{name}.yaml").write_text(yaml.safe_dump(own), encoding="utf-8")
     return tmp_path
 
 
@@ -128,7 +128,7 @@ def make_unit(plan: Plan, unit: Unit, seconds: float = 60.0) -> None:
         }
     write(unit.path, MODULES[unit.stage], sliced, inputs, files, seconds)
     unit.log.parent.mkdir(parents=True, exist_ok=True)
-    unit.log.write_text(f"{unit.key}\n")
+    unit.log.write_text(f"{unit.key}\n", encoding="utf-8")
 
 
 def write(folder: Path, stage: str, sliced: str, inputs: dict, files: list[str], seconds: float) -> None:
@@ -138,7 +138,7 @@ def write(folder: Path, stage: str, sliced: str, inputs: dict, files: list[str],
     job.started = time.monotonic() - seconds
     for name in files:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(f"{name} {sliced} {sorted(job.checksums.values())}")
+        (folder / name).write_text(f"{name} {sliced} {sorted(job.checksums.values())}", encoding="utf-8")
     manifest.write(job, folder, [folder / name for name in files])
 
 
@@ -172,7 +172,11 @@ def standing() -> set[Path]:
 def run_progsem(*arguments: str, status: int = 0) -> subprocess.CompletedProcess:
     """The command in a process of its own."""
     answer = subprocess.run(
-        [sys.executable, "-m", "progsem", *arguments], capture_output=True, text=True, env=ENVIRONMENT, timeout=HANGS
+        [sys.executable, "-m", "progsem", *arguments],
+        capture_output=True,
+        encoding="utf-8",
+        env=ENVIRONMENT,
+        timeout=HANGS,
     )
     assert answer.returncode == status, answer.stdout + answer.stderr
     return answer
@@ -184,7 +188,7 @@ def would_run(study: str) -> dict[str, int]:
         [*(sys.executable, "-m", "snakemake", "-n", "--quiet", "rules"), "-s", str(ROOT / "Snakefile")]
         + ["--configfile", f"studies/{study}.yaml"],
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         env=ENVIRONMENT,
         timeout=HANGS,
     )
@@ -247,7 +251,7 @@ def test_plan_says_how_long_it_took_and_why(place, capsys):
 
 
 def test_bad_studies_are_one_line(place):
-    path_of("one").write_text("lm: {layres: 3}")
+    path_of("one").write_text("lm: {layres: 3}", encoding="utf-8")
     for command in ("plan", "keep", "artifacts", "prune"):
         Path("results").mkdir(exist_ok=True)
         answer = run_progsem(command, "studies/one.yaml", status=2)
@@ -367,7 +371,7 @@ def test_verify_names_each_kind_of_damage(place, capsys, kind):
         weights.unlink()
     elif kind == "manifest":
         named = weights.parent / manifest.NAME
-        named.write_text(named.read_text().replace('"seconds": ', '"seconds": 1'))
+        named.write_text(named.read_text(encoding="utf-8").replace('"seconds": ', '"seconds": 1'), encoding="utf-8")
     elif kind == "unmanifest":
         named = weights.parent / manifest.NAME
         named.write_bytes(b"")
@@ -379,7 +383,7 @@ def test_verify_names_each_kind_of_damage(place, capsys, kind):
         named = Path(plan.traces.file("seed-0/step-000020"))
         target = Path(plan.lm.file("seed-0/step-000020"))
         write(target, "train", json.dumps({**slices, "other": 1}), {}, list(FILES["lm"]), 1.0)
-        text = json.loads((target / manifest.NAME).read_text())
+        text = json.loads((target / manifest.NAME).read_text(encoding="utf-8"))
         assert text["slice"]["other"] == 1
     capsys.readouterr()
     assert verify.main([]) == 1
@@ -520,7 +524,7 @@ def test_prune_leaves_what_is_not_ours(place, capsys):
     for path in strange[1:3]:
         path.mkdir()
     for path in (strange[0], strange[3]):
-        path.write_text("mine")
+        path.write_text("mine", encoding="utf-8")
     links = [Path("results/lm/link-01234567-89abcdef"), Path("results/tokens/x-01234567-89abcdef"), Path("results/own")]
     for link in links:
         link.symlink_to(outside.resolve())
@@ -537,7 +541,7 @@ def test_prune_leaves_what_is_not_ours(place, capsys):
 def test_prune_takes_the_studies_that_are_here(place, capsys):
     make("one")
     assert {study.name for study in common.studies([])} == {"config", *SHIPPED, *STUDIES}
-    Path("config.yaml").write_text(path_of("one").read_text())
+    Path("config.yaml").write_text(path_of("one").read_text(encoding="utf-8"), encoding="utf-8")
     assert [study.name for study in common.studies([])].count("config") == 2  # this one, and the repository's
     assert common.study(None).plan.lm.key == plan_of("one").lm.key
     prune.main([])
@@ -558,17 +562,19 @@ def test_nothing_is_touched_while_snakemake_runs(place, command, capsys):
     Path(".snakemake/locks").mkdir(parents=True)
     before = files()
     arguments = ["studies/probes.yaml", *(["--delete"] if command is prune else [])]
-    with open(".snakemake/progsem.alive", "w") as alive:
+    with open(".snakemake/progsem.alive", "w", encoding="utf-8") as alive:
         fcntl.flock(alive, fcntl.LOCK_SH)
         with pytest.raises(UserError, match="a snakemake is running in this folder"):
             command.main(arguments)
     lock = Path(".snakemake/locks/0.input.lock")
     lock.touch()
-    Path(".snakemake/progsem.alive").write_text("another-host")
+    Path(".snakemake/progsem.alive").write_text("another-host", encoding="utf-8")
     with pytest.raises(UserError, match="on another-host.*snakemake --unlock"):
         command.main(arguments)
     assert files() == before
-    Path(".snakemake/progsem.alive").write_text(platform.node())  # a stale lock of a process that was killed here
+    Path(".snakemake/progsem.alive").write_text(
+        platform.node(), encoding="utf-8"
+    )  # a stale lock of a process that was killed here
     command.main(arguments)
     assert files() != before
 
@@ -609,7 +615,7 @@ def test_light_commands_import_nothing_heavy(place):
         "    except SystemExit as end: assert not end.code, end.code\n"
         "print('heavy:', *{'numpy', 'torch', 'pyarrow', 'pandas', 'snakemake'} & set(sys.modules))"
     )
-    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=ENVIRONMENT)
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", env=ENVIRONMENT)
     assert answer.returncode == 0 and answer.stdout.splitlines()[-1] == "heavy:", answer.stdout + answer.stderr
 
 
@@ -626,12 +632,12 @@ def test_a_reader_that_has_seen_enough(place):
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a disk that is always full is there on Linux")
 def test_a_full_disk_is_one_line(place):
     make("one")
-    with open("/dev/full", "w") as full:
+    with open("/dev/full", "w", encoding="utf-8") as full:
         answer = subprocess.run(
             [sys.executable, "-m", "progsem", "artifacts"],
             stdout=full,
             stderr=subprocess.PIPE,
-            text=True,
+            encoding="utf-8",
             env=ENVIRONMENT,
         )
     assert answer.returncode == 2 and answer.stderr.count("\n") == 1 and "cannot be written" in answer.stderr

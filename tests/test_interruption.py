@@ -186,7 +186,7 @@ def squeue(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
 
     def write(script: str) -> None:
-        (tmp_path / "squeue").write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / "squeue").write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
         (tmp_path / "squeue").chmod(0o755)
 
     return write
@@ -292,7 +292,7 @@ print("went on")
 """
     reader, writer = pty.openpty() if terminal else os.pipe()
     child = subprocess.Popen(
-        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=writer, text=True
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=writer, encoding="utf-8"
     )
     os.close(writer)
     assert child.stdout.readline() == "ready\n"

@@ -25,7 +25,7 @@ def command(*arguments, **options):
 
 def expected(path):
     keys = ("output", "hero_out", "markers_out", "trace")
-    cases = map(json.loads, path.read_text().splitlines())
+    cases = map(json.loads, path.read_text(encoding="utf-8").splitlines())
     return [{"worlds": [{key: world[key] for key in keys} for world in case["worlds"]]} for case in cases]
 
 
@@ -42,7 +42,7 @@ def test_a_cell_holds_any_number_of_markers(tmp_path, capsys):
         "repeat (12) { put_marker() }; repeat (10) { pick_marker() }",
         "repeat (19) { repeat (19) { put_marker() } }",
     ]
-    path.write_text("\n".join(line(f"def run() {{ {body}; move() }}") for body in bodies))
+    path.write_text("\n".join(line(f"def run() {{ {body}; move() }}") for body in bodies), encoding="utf-8")
     main([str(path)])
     two, many = (json.loads(row)["worlds"][0] for row in capsys.readouterr().out.splitlines())
     assert two["output"] == ["####", "#2>#", "####"] and two["markers_out"] == [[1, 1]] * 2
@@ -61,7 +61,9 @@ def test_empty_lines_and_other_keys(tmp_path, capsys):
     path = tmp_path / "a.jsonl"
     worlds = [{"input": WORLD, "note": 1}, {"input": ["###", "#^#", "###"]}]
     task = json.dumps({"program": "def run() { turn_left(); put_marker() }", "worlds": worlds, "id": 3})
-    path.write_text(f"\n{task}\r\n  \n" + json.dumps({"program": "def run() { move() }", "worlds": []}))
+    path.write_text(
+        f"\n{task}\r\n  \n" + json.dumps({"program": "def run() { move() }", "worlds": []}), encoding="utf-8"
+    )
     main([str(path)])
     first, second = map(json.loads, capsys.readouterr().out.splitlines())
     assert first["worlds"][0] == {
@@ -104,7 +106,7 @@ def test_empty_lines_and_other_keys(tmp_path, capsys):
 )
 def test_bad_lines(text, message, tmp_path, capsys):
     path = tmp_path / "bad.jsonl"
-    path.write_text(f"{line()}\n{text}\n{line()}\n")
+    path.write_text(f"{line()}\n{text}\n{line()}\n", encoding="utf-8")
     with pytest.raises(UserError) as caught:
         main([str(path)])
     assert str(caught.value).startswith(f"{path}{message}")
@@ -114,7 +116,7 @@ def test_bad_lines(text, message, tmp_path, capsys):
 
 def test_step_limit_is_named(monkeypatch):
     bad = line(program="def run() { while (no_markers_present()) { turn_left() } }").encode()
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(bad)))
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(bad), encoding="utf-8"))
     with pytest.raises(UserError, match=f"standard input:1: .* {STEP_LIMIT} steps"):
         main(["-"])
 
@@ -171,8 +173,8 @@ def test_a_closed_pipe_is_no_error():
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
 def test_a_full_disk_is_one_line():
     arguments = [sys.executable, "-m", "progsem", "execute", "-"]
-    with open("/dev/full", "w") as full:
-        answer = subprocess.run(arguments, input=line(), stdout=full, stderr=subprocess.PIPE, text=True)
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        answer = subprocess.run(arguments, input=line(), stdout=full, stderr=subprocess.PIPE, encoding="utf-8")
     assert answer.returncode == 2
     assert (
         answer.stderr

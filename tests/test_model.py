@@ -92,6 +92,6 @@ def test_damaged_files_are_named(tmp_path):
     weights.write_bytes(weights.read_bytes()[:-100])
     with pytest.raises(UserError, match="model.safetensors"):
         lm.load(weights, config, torch.device("cpu"))
-    config.write_text("{")
+    config.write_text("{", encoding="utf-8")
     with pytest.raises(UserError, match="config.json"):
         lm.load(weights, config, torch.device("cpu"))

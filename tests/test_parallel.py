@@ -166,7 +166,7 @@ def together(folder: Folder, target: str, starter: tuple[str, ...] = ("-m", "pro
         [sys.executable, *starter, *folder.command(target=target), *more],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        text=True,
+        encoding="utf-8",
         preexec_fn=default_signals,
     )
 
@@ -272,7 +272,7 @@ print(status, flush=True)
 
 @pytest.mark.parametrize("done, status", [("done", 0), ("not yet", 128 + signal.SIGTERM)])
 def test_a_stopped_launcher_waits_for_all_and_does_not_fail_what_was_done(done, status):
-    answer = subprocess.run([sys.executable, "-c", LAUNCHER, done], capture_output=True, text=True, check=True)
+    answer = subprocess.run([sys.executable, "-c", LAUNCHER, done], capture_output=True, encoding="utf-8", check=True)
     assert answer.stdout.split() == ["ended", str(status)]
 
 

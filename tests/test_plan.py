@@ -219,7 +219,7 @@ def test_planning_imports_nothing_heavy():
     code = (
         "import sys, progsem.plan, progsem.workflow; print(*{'numpy', 'torch', 'pyarrow', 'pandas'} & set(sys.modules))"
     )
-    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=True)
     assert answer.stdout.strip() == ""
 
 
@@ -241,7 +241,9 @@ def test_jobs_elsewhere_get_the_config_as_it_was(tmp_path, monkeypatch):
     (frozen,) = main.config_settings.configfiles
     assert frozen.is_absolute() and main.config_settings.config_args == ""
     monkeypatch.setattr(workflow, "read_config", lambda path: pytest.fail(f"{path} is read again"))
-    elsewhere = workflow.study_or_exit(FakeWorkflow(is_main_process=False), json.loads(frozen.read_text()))
+    elsewhere = workflow.study_or_exit(
+        FakeWorkflow(is_main_process=False), json.loads(frozen.read_text(encoding="utf-8"))
+    )
     assert elsewhere == study
     assert Plan(elsewhere).statistics.key == Plan(study).statistics.key
 

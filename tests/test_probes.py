@@ -382,7 +382,7 @@ def stage(folder, name, programs="programs.arrow", mapping=None, **changes):
         device="cpu",
     )
     run(job)
-    with job.output("accuracy").open() as handle:
+    with job.output("accuracy").open(encoding="utf-8") as handle:
         rows = list(csv.DictReader(handle))
     return *read_table(job.output("predictions")), rows, job
 

@@ -77,7 +77,7 @@ def test_every_figure_has_a_caption_and_every_caption_a_figure():
 def test_captions_name_facts_that_there_are():
     known, quoted = set(reporting.facts(tiny())), set()
     for path in [*CAPTIONS.glob("*.rst"), CAPTIONS.parent / "study.rst"]:
-        names = set(re.findall(r"\|(\w+)\|", path.read_text()))
+        names = set(re.findall(r"\|(\w+)\|", path.read_text(encoding="utf-8")))
         assert names <= known, path
         quoted |= names
     assert quoted == known
@@ -103,7 +103,7 @@ def test_facts_are_those_of_the_study(change, fact, text):
 
 
 def test_a_caption_without_a_heading_is_refused(tmp_path):
-    (tmp_path / "training.rst").write_text(".. title: Only that\n\nText.\n")
+    (tmp_path / "training.rst").write_text(".. title: Only that\n\nText.\n", encoding="utf-8")
     with pytest.raises(ValueError, match=r"training.rst: given \['title'\], expected comments"):
         reporting.captions(tmp_path)
 
@@ -198,7 +198,7 @@ def test_results_from_elsewhere_are_reported_without_a_network(elsewhere, tmp_pa
     if subprocess.run([*alone, "true"], capture_output=True).returncode == 0:
         command = alone + command
     said = subprocess.run(
-        command, cwd=elsewhere.root, env=elsewhere.environment(), capture_output=True, text=True, timeout=HANGS
+        command, cwd=elsewhere.root, env=elsewhere.environment(), capture_output=True, encoding="utf-8", timeout=HANGS
     )
     assert said.returncode == 0, said.stderr
     assert (

@@ -99,7 +99,7 @@ def test_the_scanner_finds(source):
 def test_no_source_unpickles_or_runs_text():
     sources = [*ROOT.glob("src/**/*.py"), *ROOT.glob("benchmarks/**/*.py")]
     assert len(sources) > 40
-    assert {str(path): found for path in sources if (found := offences(path.read_text()))} == {}
+    assert {str(path): found for path in sources if (found := offences(path.read_text(encoding="utf-8")))} == {}
 
 
 def test_rules_quote_what_comes_from_the_config():
@@ -107,7 +107,9 @@ def test_rules_quote_what_comes_from_the_config():
     rules = sorted((ROOT / "workflow" / "rules").glob("*.smk"))
     assert len(rules) == 10
     for path in rules:
-        used = re.findall(r"\{(params\.[^}]*|config[^}]*|STUDY[^}]*)\}", path.read_text().split("shell:")[1])
+        used = re.findall(
+            r"\{(params\.[^}]*|config[^}]*|STUDY[^}]*)\}", path.read_text(encoding="utf-8").split("shell:")[1]
+        )
         # The slice has what is text; the others are numbers, which the config's types see to.
         assert set(used) - {"params.threads", "params.processes"} == {"params.slice:q"}, path
 
@@ -297,7 +299,7 @@ def test_an_arrow_file_with_pickles_in_its_metadata_does_nothing(tmp_path, mark)
 @pytest.mark.parametrize("tag", ["!!python/object/apply:os.system", "!!python/name:os.system", "!!python/module:os"])
 def test_a_config_that_calls_python_is_refused(tag, tmp_path, mark):
     path = tmp_path / "config.yaml"
-    path.write_text(f"study: {tag} ['touch {mark}']\n")
+    path.write_text(f"study: {tag} ['touch {mark}']\n", encoding="utf-8")
     with pytest.raises(UserError, match="not valid YAML"):
         configfiles.read_config(path)
     assert not mark.exists()
@@ -358,11 +360,11 @@ def hostile(tmp_path_factory) -> tuple[Path, Path, subprocess.CompletedProcess]:
     manifest.write(job, here / plan.statistics.folder, made)
     for module in MODULES:
         trap = f"open({str(top / f'imported-{module}')!r}, 'w')\n"
-        (here / f"{module}.py").write_text(trap)
-        (here / "results" / f"{module}.py").write_text(trap)
-    own = yaml.safe_load((ROOT / "studies" / "tiny.yaml").read_text())
+        (here / f"{module}.py").write_text(trap, encoding="utf-8")
+        (here / "results" / f"{module}.py").write_text(trap, encoding="utf-8")
+    own = yaml.safe_load((ROOT / "studies" / "tiny.yaml").read_text(encoding="utf-8"))
     own["figures"]["title"] = TITLE
-    (here / "study.yaml").write_text(yaml.safe_dump(own))
+    (here / "study.yaml").write_text(yaml.safe_dump(own), encoding="utf-8")
     answer = subprocess.run(
         [
             *(str(Path(sys.executable).parent / "snakemake"), "--snakefile", str(sources / "Snakefile")),
@@ -372,7 +374,7 @@ def hostile(tmp_path_factory) -> tuple[Path, Path, subprocess.CompletedProcess]:
         env={name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONSAFEPATH")},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        text=True,
+        encoding="utf-8",
         timeout=HANGS,
     )
     assert answer.returncode == 0, answer.stdout[-6000:]

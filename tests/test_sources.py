@@ -21,7 +21,7 @@ def python(code: str, source: Path = SOURCE) -> str:
     answer = subprocess.run(
         [sys.executable, "-c", code],
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=True,
         timeout=HANGS,
         env={**os.environ, "PYTHONPATH": str(source)},
@@ -69,13 +69,13 @@ def test_a_changed_module_changes_the_stages_that_import_it_and_no_others(tmp_pa
     several = ("karel/kernels.py", "measures/bootstrap.py", "model.py", "plots/style.py", "plots/viewer.html")
     for module in several:
         path = tmp_path / "progsem" / module
-        text = path.read_text()
-        path.write_text(text + "\n# changed\n")
+        text = path.read_text(encoding="utf-8")
+        path.write_text(text + "\n# changed\n", encoding="utf-8")
         after = dict(zip(job.STAGES, python(code, tmp_path).split(), strict=True))
         changed = {stage for stage in job.STAGES if after[stage] != before[stage]}
         assert changed == {stage for stage, files in everywhere.items() if module in files}, module
         assert changed
-        path.write_text(text)
+        path.write_text(text, encoding="utf-8")
         path.touch()
     assert dict(zip(job.STAGES, python(code, tmp_path).split(), strict=True)) == before
 
@@ -102,7 +102,7 @@ def test_a_checkout_has_the_same_bytes_whatever_git_is_set_to(tmp_path):
     def git(*arguments: str) -> str:
         settings = ("-c", "core.autocrlf=true", "-c", "user.name=a", "-c", "user.email=a@b")
         command = ["git", "-C", str(tmp_path), *settings, *arguments]
-        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        return subprocess.run(command, check=True, capture_output=True, encoding="utf-8").stdout
 
     git("init", "-q")
     for path in (Path(".gitattributes"), *kinds):

@@ -53,7 +53,7 @@ def job(study, tmp_path_factory):
 
 
 def summary(job):
-    return json.loads(job.output("summary").read_text())
+    return json.loads(job.output("summary").read_text(encoding="utf-8"))
 
 
 # ------------------------------------------------------------ pure functions
@@ -561,7 +561,7 @@ def test_a_final_checkpoint_that_babbles_gives_nulls(tmp_path):
     assert value["semantic_content"] == {"linear": None, "mlp1": None, "mlp2": None}
     assert value["alternatives"]["mirror"]["difference"] is None
     assert value["alternatives"]["mirror"]["difficulty_matched"] is True
-    assert json.loads(job.output("gallery").read_text())["entries"] == []
+    assert json.loads(job.output("gallery").read_text(encoding="utf-8"))["entries"] == []
     assert any(row["source"] == "forced" for row in value["semantic_content_by"])
 
 
@@ -604,7 +604,7 @@ def run_slowly(program, cells, pose):
 
 
 def test_gallery_shows_true_robots_and_readings(job):
-    shown = json.loads(job.output("gallery").read_text())
+    shown = json.loads(job.output("gallery").read_text(encoding="utf-8"))
     columns, _ = read_table(job.inputs["programs"][-1])
     files = {path.parent.name: path for path in job.inputs["predictions"] if "step-001200" in str(path)}
     answers, about = read_table(files["original"])

@@ -216,14 +216,14 @@ def test_input_only_is_chosen_on_validation_states(job, tmp_path):
     """One cell of counts is made the best on validation: it is taken there, though worse on test states."""
     changed = []
     for path in job.inputs["controls_accuracy"]:
-        rows = list(csv.reader(path.open()))
+        rows = list(csv.reader(path.open(encoding="utf-8")))
         columns = {name: index for index, name in enumerate(rows[0])}
         for row in rows[1:]:
             here = [row[columns[name]] for name in ("control", "source", "feature", "depth")]
             if here == ["counts", "forced", "facing", "mlp1"]:
                 row[columns["validation_accuracy"]] = "0.999"
         changed.append(tmp_path / f"{path.parent.parent.name}.csv")
-        with changed[-1].open("w", newline="") as handle:
+        with changed[-1].open("w", newline="", encoding="utf-8") as handle:
             csv.writer(handle).writerows(rows)
     settings = Settings.of(job)
     other = Job(job.stage, job.slice, job.inputs | {"controls_accuracy": changed}, job.outputs)
@@ -415,7 +415,7 @@ def test_the_original_and_its_mirror_image_are_pair_0(job):
 
 
 def test_the_summary_ranks_the_original_among_the_pairs(job):
-    ranks = json.loads(job.output("summary").read_text())["mirror_pairs"]
+    ranks = json.loads(job.output("summary").read_text(encoding="utf-8"))["mirror_pairs"]
     assert len(ranks) == 2 * 2 * 3
     for found in ranks:
         where = {key: found[key] for key in ("source", "states", "depth")}
@@ -656,7 +656,7 @@ def test_nothing_asked_for_gives_empty_tables(tmp_path):
     assert [table(job, name) for name in ("baselines", "layers", "permutations")] == [[]] * 3
     assert {row["set"] for row in table(job, "generalisation")} == {"test set"}
     assert {row["semantics"] for row in table(job, "positions")} == {"original"}
-    assert json.loads(job.output("summary").read_text())["mirror_pairs"] == []
+    assert json.loads(job.output("summary").read_text(encoding="utf-8"))["mirror_pairs"] == []
 
 
 def test_missing_files_are_named(job, pooled):

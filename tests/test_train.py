@@ -69,7 +69,7 @@ def documents(folder: Path) -> Path:
     path = folder / "00000.arrow"
     write_table(path, {"tokens": tokens, "length": lengths}, {"prompt_length": 5, "pad": 0, "vocabulary": 21})
     for name in TOKENIZER:
-        (folder / name).write_text("{}")
+        (folder / name).write_text("{}", encoding="utf-8")
     return path
 
 
@@ -116,7 +116,7 @@ def test_cutting_the_training_changes_no_bit(tmp_path):
 
 def test_training_lowers_the_loss_and_logs_it(tmp_path):
     trained(tmp_path, [0, 200], steps=200, checkpoint_every=200, decay_steps=200, learning_rate=3e-3)
-    lines = (tmp_path / "0-200" / "200" / "metrics.csv").read_text().splitlines()
+    lines = (tmp_path / "0-200" / "200" / "metrics.csv").read_text(encoding="utf-8").splitlines()
     assert lines[0] == ",".join(train.METRICS)
     rows = [dict(zip(train.METRICS, map(float, line.split(",")), strict=True)) for line in lines[1:]]
     assert [row["step"] for row in rows] == [50, 100, 150, 200]
@@ -360,7 +360,7 @@ def started(job: Job, save_every: float = 600.0, **environment: str) -> subproce
         [sys.executable, "-c", PROCESS, json.dumps(given)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        text=True,
+        encoding="utf-8",
         env={**os.environ, **environment},
         preexec_fn=default_signals,
     )
@@ -417,7 +417,7 @@ def test_a_job_whose_workflow_was_killed_saves_though_nobody_reads_what_it_says(
 def test_a_job_near_its_time_limit_saves_and_its_retry_goes_on(short, tmp_path):
     (tmp_path / "bin").mkdir()
     squeue = tmp_path / "bin" / "squeue"
-    squeue.write_text("#!/bin/sh\necho 0:20\n")
+    squeue.write_text("#!/bin/sh\necho 0:20\n", encoding="utf-8")
     squeue.chmod(0o755)
     path = f"{squeue.parent}{os.pathsep}{os.environ['PATH']}"
     slow = short.job(steps=100_000, checkpoint_every=100_000, decay_steps=100_000)

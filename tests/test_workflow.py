@@ -34,7 +34,7 @@ def test_makes_every_artifact_and_the_summary(tree):
     assert [path for path in expected if not (tree.root / path).is_file()] == []
     for temporary in ("state.safetensors", "resume.safetensors"):
         assert list((tree.root / "results").rglob(temporary)) == []
-    summary = json.loads((tree.root / "results" / "figures" / "summary.json").read_text())
+    summary = json.loads((tree.root / "results" / "figures" / "summary.json").read_text(encoding="utf-8"))
     assert summary["study"] == "tiny"
     assert len(summary["checkpoints"]) == 3
 
@@ -97,7 +97,7 @@ def test_editing_and_editing_back_loses_nothing(tree):
 COMMANDS = sorted(
     line.removeprefix("#").split("snakemake", 1)[1].strip()
     for path in (ROOT / "studies").glob("*.yaml")
-    for line in path.read_text().splitlines()
+    for line in path.read_text(encoding="utf-8").splitlines()
     if line.startswith("#     snakemake")
 )
 
@@ -155,7 +155,7 @@ def test_what_took_long_is_made_anew_only_with_consent(tree):
     statistics = tree.root / Plan(tiny()).statistics.file("manifest.json")
     kept, text = statistics.read_bytes(), module.read_bytes()
     body = {name: value for name, value in json.loads(kept).items() if name != "checksum"} | {"seconds": 7200.0}
-    statistics.write_text(json.dumps(body | {"checksum": manifest.checksum(body)}))
+    statistics.write_text(json.dumps(body | {"checksum": manifest.checksum(body)}), encoding="utf-8")
     module.write_bytes(text + b"\n# changed at great expense\n")
     before = tree.files()
     try:
@@ -185,7 +185,7 @@ def test_an_edit_during_a_run_does_not_reach_it(tree, tmp_path):
     """config.yaml is edited as soon as the first job has begun; what is made is what was planned."""
     other = Tree.copied(tmp_path / "other")
     config = other.root / "config.yaml"
-    config.write_text(yaml.safe_dump(tiny({"corpus": {"seed": 9}}).model_dump(mode="json")))
+    config.write_text(yaml.safe_dump(tiny({"corpus": {"seed": 9}}).model_dump(mode="json")), encoding="utf-8")
     plan = Plan(tiny({"corpus": {"seed": 9}}))
     run = subprocess.Popen(
         other.command("--cores", "1", plan.tokens.file("manifest.json")),
@@ -193,16 +193,19 @@ def test_an_edit_during_a_run_does_not_reach_it(tree, tmp_path):
         env=other.environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        text=True,
+        encoding="utf-8",
     )
     while run.poll() is None and not (other.root / "results" / "logs").exists():
         time.sleep(0.05)
-    config.write_text(config.read_text().replace("height: 3", "height: 4").replace("compact", "spaced"))
+    config.write_text(
+        config.read_text(encoding="utf-8").replace("height: 3", "height: 4").replace("compact", "spaced"),
+        encoding="utf-8",
+    )
     assert run.poll() is None
     output, _ = run.communicate(timeout=HANGS)
     assert run.returncode == 0, output
     for artifact in (plan.corpus, plan.tokens):
-        made = json.loads((other.root / artifact.file("manifest.json")).read_text())
+        made = json.loads((other.root / artifact.file("manifest.json")).read_text(encoding="utf-8"))
         assert made["slice"] == json.loads(artifact.slice())
     assert {path.name for path in (other.root / "results").glob("*/*-*-*")} == {plan.corpus.key, plan.tokens.key}
 
@@ -211,7 +214,9 @@ def test_code_that_changes_during_a_run_makes_no_job_go_wrong(tree, tmp_path):
     """A job whose sources are no longer those of the plan refuses, and writes nothing."""
     job = ["-m", "progsem", "corpus", "--output", "manifest", str(tmp_path / "manifest.json"), "--slice"]
     planned = json.loads(Plan(tiny()).corpus.slice()) | {"code": "01234567"}
-    answer = subprocess.run([sys.executable, *job, json.dumps(planned)], capture_output=True, text=True, cwd=tree.root)
+    answer = subprocess.run(
+        [sys.executable, *job, json.dumps(planned)], capture_output=True, encoding="utf-8", cwd=tree.root
+    )
     assert answer.returncode == 2
     (line,) = answer.stderr.splitlines()
     assert "planned with code 01234567" in line and "run snakemake again" in line
@@ -222,9 +227,9 @@ def test_a_killed_workflow_leaves_no_lock(tree):
     """Locks of a dead process go; those of a live one stay."""
     lock = tree.root / ".snakemake" / "locks" / "0.output.lock"
     lock.parent.mkdir(exist_ok=True)
-    lock.write_text("results/figures\n")
+    lock.write_text("results/figures\n", encoding="utf-8")
     title = say({"figures": {"title": "after a kill"}})
-    with open(tree.root / ".snakemake" / "progsem.alive") as alive:
+    with open(tree.root / ".snakemake" / "progsem.alive", encoding="utf-8") as alive:
         fcntl.flock(alive, fcntl.LOCK_SH)  # as another Snakemake does while it is alive
         answer = tree.ask("--cores", "2", *TINY, *title)
     assert answer.returncode == 1 and "cannot be locked" in answer.stdout

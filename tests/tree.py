@@ -72,7 +72,7 @@ class Tree:
             env=self.environment(),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            text=True,
+            encoding="utf-8",
             timeout=timeout,
         )
 

@@ -18,7 +18,7 @@ def main() -> None:
     made_from = sys.stdin.buffer.read()
     folder = FOLDERS / hashlib.sha256(made_from).hexdigest()[:8]
     FOLDERS.mkdir(exist_ok=True)
-    with open(FOLDERS / "lock", "w") as lock:
+    with open(FOLDERS / "lock", "wb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # of two that make it at the same time, the second finds it made
         stamp = folder / "stamp"
         if not stamp.is_file():

@@ -137,20 +137,20 @@ def _to_disk(path: Path) -> None:
 def write_json(path: Path, value) -> None:
     """Write `value` as indented JSON; NaN is refused."""
     with replacing(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n")
+        temporary.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def read_json(path: Path):
     """Read JSON; a damaged file is a `UserError` that names it."""
     try:
-        return json.loads(Path(path).read_text())
+        return json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read as JSON ({error}); delete it and run again") from None
 
 
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence]) -> None:
     """Write a header and rows, in the order of `columns`; None becomes an empty field."""
-    with replacing(path) as temporary, temporary.open("w", newline="") as handle:
+    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as handle:
         writer = csv.writer(handle, lineterminator="\n")
         writer.writerow(columns)
         writer.writerows(rows)

@@ -19,7 +19,7 @@ _EXPONENT = re.compile(r"[-+]?\d+[eE][-+]?\d+")
 def read_config(path: Path) -> dict:
     """Read a YAML mapping; raises `UserError` with one line that says where it is broken."""
     try:
-        raw = _Loader(Path(path).read_text()).get_single_data()
+        raw = _Loader(Path(path).read_text(encoding="utf-8")).get_single_data()
     except OSError as error:
         raise UserError(f"config: {path} cannot be read ({error.strerror})") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:

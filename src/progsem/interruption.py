@@ -160,7 +160,7 @@ def _time_left(job: str) -> float | None:
         ["squeue", "--noheader", "--job", job, "--format", "%L"],
         stdin=subprocess.DEVNULL,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         timeout=_LONGEST_ANSWER,
         check=True,
     ).stdout.strip()

@@ -56,7 +56,9 @@ def write(job, folder: Path, files: list[Path]) -> None:
         "notes": job.notes,
     }
     with replacing(folder / NAME) as temporary:
-        temporary.write_text(json.dumps({**body, "checksum": checksum(body)}, indent=1, allow_nan=False) + "\n")
+        temporary.write_text(
+            json.dumps({**body, "checksum": checksum(body)}, indent=1, allow_nan=False) + "\n", encoding="utf-8"
+        )
 
 
 def read(path: Path) -> dict:

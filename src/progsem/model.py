@@ -167,7 +167,7 @@ def save(model: CodeGen, weights: Path, config: Path) -> None:
 def load(weights: Path, config: Path, device: torch.device) -> CodeGen:
     """Read a model that `save` wrote; damaged files are a `UserError` that names them."""
     try:
-        given = json.loads(config.read_text())
+        given = json.loads(config.read_text(encoding="utf-8"))
         shape = Shape(given["vocab_size"], given["n_layer"], given["n_embd"], given["n_head"], given["rotary_dim"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{config}: not a readable model config ({error}); delete it and run again") from None

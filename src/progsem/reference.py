@@ -251,14 +251,14 @@ def main(what: str) -> None:
     """Write the generated files of one kind, where they differ from what is there."""
     texts = {
         "schema": lambda: {SCHEMA: schema_text(), TABLE: table_text()},
-        "envs": lambda: {CONDA: conda_text(LOCK.read_text())},
+        "envs": lambda: {CONDA: conda_text(LOCK.read_text(encoding="utf-8"))},
     }
     if what not in texts:
         raise UserError(f"reference: given {what!r}, expected {' or '.join(texts)}")
     for path, text in texts[what]().items():
-        if not path.exists() or path.read_text() != text:
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text)
+            path.write_text(text, encoding="utf-8")
             print(f"wrote {path}")
 
 

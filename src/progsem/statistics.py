@@ -100,7 +100,7 @@ def run(job) -> None:
                 write_rows(job.output(name), TABLES[name], results[name])
         write_json(job.output("gallery"), chosen.result())
         with replacing(job.output("viewer")) as temporary:  # many small numbers: indented it is six times as large
-            temporary.write_text(canonical_json(shown.result()))
+            temporary.write_text(canonical_json(shown.result()), encoding="utf-8")
     write_json(job.output("summary"), summary(results, settings, wall_seconds(job.inputs["manifests"])))
     job.notes["checkpoints"] = len(checkpoints)
 

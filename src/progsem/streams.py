@@ -1,9 +1,10 @@
-"""Standard streams that are closed, full or unread."""
+"""Standard streams that are closed, full or unread, and text whatever the locale."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import locale
 import os
 import sys
 from collections.abc import Iterator
@@ -15,8 +16,8 @@ def prepare() -> None:
     """Keep files that are opened later from taking the place of a closed stream, and let any text be written.
 
     Reading from a closed stream or writing to it still fails, but for standard error:
-    nothing said there is a reason to fail. What the encoding of a stream
-    lacks is escaped.
+    nothing said there is a reason to fail. From now on, files that a library opens
+    without an encoding are UTF-8; what the encoding of a stream lacks is escaped.
     """
     # The null device, opened the wrong way round, takes the lowest number that is free.
     for number, name, access in ((0, "stdin", os.O_WRONLY), (1, "stdout", os.O_RDONLY), (2, "stderr", os.O_WRONLY)):
@@ -28,6 +29,8 @@ def prepare() -> None:
             setattr(sys, name, open(number, "w" if number else "r", encoding="utf-8", closefd=False))
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")
+    with contextlib.suppress(locale.Error):
+        locale.setlocale(locale.LC_CTYPE, "C.UTF-8")
 
 
 def say(line: str) -> None:

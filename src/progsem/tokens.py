@@ -48,7 +48,7 @@ def encode_shard(source: Path, encoding: Encoding) -> tuple[dict[str, np.ndarray
 def save_tokenizer(encoding: Encoding, path: Path, config_path: Path) -> None:
     """Write tokenizer.json and tokenizer_config.json, which `AutoTokenizer.from_pretrained` reads."""
     with replacing(path) as temporary:
-        temporary.write_text(tokenizer(encoding).to_str(pretty=True))
+        temporary.write_text(tokenizer(encoding).to_str(pretty=True), encoding="utf-8")
     write_json(
         config_path,
         {

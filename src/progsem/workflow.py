@@ -53,7 +53,7 @@ def _freeze(workflow, study: Study) -> None:
     with contextlib.suppress(UserError):  # a folder that cannot be written is one that no job runs in
         if not frozen.exists():
             with replacing(frozen) as temporary:
-                temporary.write_text(study.model_dump_json(indent=1) + "\n")
+                temporary.write_text(study.model_dump_json(indent=1) + "\n", encoding="utf-8")
         workflow.config_settings.configfiles = [frozen.absolute()]
         workflow.config_settings.config_args = ""
 
@@ -77,6 +77,7 @@ def prepare_environment(source: Path) -> str:
         PROGSEM_WORKFLOW=str(os.getpid()),  # jobs end when this process does
         PROGSEM_SOURCES=str(source),
         PYTHONSAFEPATH="1",  # a file in the working directory is not a module
+        PYTHONUTF8="1",  # whatever the locale
     )
     # Setting a prefix takes the place of Snakemake's own, which is the first command here. What a job
     # says goes to its log and to the terminal, also what it says after a signal that everybody gets.
@@ -153,7 +154,7 @@ def clear_leavings() -> None:
         LOCKS.parent.mkdir(exist_ok=True)
         if not os.access(LOCKS.parent, os.W_OK):
             refuse_read_only(LOCKS.parent)
-        alive = open(ALIVE, "a+")  # noqa: SIM115 - held until the process ends
+        alive = open(ALIVE, "a+", encoding="utf-8")  # noqa: SIM115 - held until the process ends
         _held.append(alive)
         with contextlib.suppress(BlockingIOError):
             fcntl.flock(alive, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -178,7 +178,7 @@ class Cluster:
         """The ends of what the daemons have said."""
         said = []
         for path in sorted(self.folder.glob("*.log")):
-            said += [f"--- {path.name}", *path.read_text(errors="replace").splitlines()[-lines:]]
+            said += [f"--- {path.name}", *path.read_text(errors="replace", encoding="utf-8").splitlines()[-lines:]]
         return "\n".join(said)
 
     def _write(self, owner: int) -> None:
@@ -186,7 +186,7 @@ class Cluster:
         folder.chmod(0o755)  # clients go through it to munge's socket
         for name in ("munge", "state", "spool"):
             (folder / name).mkdir(mode=0o755)
-        (folder / "owner").write_text(str(owner))
+        (folder / "owner").write_text(str(owner), encoding="utf-8")
         key = folder / "munge" / "key-file"
         key.write_bytes(os.urandom(128))
         key.chmod(0o600)
@@ -197,13 +197,13 @@ class Cluster:
         facts = {"folder": folder, "node": NODE, "device": device, "ports": _free_ports(2)}
         facts |= {"cpus": self.cpus, "gpus": self.gpus, "memory_mb": self.memory_mb}
         for name, text in zip(FILES, (SLURM_CONF, GRES_CONF, CGROUP_CONF), strict=True):
-            (ETC / name).write_text(f"{MARK}{folder}\n" + text.format(**facts))
+            (ETC / name).write_text(f"{MARK}{folder}\n" + text.format(**facts), encoding="utf-8")
 
     def _run(self, program: str, *arguments: str) -> None:
         """Start a daemon, which comes back once it is in the background."""
         try:
             done = subprocess.run(
-                [_which(program), *arguments], cwd="/", capture_output=True, text=True, timeout=START_SECONDS
+                [_which(program), *arguments], cwd="/", capture_output=True, encoding="utf-8", timeout=START_SECONDS
             )
         except subprocess.TimeoutExpired:
             raise ClusterError(f"{program} did not go into the background\n{self.logs()}") from None
@@ -217,7 +217,7 @@ class Cluster:
                 raise ClusterError(f"the node is not idle after {START_SECONDS} s but: {state}\n{self.logs()}")
             time.sleep(0.1)
             with contextlib.suppress(subprocess.TimeoutExpired):  # without a controller, sinfo waits for long
-                asked = subprocess.run(["sinfo", "-h", "-o", "%T"], capture_output=True, text=True, timeout=5)
+                asked = subprocess.run(["sinfo", "-h", "-o", "%T"], capture_output=True, encoding="utf-8", timeout=5)
                 state = ", ".join(sorted(set(asked.stdout.split()))) or asked.stderr.strip()
 
 
@@ -225,7 +225,7 @@ def _present() -> Path | None:
     """The folder of the test cluster that the files in /etc/slurm belong to, if they are a test cluster's."""
     for name in FILES:
         with contextlib.suppress(OSError):
-            first = (ETC / name).read_text().splitlines()[:1]
+            first = (ETC / name).read_text(encoding="utf-8").splitlines()[:1]
             if first and first[0].startswith(MARK):
                 return Path(first[0].removeprefix(MARK))
     return None
@@ -236,7 +236,7 @@ def _abandoned(folder: Path) -> bool:
     if not any(_daemon(folder, name) for name in DAEMONS):
         return True
     try:
-        owner = int((folder / "owner").read_text())
+        owner = int((folder / "owner").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return True
     return owner != 0 and not Path(f"/proc/{owner}").exists()
@@ -249,7 +249,7 @@ def _stop(folder: Path) -> None:
             subprocess.run(["scancel", "--user=root"], capture_output=True, timeout=10)
             until = time.monotonic() + 15
             while time.monotonic() < until:
-                left = subprocess.run(["squeue", "-h"], capture_output=True, text=True, timeout=10)
+                left = subprocess.run(["squeue", "-h"], capture_output=True, encoding="utf-8", timeout=10)
                 if not left.stdout.strip():
                     break
                 time.sleep(0.2)
@@ -266,7 +266,7 @@ def _stop(folder: Path) -> None:
     for name in FILES:
         path = ETC / name
         with contextlib.suppress(OSError):
-            if path.read_text().startswith(f"{MARK}{folder}\n"):
+            if path.read_text(encoding="utf-8").startswith(f"{MARK}{folder}\n"):
                 path.unlink()
     with contextlib.suppress(OSError):
         _remove_cgroup(FREEZER / f"slurm_{NODE}")
@@ -284,8 +284,8 @@ def _remove_cgroup(cgroup: Path) -> None:
 def _daemon(folder: Path, name: str, process: int | None = None) -> int | None:
     """The process id in a daemon's pid file (or the one given), if it is that daemon and alive."""
     try:
-        process = process or int((folder / f"{name}.pid").read_text())
-        state = Path(f"/proc/{process}/stat").read_text()
+        process = process or int((folder / f"{name}.pid").read_text(encoding="utf-8"))
+        state = Path(f"/proc/{process}/stat").read_text(encoding="utf-8")
     except (OSError, ValueError):
         return None
     comm, rest = state[state.index("(") + 1 : state.rindex(")")], state[state.rindex(")") + 2 :]

@@ -48,9 +48,9 @@ class Run:
 
     def __init__(self, tree: Tree, *arguments: str):
         self.tree, self.began = tree, time.monotonic()
-        (tree.root / "partitions.yaml").write_text(PARTITIONS)
+        (tree.root / "partitions.yaml").write_text(PARTITIONS, encoding="utf-8")
         self.output = tree.root / "run.log"
-        with open(self.output, "w") as output:
+        with open(self.output, "w", encoding="utf-8") as output:
             self.process = subprocess.Popen(
                 [sys.executable, IMPATIENT, "--profile", "slurm", *HERE, *arguments],
                 cwd=tree.root,
@@ -73,7 +73,7 @@ class Run:
                 self.process.wait()
 
     def text(self) -> str:
-        return self.output.read_text()
+        return self.output.read_text(encoding="utf-8")
 
     def status(self) -> int:
         """Wait for its end, and return its exit status."""
@@ -90,7 +90,7 @@ class Run:
         asked = subprocess.run(
             ["squeue", "-h", "--states=all", "--sort=i", "--format=%i|%T|%P|%Z|%k"],
             capture_output=True,
-            text=True,
+            encoding="utf-8",
             timeout=30,
             check=True,
         )
@@ -248,7 +248,7 @@ def test_training_goes_on_after_its_time_limit(slow_training):
     compare(artifacts(run.tree), artifacts(local), "after the time limit", whole=True)
     assert [job.state for job in run.jobs() if "0_002500" in job.comment] == ["FAILED", "COMPLETED"]
     (log,) = (run.tree.root / "results" / "logs" / "lm").rglob("step-002500.log")
-    assert "progsem: training goes on at step " in log.read_text()
+    assert "progsem: training goes on at step " in log.read_text(encoding="utf-8")
     assert re.search(r"progsem: SIGUSR1: training saved at step \d+", run.text())
 
 
@@ -278,7 +278,9 @@ def train_slowly(folder: Path) -> tuple[Run, Tree]:
 
 def seconds_left(job: Job) -> int:
     """Seconds until the job's time limit of a minute."""
-    left = subprocess.run(["squeue", "-h", "-j", job.number, "-o", "%L"], capture_output=True, text=True, timeout=30)
+    left = subprocess.run(
+        ["squeue", "-h", "-j", job.number, "-o", "%L"], capture_output=True, encoding="utf-8", timeout=30
+    )
     minutes, seconds = left.stdout.strip().split(":")
     return 60 * int(minutes) + int(seconds)
 

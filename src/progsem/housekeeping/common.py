@@ -96,7 +96,7 @@ def nobody_else() -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         try:
             ALIVE.parent.mkdir(exist_ok=True)
-            alive = stack.enter_context(ALIVE.open("a+"))
+            alive = stack.enter_context(ALIVE.open("a+", encoding="utf-8"))
             fcntl.flock(alive, fcntl.LOCK_EX | fcntl.LOCK_NB)
             alive.seek(0)
             host = alive.read()

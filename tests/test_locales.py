@@ -1,0 +1,147 @@
+"""Locales that are not UTF-8, and folders with any name: the same bytes come out of the same study."""
+
+import ast
+import hashlib
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import debian
+import pytest
+from kills import artifacts
+from tree import ROOT, TINY, Tree
+
+TITLE = "Ünï … 日本"
+LOCALES = ("en_US.ISO-8859-1", "ja_JP.EUC-JP")
+CLONE = "a{b}c d'e\"é日本"
+
+
+@pytest.fixture(scope="session")
+def locales(tmp_path_factory) -> dict[str, dict[str, str]]:
+    """The environment variables that set each locale, by its name."""
+    said = "it is there"
+    if not (shutil.which("localedef") and Path("/usr/share/i18n/charmaps").is_dir()):
+        said = debian.install("locales")
+    if not shutil.which("localedef"):
+        pytest.skip(f"no localedef to make locales with ({said}); Debian: apt install locales")
+    folder = tmp_path_factory.mktemp("locales")
+    for name in LOCALES:
+        language, charset = name.split(".")
+        subprocess.run(["localedef", "-i", language, "-f", charset, folder / name], check=True, capture_output=True)
+    return {
+        **{name: {"LC_ALL": name, "LOCPATH": str(folder)} for name in LOCALES},
+        **{name: {"LC_ALL": name} for name in ("C", "C.UTF-8")},
+    }
+
+
+class Elsewhere(Tree):
+    """A copy of the repository whose user has another locale."""
+
+    variables: dict[str, str] = {}
+
+    def environment(self) -> dict[str, str]:
+        """That of a user with the locale."""
+        known = {name: value for name, value in super().environment().items() if name not in ("LANG", "PYTHONUTF8")}
+        return known | self.variables
+
+
+@pytest.fixture(scope="module")
+def elsewhere(tree, locales, tmp_path_factory) -> Elsewhere:
+    """The tiny study with a title, run in a folder with an odd name under a locale that is not UTF-8."""
+    other = Elsewhere.copied(tmp_path_factory.mktemp("elsewhere") / CLONE)
+    other.variables = locales["ja_JP.EUC-JP"]
+    text = (ROOT / TINY[1]).read_text(encoding="utf-8").replace("figures:\n", f'figures:\n  title: "{TITLE}"\n')
+    (other.root / "titled.yaml").write_text(f"# A comment … {TITLE}\n{text}", encoding="utf-8")
+    other.snakemake("--cores", "2", "--configfile", "titled.yaml")
+    return other
+
+
+def figures(tree: Tree) -> dict[str, str]:
+    """SHA-256 of each drawn file, by its name."""
+    return {name: digest for name, digest in artifacts(tree).items() if name.startswith("figures/")}
+
+
+def test_the_same_results(tree, elsewhere):
+    """As of the same study without a title; only what shows the title is another."""
+    expected, found = artifacts(tree), artifacts(elsewhere)
+    assert found.keys() == expected.keys()
+    differing = {name for name in found if found[name] != expected[name]}
+    assert differing and {Path(name).suffix for name in differing} <= {".png", ".pdf", ".html", ".md"}
+    assert {name.split("/")[0] for name in differing} == {"figures"}
+
+
+@pytest.mark.parametrize("name", ["C.UTF-8", "C", "en_US.ISO-8859-1"])
+def test_the_same_figures(elsewhere, locales, name):
+    """Drawn again under another locale."""
+    drawn = figures(elsewhere)
+    page = (elsewhere.root / "results/figures/trace_viewer.html").read_text(encoding="utf-8")
+    assert TITLE in page
+    elsewhere.variables = locales[name]
+    assert elsewhere.planned("--configfile", "titled.yaml") == {}
+    shutil.rmtree(elsewhere.root / "results/figures")
+    elsewhere.snakemake("--cores", "2", "--configfile", "titled.yaml")
+    assert figures(elsewhere) == drawn
+
+
+def test_the_same_report(elsewhere, locales, tmp_path):
+    """Its pages and captions are UTF-8 as well; times of day stand in it."""
+    texts = {}
+    for name, variables in locales.items():
+        elsewhere.variables = variables
+        said = elsewhere.snakemake("--configfile", "titled.yaml", "--report", str(tmp_path / f"{name}.zip"))
+        assert "Error" not in said and "Traceback" not in said
+        with zipfile.ZipFile(tmp_path / f"{name}.zip") as archive:
+            texts[name] = {
+                path.removeprefix(name): hashlib.sha256(archive.read(path)).hexdigest()
+                for path in archive.namelist()
+                if not path.endswith("report.html")
+            }
+            page = archive.read(f"{name}/report.html").decode()
+            texts[name]["page"] = re.sub(r"\d{4}-\d\d-\d\d.\d\d:\d\d:\d\d\S*|\d+\.\d+", "", page)
+    assert texts["C"] == texts["C.UTF-8"] == texts["en_US.ISO-8859-1"] == texts["ja_JP.EUC-JP"]
+
+
+@pytest.mark.parametrize("words", [["plan", "titled.yaml"], ["verify"], ["artifacts", "titled.yaml"], ["--help"]])
+@pytest.mark.parametrize("name", LOCALES)
+def test_commands_say_what_the_locale_lacks(elsewhere, locales, name, words):
+    """In the locale's encoding, with escapes for what it does not have."""
+    elsewhere.variables = locales[name]
+    command = [sys.executable, "-m", "progsem", *words]
+    environment = elsewhere.environment() | {"PYTHONPATH": str(elsewhere.root / "src")}
+    answer = subprocess.run(command, cwd=elsewhere.root, env=environment, capture_output=True, timeout=200)
+    assert answer.returncode == 0 and answer.stderr == b""
+    assert answer.stdout.decode(name.split(".")[1])
+
+
+def test_every_profile_can_be_read_under_any_locale():
+    """Snakemake reads them before the Snakefile, in the locale's encoding."""
+    for profile in ROOT.glob("**/config.yaml"):
+        if profile.parent != ROOT and ".venv" not in profile.parts:
+            assert profile.read_bytes().isascii(), profile
+
+
+def without_encoding(source: str) -> list[int]:
+    """Lines with a call that takes the locale's encoding for text, of the kinds that ruff does not find."""
+    found = []
+    for call in (node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)):
+        given = {keyword.arg for keyword in call.keywords}
+        name = getattr(call.func, "attr", "")
+        of_process = name in ("run", "Popen", "check_output") and {"text", "universal_newlines"} & given
+        of_text = name in ("read_text", "write_text") or of_process
+        if of_text and "encoding" not in given:
+            found.append(call.lineno)
+    return found
+
+
+@pytest.mark.parametrize("source", ["path.read_text()", "path.write_text('x')", "subprocess.run([], text=True)"])
+def test_the_scanner_finds(source):
+    assert without_encoding(source)
+
+
+def test_text_is_utf_8_everywhere():
+    sources = [path for folder in ("src", "benchmarks", "tests", "workflow") for path in (ROOT / folder).rglob("*.py")]
+    assert len(sources) > 100
+    assert {str(path): found for path in sources if (found := without_encoding(path.read_text(encoding="utf-8")))} == {}
