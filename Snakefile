@@ -34,7 +34,7 @@ from progsem.workflow import (
 
 streams.prepare()
 
-# `config` holds what --configfile and --config said; config.yaml holds the rest.
+# `config` counts in jobs on other machines; here --configfile and --config are read by the study's own rules.
 STUDY = study_or_exit(workflow, config)
 PLAN = plan.Plan(STUDY)
 

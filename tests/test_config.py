@@ -1,7 +1,9 @@
 """The config: ranges, cross-field checks, one-line errors, and the files generated from its types."""
 
 import json
+import math
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +16,7 @@ from tree import HANGS
 from progsem import configfiles, reference
 from progsem.config import FEWEST_STATES, Study, load
 from progsem.errors import UserError
+from progsem.housekeeping import common
 from progsem.probe_fit import TEST, TRAIN, VALIDATION
 from progsem.probes import FEWEST
 
@@ -27,6 +30,8 @@ BAD = {
     "misspelt deep key": ({"programs": {"weights": {"mov": 1}}}, ["programs.weights.mov", "'move'"]),
     "negative size": ({"corpus": {"train": -5}}, ["corpus.train", "-5", "greater than or equal to 1"]),
     "text for a number": ({"lm": {"layers": "three"}}, ["lm.layers", "'three'", "integer"]),
+    "a number in quotes": ({"lm": {"layers": "3"}}, ["lm.layers", "'3'", "integer"]),
+    "a truth value in quotes": ({"probes": {"drop_final": "true"}}, ["probes.drop_final", "'true'", "true or false"]),
     "fraction for an integer": ({"lm": {"steps": 1.5}}, ["lm.steps", "1.5"]),
     "a truth value for a number": ({"lm": {"layers": True}}, ["lm.layers", "True"]),
     "a section that is a number": ({"lm": 3}, ["lm", "3"]),
@@ -117,7 +122,7 @@ BAD = {
         {"probes": {"drop_final": "maybe"}},
         ["probes.drop_final", "'maybe'", "true or false"],
     ),
-    "an integer with an exponent": ({"corpus": {"train": "1e6"}}, ["corpus.train", "1000000.0", "an integer"]),
+    "an integer with an exponent": ({"corpus": {"train": 1e6}}, ["corpus.train", "1000000.0", "an integer"]),
     "a key that is a number": ({"lm": {3: 1}}, ["lm", "3", "a key that is text"]),
     "infinity": ({"lm": {"clip": float("inf")}}, ["lm.clip", "inf", "finite"]),
     "no such depth": ({"probes": {"depths": {"mlp3": [1, 2, 3]}}}, ["probes.depths.mlp3", "'mlp2'"]),
@@ -421,12 +426,13 @@ def test_snakemake_says_where_yaml_is_broken(tmp_path):
         ("a: [1\n", "line 2"),
         ("lm:\n  steps: 1\n  layers: 2\n  steps: 3\n", "line 4, column 3: .*'steps' is there twice"),
         ("study: a\nlm: {}\nstudy: b\n", "line 3.*'study' is there twice"),
-        ("study: 2024-13-45\n", "month"),
+        ("lm: {layers: !!int three}\n", "'three' is no int"),
+        ("study: !!timestamp 2024-11-29\n", "tag"),
         (f"study: {'9' * 5000}\n", "4300 digits"),
         (f"study: {'[' * 5000}\n", "recursion"),
         ("study: a\0b\n", "#x0000"),
     ],
-    ids=["list", "text", "open", "key twice", "section twice", "no date", "digits", "deep", "NUL"],
+    ids=["list", "text", "open", "key twice", "section twice", "no integer", "a date", "digits", "deep", "NUL"],
 )
 def test_files_that_are_not_a_config(text, part, tmp_path):
     path = tmp_path / "config.yaml"
@@ -494,7 +500,7 @@ def test_merging_replaces_what_is_one_value_and_merges_the_rest():
                 "interventions": {"alternatives": {"a": {"move": "turn_left"}}, "difficulty_matched": "a"},
                 "probes": {"depths": {"linear": []}},
                 "programs": {"weights": {"move": 7}},
-                "lm": {"learning_rate": "1e-3"},
+                "lm": {"learning_rate": 1e-3},
             },
         )
     )
@@ -506,23 +512,109 @@ def test_merging_replaces_what_is_one_value_and_merges_the_rest():
     assert load(configfiles.merge(base, {})) == Study()  # the base is not changed by merging
 
 
-def test_numbers_that_snakemake_hands_over_as_text():
-    """--config 'lm={layers: 2}' arrives as {"layers": "2"}."""
-    base = configfiles.read_config(ROOT / "config.yaml")
-    changes = {
-        "lm": {"layers": "2", "seeds": ["0", "1"], "learning_rate": "0.001", "betas": ["0.5", "0.9"]},
-        "probes": {"drop_final": "true", "depths": {"mlp1": ["8"]}, "features": ["facing"], "positions": [["0", "1"]]},
-        "generalisation": {"sets": {"far": {"statements": "4"}}},
-        "figures": {"title": "2024"},
+# Plain and quoted scalars -> what YAML 1.2's core schema makes of them.
+SCALARS = {
+    **{"010": 10, "08": 8, "0o10": 8, "0x1F": 31, "+7": 7, "-0": 0, "400_000": 400_000},
+    **{"1e5": 1e5, "1E-5": 1e-5, ".5": 0.5, "1.": 1.0, "-1.5e+2": -150.0, "12e4567": math.inf, "-.Inf": -math.inf},
+    **{"true": True, "TRUE": True, "False": False, "null": None, "Null": None, "~": None, "": None},
+    # Numbers, truth values, dates, keys and values of YAML 1.1, or of Python, are text.
+    **{text: text for text in ("yes", "No", "on", "OFF", "y", "tRUE", "None", "nan", "inf", "0b11", "0o8", "-0o7")},
+    **{text: text for text in ("1:30", "190:20:30", "1_000.5", "_1", "1__0", "1_", "1e", "e5", "2024-13-45")},
+    **{text: text for text in ("2024-11-29", "2024-11-29T10:00:00Z", "=", "<<", "\u0661")},
+    **{f'"{text}"': text for text in ("12e4567", "1e5", "010", "true", "null", "", "yes")},
+    **{f"'{text}'": text for text in ("12e4567", "3", "~")},
+}
+
+
+@pytest.mark.parametrize("scalar", SCALARS)
+def test_a_scalar_is_read_in_one_way(scalar, tmp_path):
+    """In a file, in either style, and within --config."""
+    path, expected = tmp_path / "study.yaml", SCALARS[scalar]
+    answers = [configfiles.read_settings([f"a={{b: {scalar}}}"]), configfiles.read_settings([f"a={{'b':  {scalar}}}"])]
+    for text in (f"a:\n  b: {scalar}\n", f"a: {{b: {scalar}}}\n"):
+        path.write_text(text, encoding="utf-8")
+        answers.append(configfiles.read_config(path))
+    for answer in answers:
+        assert answer == {"a": {"b": expected}}
+        assert type(answer["a"]["b"]) is type(expected)
+    assert configfiles.read_settings([f"a=[x, {scalar}]"]) == {"a": ["x", expected] if scalar else ["x"]}
+
+
+def test_a_setting_that_is_no_mapping_is_text():
+    """A shell takes the quotes away that YAML would need."""
+    for given, read in {"2024": "2024", "12e4567": "12e4567", "true": "true", '"2024"': "2024", "x y": "x y"}.items():
+        assert configfiles.read_settings([f"study={given}"]) == {"study": read}
+    assert load(configfiles.read_settings(["study=2024"])).study == "2024"
+    with pytest.raises(UserError, match="study: given '', expected"):
+        load(configfiles.read_settings(["study="]))
+    with pytest.raises(UserError, match="config: --config lm: line 1, column 11: not valid YAML"):
+        configfiles.read_settings(["lm={layers: 3"])
+    with pytest.raises(UserError, match="--config lm:.*'layers' is there twice"):
+        configfiles.read_settings(["lm={layers: 3, layers: 4}"])
+
+
+def test_later_files_and_settings_go_over_earlier_ones(tmp_path):
+    """Key by key throughout; only config.yaml's alternatives, depths and sets are replaced whole."""
+    (tmp_path / "one").write_text("lm: {layers: 2, batch: 8}")
+    (tmp_path / "two").write_text("lm: {layers: 4}\nprobes: {depths: {mlp1: [8]}}")
+    settings = ["probes={depths: {linear: []}}", "lm={clip: 1}", "lm={clip: 2}"]
+    changes = configfiles.read_changes([tmp_path / "one", tmp_path / "two"], settings)
+    assert changes == {
+        "lm": {"layers": 4, "batch": 8, "clip": 2},
+        "probes": {"depths": {"mlp1": [8], "linear": []}},
     }
-    study = load(configfiles.merge(base, changes))
-    assert (study.lm.layers, study.lm.seeds, study.lm.betas) == (2, (0, 1), (0.5, 0.9))
-    assert study.probes.drop_final is True and study.probes.depths == {"mlp1": (8,)}
-    assert study.probes.positions == ((0, 1),) and study.generalisation.sets["far"].statements == 4
-    assert study.figures.title == "2024"
-    for text in ("three", "[", "", "2.5"):
-        with pytest.raises(UserError, match="lm.layers: given"):
-            load(configfiles.merge(base, {"lm": {"layers": text}}))
+    study = load(configfiles.merge(configfiles.read_config(ROOT / "config.yaml"), changes))
+    assert list(study.probes.depths) == ["mlp1", "linear"]
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory) -> Path:
+    """A folder with the workflow, and a config.yaml of its own."""
+    folder = tmp_path_factory.mktemp("clone")
+    for name in ("Snakefile", "src", "workflow", "envs"):
+        (folder / name).symlink_to(ROOT / name)
+    return folder
+
+
+@pytest.mark.parametrize("way", ["config.yaml", "--configfile", "--config", "progsem plan"])
+def test_every_way_in_gives_the_same_study(way, clone, tmp_path):
+    """And what is refused is refused in the same words."""
+    own = tmp_path / "own.yaml"
+
+    def studies(values: dict[str, str]) -> dict | str:
+        """The study that Snakemake tells its jobs, or the line that refuses it."""
+        own.write_text("".join(f"{key}: {value}\n" for key, value in values.items()), encoding="utf-8")
+        shutil.copy(own if way == "config.yaml" else ROOT / "config.yaml", clone / "config.yaml")
+        if way == "progsem plan":
+            try:
+                return json.loads(common.study(own).plan.study.model_dump_json())
+            except UserError as error:
+                return str(error).removeprefix(f"{own}: ")
+        settings = [f"{key}={value}" for key, value in values.items()]
+        arguments = {"--configfile": [way, str(own)], "--config": [way, *settings]}.get(way, [])
+        answer = snakemake("--quiet", "all", "--directory", str(tmp_path), *arguments, cwd=clone)
+        if answer.returncode:
+            return one_line(answer).removeprefix("progsem: config: ")
+        (path,) = (tmp_path / ".snakemake" / "studies").iterdir()
+        return json.loads(path.read_text(encoding="utf-8"))
+
+    assert studies({"probes": "{drop_final: yes}"}) == "probes.drop_final: given 'yes', expected true or false"
+    given = studies(
+        {
+            "study": '"12e4567"',
+            "corpus": "{seed: 010, train: 400_000, test: 0x1770}",
+            "lm": "{learning_rate: 1e-3, clip: 2e0, betas: [.5, .9], seeds: [0o10]}",
+            "probes": "{drop_final: False}",
+            "figures": '{title: "1e5"}',
+        }
+    )
+    expected = Study(
+        study="12e4567",
+        corpus={"seed": 10},
+        lm={"learning_rate": 1e-3, "clip": 2.0, "betas": (0.5, 0.9), "seeds": (8,)},
+        figures={"title": "1e5"},
+    )
+    assert given == json.loads(expected.model_dump_json())
 
 
 def test_generated_files_are_in_step():

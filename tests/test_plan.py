@@ -230,16 +230,18 @@ class FakeWorkflow:
 
     def __init__(self, is_main_process: bool):
         self.is_main_process = is_main_process
-        self.config_settings = SimpleNamespace(configfiles=[], config_args="lm={layers: 9}")
+        settings = ["lm={seeds: [0, 4]}", "interventions={difficulty_matched: alt-3}"]
+        self.config_settings = SimpleNamespace(configfiles=[], config_args=settings)
 
 
 def test_jobs_elsewhere_get_the_config_as_it_was(tmp_path, monkeypatch):
     """The main process freezes every key in a file; a job on another machine reads that and nothing else."""
     monkeypatch.chdir(tmp_path)
     main = FakeWorkflow(is_main_process=True)
-    study = workflow.study_or_exit(main, {"lm": {"seeds": [0, 4]}, "interventions": {"difficulty_matched": "alt-3"}})
+    study = workflow.study_or_exit(main, {})
+    assert study.lm.seeds == (0, 4) and study.interventions.difficulty_matched == "alt-3"
     (frozen,) = main.config_settings.configfiles
-    assert frozen.is_absolute() and main.config_settings.config_args == ""
+    assert frozen.is_absolute() and main.config_settings.config_args == []
     monkeypatch.setattr(workflow, "read_config", lambda path: pytest.fail(f"{path} is read again"))
     elsewhere = workflow.study_or_exit(
         FakeWorkflow(is_main_process=False), json.loads(frozen.read_text(encoding="utf-8"))

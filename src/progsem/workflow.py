@@ -13,7 +13,7 @@ from pathlib import Path
 
 from progsem.artifacts import digest, replacing
 from progsem.config import Study, load
-from progsem.configfiles import merge, read_config
+from progsem.configfiles import merge, read_changes, read_config
 from progsem.errors import UserError
 from progsem.plan import FIGURES, RESULTS
 
@@ -27,17 +27,20 @@ _DEVICES = Path("/dev")
 _LOG = "log() { trap '' INT TERM HUP USR1; exec tee \"$1\" >&2; };"
 
 
-def study_or_exit(workflow, changes: dict) -> Study:
+def study_or_exit(workflow, frozen: dict) -> Study:
     """The study in config.yaml beside the Snakefile, with the changes from the command line.
 
-    Jobs on other machines read the Snakefile again; for them the config is the one
-    that was frozen when the workflow started, and config.yaml may have been edited.
+    Those are read again here: Snakemake has read YAML 1.1 in files and something else in
+    --config. Jobs on other machines read the Snakefile again; for them the config is the
+    one that was `frozen` when the workflow started, and config.yaml may have been edited.
     A bad config ends the process with status 2 and one line on stderr. SystemExit
     passes through Snakemake, which would print a traceback for anything else.
     """
     try:
         if not workflow.is_main_process:
-            return load(merge({}, changes))
+            return load(frozen)
+        given = workflow.config_settings
+        changes = read_changes(given.configfiles, given.config_args or [])
         study = load(merge(read_config(Path(workflow.basedir) / "config.yaml"), changes))
     except UserError as error:
         print(f"progsem: {error}", file=sys.stderr)
@@ -55,7 +58,7 @@ def _freeze(workflow, study: Study) -> None:
             with replacing(frozen) as temporary:
                 temporary.write_text(study.model_dump_json(indent=1) + "\n", encoding="utf-8")
         workflow.config_settings.configfiles = [frozen.absolute()]
-        workflow.config_settings.config_args = ""
+        workflow.config_settings.config_args = []
 
 
 def prepare_environment(source: Path) -> str:
