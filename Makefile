@@ -3,6 +3,10 @@
 PYTHON ?= python3
 CORES ?= all
 TESTS ?= tests
+# A study by its name, as in studies/NAME.yaml, or by its file; config.yaml alone where there is none.
+STUDY ?=
+FIND_STUDY = study=$$(test -z '$(STUDY)' || $(BIN)/progsem study '$(STUDY)')
+CONFIGFILE = $${study:+--configfile "$$study"}
 # Where .venv leads to, looked up after it has been made: what runs from there goes on when .venv leads elsewhere.
 BIN = $(or $(shell readlink .venv),.venv)/bin
 # What .venv is made from: the place it stands in, whatever other names that has, and every pinned package.
@@ -24,18 +28,27 @@ export TRANSFORMERS_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONPATH :=
+# Snakemake and what jobs import keep files in the home folder. A compute node or a container may have none.
+ifneq ($(shell test -w "$$HOME" && echo writable),writable)
+export HOME := $(CURDIR)/.snakemake/home
+endif
 
 .DEFAULT_GOAL := help
-.PHONY: help figures plan bench test test-slurm lint format schema envs env
+.PHONY: help figures plan report bench test test-slurm lint format schema envs env
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 20
 
-figures: env  ## run the study in config.yaml up to results/figures (CORES=4 limits the cores)
-	@$(BIN)/snakemake --cores $(CORES) --workflow-profile workflow/profiles/default results/figures
+figures: env  ## run the study in config.yaml up to results/figures (STUDY=NAME another; CORES=4 limits the cores)
+	@$(FIND_STUDY) && $(BIN)/snakemake results/figures \
+		--cores $(CORES) --workflow-profile workflow/profiles/default $(CONFIGFILE)
 
-plan: env  ## what `make figures` would run, how long that took last time, and why
-	@$(BIN)/progsem plan
+plan: env  ## what `make figures` would run, how long that took last time, and why (STUDY=NAME)
+	@$(BIN)/progsem plan $(if $(STUDY),'$(STUDY)')
+
+report: figures  ## the figures with captions and numbers, as pages (results/report.zip; STUDY=NAME)
+	@$(FIND_STUDY) && $(BIN)/snakemake --report results/report.zip \
+		--workflow-profile workflow/profiles/default $(CONFIGFILE)
 
 bench: env  ## how fast each stage is, beside a baseline and the hardware's limit (ten minutes; results/bench.json)
 	@$(BIN)/python -m benchmarks

@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -95,16 +96,17 @@ def test_editing_and_editing_back_loses_nothing(tree):
 
 
 COMMANDS = sorted(
-    line.removeprefix("#").split("snakemake", 1)[1].strip()
+    line.removeprefix("#").strip()
     for path in (ROOT / "studies").glob("*.yaml")
     for line in path.read_text(encoding="utf-8").splitlines()
-    if line.startswith("#     snakemake")
+    if line.startswith(("#     snakemake", "#     make"))
 )
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_what_a_study_says_to_run_can_be_planned(tree, command):
-    words = shlex.split(command.replace("--profile slurm ", ""))
+    command = command.replace("--profile slurm ", "").removeprefix("snakemake ")
+    words = shlex.split(re.sub(r"^make figures STUDY=(\S+)$", r"--configfile studies/\1.yaml", command))
     assert tree.planned(*words)["figures"] == 1
 
 

@@ -21,6 +21,7 @@ from progsem.sources import code_files
 CONSENT_SECONDS = 3600  # what took longer is computed anew only with consent
 LOGS = "logs"
 BENCHMARK = "bench.json"  # what `make bench` has measured
+REPORT = "report.zip"  # what `make report` has made
 CHECKPOINTED = ("lm", "traces", "probes", "interventions", "controls", "generalisation")  # a job a checkpoint
 _KEY = re.compile(r".+-[0-9a-f]{8}-[0-9a-f]{8}")
 _LEVELS = (_KEY, re.compile(r"seed-\d+"), re.compile(r"step-\d{6}"))  # folders down to a unit
@@ -113,7 +114,7 @@ def planned_units(plan: Plan) -> list[Unit]:
 def survey(results: Path, follow_links: bool = True) -> tuple[list[Unit], list[Path]]:
     """All units that stand below a folder of results, finished or not, and the paths there that are not progsem's.
 
-    `figures`, `logs` and `bench.json` are neither. Without `follow_links`, symbolic
+    `figures`, `logs`, `bench.json` and `report.zip` are neither. Without `follow_links`, symbolic
     links are not progsem's.
     """
     units: list[Unit] = []
@@ -130,7 +131,7 @@ def survey(results: Path, follow_links: bool = True) -> tuple[list[Unit], list[P
                 look(path, levels[1:])
 
     for path in sorted(results.iterdir()):
-        if path.name in (LOGS, BENCHMARK, Path(FIGURES).name) or is_figures_leftover(path):
+        if path.name in (LOGS, BENCHMARK, REPORT, Path(FIGURES).name) or is_figures_leftover(path):
             continue
         if path.name in STAGES and path.is_dir() and (follow_links or not path.is_symlink()):
             look(path, _LEVELS)

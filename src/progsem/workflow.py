@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import getpass
 import os
 import platform
 import shutil
@@ -67,6 +68,10 @@ def prepare_environment(source: Path) -> str:
     `source` is the folder that holds the package. Jobs use the Python that runs
     Snakemake unless an environment of their own is activated, and never the network.
     """
+    try:
+        getpass.getuser()
+    except (KeyError, OSError):  # an ID without a name, as in a container; Snakemake and torch ask for one
+        os.environ["USER"] = str(os.getuid())
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     os.environ.update(
         HF_HUB_OFFLINE="1",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from itertools import groupby
-from pathlib import Path
 
 from progsem import manifest
 from progsem.housekeeping import common
@@ -23,7 +22,9 @@ def main(argv: list[str]) -> None:
         "studies use them (-: none), and whether the code that made them is the present one, an earlier one, or an "
         "earlier one whose results were kept.",
     )
-    parser.add_argument("studies", nargs="*", type=Path, help="files (default: config.yaml and studies/*.yaml)")
+    parser.add_argument(
+        "studies", nargs="*", type=common.study_file, help="names or files (default: config.yaml and studies/*.yaml)"
+    )
     given = common.studies(parser.parse_args(argv).studies)
     units, foreign = survey(common.results_folder())
     folders = [list(group) for _, group in groupby(sorted(units, key=_order), key=lambda unit: unit.folder)]

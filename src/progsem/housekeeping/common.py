@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import difflib
 import fcntl
 import platform
 from collections.abc import Iterator, Sequence
@@ -18,6 +19,7 @@ from progsem.plan import RESULTS, Plan
 from progsem.streams import say as say
 from progsem.workflow import ALIVE, LOCKS
 
+A_STUDY = "a study's name, as in studies/NAME.yaml, or its file"
 _BASE = Path("config.yaml")  # the study that the others are differences to
 
 
@@ -57,6 +59,17 @@ def repository() -> Path:
     if not (root / "Snakefile").is_file():
         raise UserError(f"there is no Snakefile in {here}; run this in the folder of the workflow")
     return root
+
+
+def study_file(given: str) -> Path:
+    """The file of a study that is given by its name or as a file; else a `UserError` with the nearest name."""
+    known = {path.stem: path for folder in (repository(), Path()) for path in sorted(folder.glob("studies/*.yaml"))}
+    path = known.get(given, Path(given))
+    if path.exists():
+        return path
+    near = difflib.get_close_matches(path.stem, known, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise UserError(f"given the study {given!r}, expected a file or one of {', '.join(known)}{hint}")
 
 
 def study(path: Path | None) -> Given:

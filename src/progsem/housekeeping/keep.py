@@ -28,7 +28,7 @@ def main(argv: list[str]) -> None:
         "their folders are given the present names. Manifests still say which code made them. "
         "Refuses while a snakemake is running here.",
     )
-    parser.add_argument("study", nargs="?", type=Path, help="a study's file (default: config.yaml alone)")
+    parser.add_argument("study", nargs="?", type=common.study_file, help=f"{common.A_STUDY} (default: config.yaml)")
     given = common.study(parser.parse_args(argv).study)
     with common.nobody_else():
         keeping = Keeping(given.plan)

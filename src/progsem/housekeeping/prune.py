@@ -28,7 +28,9 @@ def main(argv: list[str]) -> None:
         "that the next checkpoint has made superfluous, logs of results that go, and empty folders. "
         "results/figures stays. Refuses while a snakemake is running here.",
     )
-    parser.add_argument("studies", nargs="*", type=Path, help="files (default: config.yaml and studies/*.yaml)")
+    parser.add_argument(
+        "studies", nargs="*", type=common.study_file, help="names or files (default: config.yaml and studies/*.yaml)"
+    )
     parser.add_argument("--delete", action="store_true", help="delete them (default: list them)")
     parser.add_argument("--earlier-code", action="store_true", help="results of earlier code are not needed")
     asked = parser.parse_args(argv)
