@@ -127,6 +127,29 @@ def test_snakemake_where_results_are_read_only(tree, disk, tmp_path):
         assert f"progsem: {named}" in answer.stdout and "cannot be written" in answer.stdout
 
 
+def test_planning_on_a_read_only_disk(tree, disk):
+    """A clone that cannot be written, its figures those of another study, can be asked what would run."""
+    subprocess.run(["mount", "-o", "remount,size=100m", disk], check=True)
+    clone = disk / "clone"
+    shutil.copytree(tree.root, clone, ignore=shutil.ignore_patterns(".snakemake"))
+    (clone / "studies" / "other.yaml").write_text("study: other\nfigures: {dpi: 60}\n")
+    subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+    before = sorted(clone.rglob("*"))
+    environment = tree.environment() | {"PYTHONPATH": str(clone / "src")}
+    for study, said in (("tiny", "nothing to be done"), ("studies/other.yaml", "drawn anew")):
+        answer = subprocess.run(
+            [sys.executable, "-m", "progsem", "plan", study],
+            cwd=clone,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert answer.returncode == 0 and answer.stderr == ""
+        assert said in answer.stdout
+    assert sorted(clone.rglob("*")) == before
+
+
 def test_a_library_that_cannot_write_is_one_line(tree, disk, tmp_path):
     """numba keeps compiled kernels in a cache of its own."""
     leave(disk, room=0)

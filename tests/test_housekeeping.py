@@ -250,13 +250,57 @@ def test_plan_says_how_long_it_took_and_why(place, capsys):
     assert [line.split()[3] for line in answer.stdout.splitlines() if line.startswith("total")] == ["18"]
 
 
+def test_plan_leaves_nothing(place):
+    """Wherever it is asked, with results and without, and whether it can plan or not."""
+    before = sorted(place.rglob("*"))
+    run_progsem("plan", "studies/one.yaml")
+    assert "did you mean" in run_progsem("plan", "tinny", status=2).stderr
+    assert sorted(place.rglob("*")) == before
+    make("one")
+    Path("results", "lm", "dangling").symlink_to("nowhere")
+    before = sorted(place.rglob("*"))
+    assert "nothing to be done" in run_progsem("plan", "one").stdout
+    assert sorted(place.rglob("*")) == before
+
+
+def test_plan_without_a_workflow_is_one_line(tmp_path):
+    """The package alone, as when it is installed without the repository."""
+    shutil.copytree(ROOT / "src" / "progsem", tmp_path / "alone" / "lib" / "progsem")
+    (tmp_path / "here").mkdir()
+    answer = subprocess.run(
+        [sys.executable, "-m", "progsem", "plan"],
+        cwd=tmp_path / "here",
+        env=ENVIRONMENT | {"PYTHONPATH": str(tmp_path / "alone" / "lib")},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    (line,) = answer.stderr.splitlines()
+    assert answer.returncode == 2 and answer.stdout == "" and "there is no Snakefile in" in line
+    assert list((tmp_path / "here").iterdir()) == []
+
+
+def test_a_study_is_named_or_given_as_a_file(place):
+    """Those here go before those of the repository."""
+    assert run_progsem("study", "one").stdout == "studies/one.yaml\n"
+    assert run_progsem("study", "studies/one.yaml").stdout == "studies/one.yaml\n"
+    assert run_progsem("study", "tiny").stdout == f"{ROOT / 'studies' / 'tiny.yaml'}\n"
+    Path("studies", "tiny.yaml").write_text("study: tiny\n")
+    assert run_progsem("study", "tiny").stdout == "studies/tiny.yaml\n"
+    for command, given in (("study", "tinny"), ("plan", "Tiny"), ("keep", "studies/tinny.yaml"), ("prune", "tinny")):
+        (line,) = run_progsem(command, given, status=2).stderr.splitlines()
+        assert repr(given) in line and line.endswith("did you mean 'tiny'?")
+        assert all(name in line for name in [*STUDIES, *SHIPPED])
+
+
 def test_bad_studies_are_one_line(place):
     path_of("one").write_text("lm: {layres: 3}", encoding="utf-8")
     for command in ("plan", "keep", "artifacts", "prune"):
         Path("results").mkdir(exist_ok=True)
         answer = run_progsem(command, "studies/one.yaml", status=2)
         assert answer.stderr.count("\n") == 1 and "studies/one.yaml: lm.layres: unknown key" in answer.stderr
-    assert "cannot be read" in run_progsem("keep", "studies/none.yaml", status=2).stderr
+    assert "'studies/none.yaml'" in run_progsem("keep", "studies/none.yaml", status=2).stderr
+    assert "cannot be read" in run_progsem("keep", "studies", status=2).stderr
     assert "studies/one.yaml" in run_progsem("prune", status=2).stderr  # one of those that are found here
 
 

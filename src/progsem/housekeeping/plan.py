@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
+import shutil
+import tempfile
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,7 +53,7 @@ def main(argv: list[str]) -> None:
         "Say what snakemake would run for a study: by stage, how many jobs, how long they took last time "
         "(~: estimated from other jobs of the stage) and why they run. Runs nothing.",
     )
-    parser.add_argument("study", nargs="?", type=Path, help="a study's file (default: config.yaml alone)")
+    parser.add_argument("study", nargs="?", type=common.study_file, help=f"{common.A_STUDY} (default: config.yaml)")
     given = common.study(parser.parse_args(argv).study)
     outputs = outputs_to_make(given)
     stages = rows(given, outputs)
@@ -66,7 +69,11 @@ def main(argv: list[str]) -> None:
 
 
 def outputs_to_make(given: common.Given) -> list[Path]:
-    """Outputs of all jobs that `snakemake` would run here, by a dry run of its own."""
+    """Outputs of all jobs that `snakemake` would run here, by a dry run of its own.
+
+    It is run in a temporary folder, where empty files stand for the results: Snakemake
+    asks no more than which are there, and even a dry run of it leaves `.snakemake`.
+    """
     from snakemake.api import SnakemakeApi
     from snakemake.settings.enums import Quietness
     from snakemake.settings.types import (
@@ -74,18 +81,24 @@ def outputs_to_make(given: common.Given) -> list[Path]:
         ExecutionSettings,
         OutputSettings,
         ResourceSettings,
+        SharedFSUsage,
+        StorageSettings,
     )
 
     # These two kinds of quietness end a dry run once the plan is made. Errors come as exceptions.
     quiet = {Quietness.RULES, Quietness.PROGRESS}
     silent = OutputSettings(dryrun=True, quiet=quiet, log_level_override=logging.CRITICAL + 1)
+    no_cache = StorageSettings(shared_fs_usage=SharedFSUsage.all() - {SharedFSUsage.SOURCE_CACHE})  # not in the home
     outputs: list[str] = []
     try:
-        with SnakemakeApi(silent) as api:
+        with tempfile.TemporaryDirectory(prefix="progsem-plan-") as folder, SnakemakeApi(silent) as api:
+            _imitate(Path(RESULTS), Path(folder))
             workflow = api.workflow(
                 resource_settings=ResourceSettings(),
                 config_settings=ConfigSettings(configfiles=given.configfiles),
+                storage_settings=no_cache,
                 snakefile=common.repository() / "Snakefile",
+                workdir=Path(folder),
             )
             workflow.dag().execute_workflow(
                 executor="dryrun", execution_settings=ExecutionSettings(lock=False), updated_files=outputs
@@ -94,6 +107,17 @@ def outputs_to_make(given: common.Given) -> list[Path]:
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise UserError(f"snakemake cannot plan ({reason[0]}); `snakemake -n` says more") from None
     return [Path(output) for output in outputs]
+
+
+def _imitate(results: Path, folder: Path) -> None:
+    """Put empty files and folders like those in results into a folder; of the figures' manifest, a copy."""
+    for below, _, names in os.walk(results, followlinks=True):
+        Path(folder, below).mkdir()
+        for name in names:
+            if Path(below, name) == Path(FIGURES, manifest.NAME):
+                shutil.copyfile(Path(below, name), Path(folder, below, name))
+            elif Path(below, name).exists():
+                Path(folder, below, name).touch()
 
 
 def rows(given: common.Given, outputs: list[Path]) -> list[Row]:
