@@ -24,8 +24,10 @@ from progsem import plan, sizes, streams
 from progsem.inventory import figures_are_stale, say_what_is_made_anew
 from progsem.workflow import (
     clear_leavings,
+    leave_figures_to_their_job,
     prepare_environment,
     refuse_read_only_results,
+    refuse_to_replace_others,
     run_what_is_missing,
     study_or_exit,
     take_turns,
@@ -47,6 +49,7 @@ take_turns(workflow)
 if workflow.is_main_process:
     clear_leavings()
     run_what_is_missing(workflow, redraw=figures_are_stale(PLAN))
+    leave_figures_to_their_job()
 
 shell.prefix(prepare_environment(Path(workflow.basedir) / "src"))
 
@@ -66,10 +69,10 @@ wildcard_constraints:
 
 
 onstart:
+    outputs = [str(path) for job in workflow.dag.needrun_jobs() for path in job.output]
     refuse_read_only_results()
-    say_what_is_made_anew(
-        PLAN, [str(path) for job in workflow.dag.needrun_jobs() for path in job.output]
-    )
+    refuse_to_replace_others(outputs, DRAWN)
+    say_what_is_made_anew(PLAN, outputs)
 
 
 localrules:

@@ -1,5 +1,6 @@
 """Figures: every file is there, the same bytes again, and no gap in the data stops them."""
 
+import contextlib
 import csv
 import json
 from dataclasses import replace
@@ -12,6 +13,7 @@ from synthetic import figures_job, small_study, write_results
 from progsem import figures, manifest, statistics
 from progsem.artifacts import read_json
 from progsem.errors import UserError
+from progsem.job import Job
 from progsem.plots import claims_page, style, training
 
 MIRROR = {"turn_left": "turn_right", "turn_right": "turn_left"}
@@ -60,8 +62,6 @@ def job(tmp_path_factory):
 @pytest.fixture(scope="module")
 def drawn(job):
     folder = job.output("directory")
-    folder.mkdir(parents=True)
-    (folder / "stale.png").write_text("of an earlier study", encoding="utf-8")
     figures.run(job)
     return folder
 
@@ -222,11 +222,97 @@ def test_a_failure_leaves_the_old_folder_alone(job, drawn, tmp_path):
     inputs = {**job.inputs, "summary": [broken]}
     with pytest.raises(UserError, match="summary.json"):
         figures.run(type(job)("figures", job.slice, inputs, job.outputs))
-    with pytest.raises(ZeroDivisionError), figures.replacing_folder(drawn) as new:
+    with pytest.raises(ZeroDivisionError), figures.filling(drawn, manifest.put) as new:
         (new / "half.png").write_text("half", encoding="utf-8")
         raise ZeroDivisionError
     assert sorted(path.name for path in drawn.iterdir()) == before
     assert [path.name for path in drawn.parent.iterdir()] == ["figures"]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """What was drawn: a figure that is drawn again, one that is not, and what the user has put beside them."""
+    folder = tmp_path / "figures"
+    fill(folder, {"training.png": "earlier", "layers.png": "earlier"})
+    (folder / "notes.txt").write_text("mine")
+    (folder / "paper").mkdir()
+    (folder / "paper" / "fig1.svg").write_text("mine")
+    (folder / "link").symlink_to("notes.txt")
+    (folder / ".snakemake_timestamp").touch()
+    return folder
+
+
+def fill(folder, files: dict[str, str]) -> None:
+    """Put files and their manifest into a folder as the stage does."""
+    made = Job("figures", {}, {}, {}, command="")
+    with figures.filling(folder, manifest.put) as new:
+        for name, text in files.items():
+            (new / name).write_text(text)
+        manifest.write(made, new, [new / name for name in files])
+
+
+def content(folder) -> dict[str, str]:
+    return {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_what_is_not_a_figure_of_ours_stays(folder):
+    """Figures that are no longer drawn go; all that the user has put there stays as it is."""
+    before = content(folder)
+    fill(folder, {"training.png": "new", "lengths.png": "new"})
+    after = content(folder)
+    assert manifest.read(folder / "manifest.json")["files"].keys() == {"training.png", "lengths.png"}
+    assert "layers.png" not in after and after.pop("training.png") == after.pop("lengths.png") == "new"
+    mine = set(before) - {"training.png", "layers.png", "manifest.json"}
+    assert {name: after[name] for name in after if name != "manifest.json"} == {name: before[name] for name in mine}
+    assert (folder / "link").is_symlink()
+
+
+def test_a_figure_that_the_user_has_changed_is_not_replaced(folder):
+    """Nor is a file of the user's that has the name of a new one; what is in no one's way stays."""
+    (folder / "layers.png").write_text("with arrows")
+    fill(folder, {"training.png": "new"})
+    assert content(folder)["layers.png"] == "with arrows"
+    before = content(folder)
+    with pytest.raises(UserError, match="figures/layers.png: not as .*/manifest.json says.*move it elsewhere"):
+        fill(folder, {"training.png": "newer", "layers.png": "newer"})
+    assert content(folder) == before
+    (folder / "manifest.json").unlink()
+    with pytest.raises(UserError, match="training.png"):
+        fill(folder, {"training.png": "newer"})
+
+
+def test_a_link_or_a_file_in_the_place_of_the_folder_is_left(folder, tmp_path):
+    link, file = tmp_path / "link", tmp_path / "file"
+    link.symlink_to(folder)
+    file.write_text("mine")
+    dangling = tmp_path / "dangling"
+    dangling.symlink_to("nowhere")
+    before = content(folder)
+    for place, what in ((link, "a symbolic link"), (file, "a file"), (dangling, "a symbolic link")):
+        with pytest.raises(UserError, match=f"{place.name}: given {what}, expected a folder; move it"):
+            fill(place, {"training.png": "new"})
+    assert content(folder) == before and file.read_text() == "mine" and link.is_symlink() and dangling.is_symlink()
+
+
+def test_a_kill_while_figures_are_replaced_loses_nothing(folder, monkeypatch):
+    """Whenever it comes, the manifest is no whole one until all are in place, and the next run goes through."""
+    renamed = manifest.Path.replace
+    for last in range(4):
+        renames = iter(range(last))
+
+        def until(path, target, renames=renames):
+            if target.parent == folder and path.parent != folder and next(renames, None) is None:
+                raise KeyboardInterrupt
+            return renamed(path, target)
+
+        with monkeypatch.context() as patch, contextlib.suppress(KeyboardInterrupt):
+            patch.setattr(manifest.Path, "replace", until)
+            fill(folder, {"training.png": f"new {last}", "lengths.png": f"new {last}"})
+        if last < 3:
+            with pytest.raises(UserError, match="not a whole manifest"):
+                manifest.read(folder / "manifest.json")
+        assert content(folder)["notes.txt"] == "mine"
+    assert manifest.changed_or_unknown(folder) == {"notes.txt", "paper", "link"}
 
 
 def test_one_language_model_or_how_many(job):

@@ -240,6 +240,47 @@ def test_a_killed_workflow_leaves_no_lock(tree):
     tree.snakemake("--cores", "2", *TINY)
 
 
+def test_own_files_among_the_figures_stay(tree):
+    """When they are drawn anew, and when that fails; what would be replaced is named before anything runs."""
+    figures = tree.root / "results" / "figures"
+    (figures / "notes.txt").write_text("mine")
+    os.mkfifo(figures / "pipe")
+    table = tree.root / Plan(tiny()).statistics.file("offsets.csv")
+    kept = table.read_bytes()
+    table.write_bytes(kept.replace(b"0.", b"1.", 1))
+    title = say({"figures": {"title": "drawn anew"}})
+    try:
+        answer = tree.ask("--cores", "2", *TINY, *title)
+        assert answer.returncode == 1 and "offsets.csv: damaged" in answer.stdout and "Traceback" not in answer.stdout
+        assert (figures / "notes.txt").read_text() == "mine" and (figures / "training.png").exists()
+        table.write_bytes(kept)
+        tree.snakemake("--cores", "2", *TINY, *title)
+        assert (figures / "notes.txt").read_text() == "mine" and (figures / "pipe").is_fifo()
+        drawn = (figures / "training.png").read_bytes()
+        (figures / "training.png").write_bytes(b"with arrows")
+        refuse(tree, "results/figures/training.png: not as results/figures/manifest.json says")
+        assert (figures / "training.png").read_bytes() == b"with arrows"
+        (figures / "training.png").write_bytes(drawn)
+        elsewhere = figures.rename(tree.root / "results" / "elsewhere")
+        figures.symlink_to(elsewhere)
+        refuse(tree, "results/figures: given a symbolic link, expected a folder")
+        assert figures.is_symlink()
+        figures.unlink()
+        elsewhere.rename(figures)
+    finally:
+        table.write_bytes(kept)
+        (figures / "notes.txt").unlink()
+        (figures / "pipe").unlink()
+    tree.snakemake("--cores", "2", *TINY)
+
+
+def refuse(tree: Tree, expected: str) -> None:
+    """The tiny study, whose figures are to be drawn again, ends with this line before a job starts."""
+    answer = tree.ask("--cores", "2", *TINY)
+    assert answer.returncode == 2 and "Traceback" not in answer.stdout and "Drawing figures" not in answer.stdout
+    assert len([line for line in answer.stdout.splitlines() if line.startswith(f"progsem: {expected}")]) == 1
+
+
 def test_figures_that_cannot_be_drawn_leave_the_earlier_ones(tree):
     """No figure from bad data, and none lost by it."""
     table = tree.root / Plan(tiny()).statistics.file("offsets.csv")

@@ -13,7 +13,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -72,8 +72,8 @@ def copy_file(source: Path, target: Path) -> None:
 
 
 @contextlib.contextmanager
-def replacing_folder(folder: Path) -> Iterator[Path]:
-    """A temporary folder beside `folder` that takes its name, and the place of an older one, on success."""
+def filling(folder: Path, put: Callable[[Path, Path], None]) -> Iterator[Path]:
+    """A temporary folder beside `folder`: it takes that name on success or, where there is one, `put(new, folder)`."""
     folder = Path(folder)
     with _writing(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -84,9 +84,11 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
             yield new
             for path in [*new.rglob("*"), new]:
                 _to_disk(path)
-            if folder.exists():
-                folder.rename(temporary / "old")
-            new.rename(folder)
+            if os.path.lexists(folder):
+                put(new, folder)
+                _to_disk(folder)
+            else:
+                new.rename(folder)
             _to_disk(folder.parent)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)

@@ -2,7 +2,8 @@
 
 Reads only the files of the stage `statistics`. Every figure is written as PNG,
 PDF and CSV (the numbers in it), with `trace_viewer.html`, `summary.json` and
-`manifest.json` beside them, into a folder that takes its name only when all of it is there. Figures of
+`manifest.json` beside them, into a folder that takes its name only when all of it is there; in one that is
+there already they take the places of the earlier ones, and what is not of these stays. Figures of
 something that the study did not ask for are left out. `paper_vs_ours.md` and its
 CSV set the results beside the paper's claims.
 """
@@ -20,7 +21,7 @@ from pathlib import Path
 import matplotlib
 
 from progsem import interruption, manifest
-from progsem.artifacts import read_csv, read_json, replacing_folder
+from progsem.artifacts import filling, read_csv, read_json
 from progsem.plots import (
     alternatives,
     alternatives_by_offset,
@@ -69,7 +70,7 @@ def run(job) -> None:
         sections={name: job.section(name) for name in SECTIONS},
     )
     ((folder,),) = job.outputs.values()
-    with replacing_folder(folder) as temporary, matplotlib.rc_context():
+    with filling(folder, manifest.put) as temporary, matplotlib.rc_context():
         matplotlib.rcdefaults()  # no matplotlibrc of the user's
         matplotlib.rcParams.update(style.CONTEXT)
         with _several(job.threads, results, temporary, wanted.dpi) as drawn:

@@ -22,6 +22,8 @@ from progsem.errors import UserError
 from progsem.sources import code_files
 
 NAME = "manifest.json"
+MARK = ".snakemake_timestamp"  # Snakemake's, in a folder that is an output
+ANY = "any"  # in place of a checksum, while files are being replaced
 _SUBFOLDERS = ("train", "validation", "test", "tokenizer")  # of shards and tokenizer files, below their manifest
 TEMPORARY = "state.safetensors"  # listed, and deleted once the next checkpoint is there
 _PACKAGES = ("numpy", "numba", "pyarrow", "torch", "matplotlib")
@@ -84,6 +86,56 @@ def _at_home(path: Path, given: dict) -> bool:
     said = re.search(r"--output manifest (\S+)", given["command"])
     places = [_PLACE.search(place) for place in (path.as_posix(), said[1] if said else "")]
     return not all(places) or places[0].groups() == places[1].groups()
+
+
+def changed_or_unknown(folder: Path) -> set[str]:
+    """Names of what stands in a folder and is not as its manifest says: the user's own, or changed by the user."""
+    named = _named(folder)
+
+    def is_ours(path: Path) -> bool:
+        said = named.get(path.name)
+        return said is not None and path.is_file() and not path.is_symlink() and said in (ANY, file_digest(path))
+
+    return {path.name for path in folder.iterdir() if path.name not in (NAME, MARK) and not is_ours(path)}
+
+
+def put(new: Path, folder: Path) -> None:
+    """Give the files of a whole folder the places of those that the manifest in `folder` names; all else there stays.
+
+    Raises `UserError`, before anything is done, where something else is in such a place.
+    """
+    names = {path.name for path in new.iterdir()} - {NAME}
+    refuse_in_the_way(folder, names)
+    earlier = _named(folder).keys() - changed_or_unknown(folder)
+    # Until all are in place, it is no whole manifest: it says whose the files are and not what is in them.
+    with replacing(folder / NAME) as temporary:
+        temporary.write_text(json.dumps({"files": dict.fromkeys(sorted(earlier | names), ANY)}) + "\n")
+    for name in sorted(names):
+        (new / name).replace(folder / name)
+    for name in earlier - names:
+        (folder / name).unlink(missing_ok=True)
+    (new / NAME).replace(folder / NAME)
+
+
+def refuse_in_the_way(folder: Path, names: set[str]) -> None:
+    """Raise `UserError` if something in a folder that is not as its manifest says has one of these names."""
+    if folder.is_symlink() or not folder.is_dir():
+        kind = "a symbolic link" if folder.is_symlink() else "a file"
+        raise UserError(f"{folder}: given {kind}, expected a folder; move it elsewhere, and run again")
+    others = sorted(names & changed_or_unknown(folder))
+    if others:
+        raise UserError(
+            f"{folder / others[0]}: not as {folder / NAME} says, and in the way of a new one; "
+            "move it elsewhere if it is yours, or delete it, and run again"
+        )
+
+
+def _named(folder: Path) -> dict[str, str]:
+    """SHA-256, or `ANY`, by the names in a folder's manifest, even in a damaged one."""
+    try:
+        return dict(json.loads((folder / NAME).read_bytes())["files"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
 
 
 def verify_inputs(job) -> dict[str, str]:

@@ -12,6 +12,7 @@ import shutil
 import sys
 from pathlib import Path
 
+from progsem import manifest
 from progsem.artifacts import digest, replacing
 from progsem.config import Study, load
 from progsem.configfiles import merge, read_changes, read_config
@@ -19,10 +20,9 @@ from progsem.errors import UserError
 from progsem.plan import FIGURES, RESULTS
 
 FIGURE_TARGETS = {"all", "figures", FIGURES}
-# What a Snakemake that is killed leaves behind: its locks, and its copy of figures that were being replaced.
+# What a Snakemake that is killed leaves behind.
 LOCKS = Path(".snakemake/locks")
 ALIVE = Path(".snakemake/progsem.alive")  # names the host; every Snakemake that runs here holds a shared lock on it
-_BACKUPS = Path(".snakemake/backups")
 _FROZEN = Path(".snakemake/studies")
 _DEVICES = Path("/dev")
 _LOG = "log() { trap '' INT TERM HUP USR1; exec tee \"$1\" >&2; };"
@@ -150,6 +150,18 @@ def run_what_is_missing(workflow, redraw: bool) -> None:
     workflow.__class__ = Workflow
 
 
+def leave_figures_to_their_job() -> None:
+    """Keep Snakemake from copying results/figures before they are drawn, and putting the copy back if that fails.
+
+    The job replaces its own files when all new ones are whole. A folder that is put
+    back is deleted first, with what the user has in it.
+    """
+    from snakemake.persistence import FileBackupMixin
+
+    FileBackupMixin.backup_output = lambda self, path: None
+    FileBackupMixin.restore_output = lambda self, path: path.exists()
+
+
 def clear_leavings() -> None:
     """Remove what a Snakemake that was killed in this folder has left of its own, if none is alive here.
 
@@ -170,7 +182,6 @@ def clear_leavings() -> None:
             here = alive.read() == host
             if here:
                 shutil.rmtree(LOCKS, ignore_errors=True)
-                shutil.rmtree(_BACKUPS, ignore_errors=True)
             if not any(LOCKS.glob("*.lock")):
                 alive.truncate(0)
                 alive.write(host)
@@ -189,6 +200,16 @@ def refuse_read_only_results() -> None:
     """Before jobs start: end the process with status 2 and one line if results/ cannot be written."""
     if Path(RESULTS).exists() and not os.access(RESULTS, os.W_OK):
         refuse_read_only(Path(RESULTS))
+
+
+def refuse_to_replace_others(outputs: list[str], figures: set[str]) -> None:
+    """Before jobs that write these files start: the same if `figures` would take the place of what is not progsem's."""
+    if FIGURES in outputs and os.path.lexists(FIGURES):
+        try:
+            manifest.refuse_in_the_way(Path(FIGURES), figures)
+        except UserError as error:
+            print(f"progsem: {error}", file=sys.stderr)
+            raise SystemExit(2) from None
 
 
 def refuse_read_only(folder: Path) -> None:

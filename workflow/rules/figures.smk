@@ -1,12 +1,14 @@
 # Figures, tables and summary.json: the one folder without a digest, made anew for
-# whatever study was asked for last. `update` keeps the earlier figures until the new
-# ones take their place. `snakemake --report` shows them, with a caption each.
+# whatever study was asked for last. `update` keeps Snakemake from deleting it: the job
+# replaces the earlier figures when all new ones are there, and what is not progsem's
+# stays. `snakemake --report` shows them, with a caption each.
 import os
 
 from progsem import reporting
 
 CAPTIONS = Path(workflow.basedir, "workflow", "report", "figures")
 CAPTIONED = reporting.captions(CAPTIONS)
+DRAWN = {f"{name}.{kind}" for name in CAPTIONED for kind in ("pdf", *reporting.KINDS)}
 reporting.report_what_is_drawn(workflow, PLAN)
 
 

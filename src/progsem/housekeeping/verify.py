@@ -23,8 +23,6 @@ _UNFINISHED = "unfinished: it has no manifest; snakemake makes it when a study n
 _TEMPORARY = "left by a process that was killed; `progsem prune --delete` deletes it"
 _UNNAMED = "no manifest names it; delete it if you do not know it"
 
-_MARK = ".snakemake_timestamp"  # Snakemake's, in a folder that is an output
-
 
 def main(argv: list[str]) -> int:
     """Print a line for each problem and a summary; returns the status, 1 if anything is damaged."""
@@ -95,7 +93,7 @@ class Verification:
         self._manifests[folder] = made
         named = {folder / name for name in (*made["files"], manifest.NAME)}
         for other in sorted(folder.rglob("*")):
-            if not other.is_dir() and other not in named and other.name != _MARK:
+            if not other.is_dir() and other not in named and other.name != manifest.MARK:
                 self.remarks.append(f"{other}: {_TEMPORARY if is_temporary(other) else _UNNAMED}")
 
     def _check_files(self) -> None:
