@@ -555,8 +555,8 @@ def test_a_setting_that_is_no_mapping_is_text():
 
 def test_later_files_and_settings_go_over_earlier_ones(tmp_path):
     """Key by key throughout; only config.yaml's alternatives, depths and sets are replaced whole."""
-    (tmp_path / "one").write_text("lm: {layers: 2, batch: 8}")
-    (tmp_path / "two").write_text("lm: {layers: 4}\nprobes: {depths: {mlp1: [8]}}")
+    (tmp_path / "one").write_text("lm: {layers: 2, batch: 8}", encoding="utf-8")
+    (tmp_path / "two").write_text("lm: {layers: 4}\nprobes: {depths: {mlp1: [8]}}", encoding="utf-8")
     settings = ["probes={depths: {linear: []}}", "lm={clip: 1}", "lm={clip: 2}"]
     changes = configfiles.read_changes([tmp_path / "one", tmp_path / "two"], settings)
     assert changes == {

@@ -132,7 +132,7 @@ def test_planning_on_a_read_only_disk(tree, disk):
     subprocess.run(["mount", "-o", "remount,size=100m", disk], check=True)
     clone = disk / "clone"
     shutil.copytree(tree.root, clone, ignore=shutil.ignore_patterns(".snakemake"))
-    (clone / "studies" / "other.yaml").write_text("study: other\nfigures: {dpi: 60}\n")
+    (clone / "studies" / "other.yaml").write_text("study: other\nfigures: {dpi: 60}\n", encoding="utf-8")
     subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
     before = sorted(clone.rglob("*"))
     environment = tree.environment() | {"PYTHONPATH": str(clone / "src")}
@@ -142,7 +142,7 @@ def test_planning_on_a_read_only_disk(tree, disk):
             cwd=clone,
             env=environment,
             capture_output=True,
-            text=True,
+            encoding="utf-8",
             timeout=120,
         )
         assert answer.returncode == 0 and answer.stderr == ""

@@ -234,9 +234,9 @@ def folder(tmp_path):
     """What was drawn: a figure that is drawn again, one that is not, and what the user has put beside them."""
     folder = tmp_path / "figures"
     fill(folder, {"training.png": "earlier", "layers.png": "earlier"})
-    (folder / "notes.txt").write_text("mine")
+    (folder / "notes.txt").write_text("mine", encoding="utf-8")
     (folder / "paper").mkdir()
-    (folder / "paper" / "fig1.svg").write_text("mine")
+    (folder / "paper" / "fig1.svg").write_text("mine", encoding="utf-8")
     (folder / "link").symlink_to("notes.txt")
     (folder / ".snakemake_timestamp").touch()
     return folder
@@ -247,12 +247,14 @@ def fill(folder, files: dict[str, str]) -> None:
     made = Job("figures", {}, {}, {}, command="")
     with figures.filling(folder, manifest.put) as new:
         for name, text in files.items():
-            (new / name).write_text(text)
+            (new / name).write_text(text, encoding="utf-8")
         manifest.write(made, new, [new / name for name in files])
 
 
 def content(folder) -> dict[str, str]:
-    return {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*") if path.is_file()}
+    return {
+        str(path.relative_to(folder)): path.read_text(encoding="utf-8") for path in folder.rglob("*") if path.is_file()
+    }
 
 
 def test_what_is_not_a_figure_of_ours_stays(folder):
@@ -269,7 +271,7 @@ def test_what_is_not_a_figure_of_ours_stays(folder):
 
 def test_a_figure_that_the_user_has_changed_is_not_replaced(folder):
     """Nor is a file of the user's that has the name of a new one; what is in no one's way stays."""
-    (folder / "layers.png").write_text("with arrows")
+    (folder / "layers.png").write_text("with arrows", encoding="utf-8")
     fill(folder, {"training.png": "new"})
     assert content(folder)["layers.png"] == "with arrows"
     before = content(folder)
@@ -284,14 +286,19 @@ def test_a_figure_that_the_user_has_changed_is_not_replaced(folder):
 def test_a_link_or_a_file_in_the_place_of_the_folder_is_left(folder, tmp_path):
     link, file = tmp_path / "link", tmp_path / "file"
     link.symlink_to(folder)
-    file.write_text("mine")
+    file.write_text("mine", encoding="utf-8")
     dangling = tmp_path / "dangling"
     dangling.symlink_to("nowhere")
     before = content(folder)
     for place, what in ((link, "a symbolic link"), (file, "a file"), (dangling, "a symbolic link")):
         with pytest.raises(UserError, match=f"{place.name}: given {what}, expected a folder; move it"):
             fill(place, {"training.png": "new"})
-    assert content(folder) == before and file.read_text() == "mine" and link.is_symlink() and dangling.is_symlink()
+    assert (
+        content(folder) == before
+        and file.read_text(encoding="utf-8") == "mine"
+        and link.is_symlink()
+        and dangling.is_symlink()
+    )
 
 
 def test_a_kill_while_figures_are_replaced_loses_nothing(folder, monkeypatch):

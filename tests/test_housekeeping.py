@@ -272,7 +272,7 @@ def test_plan_without_a_workflow_is_one_line(tmp_path):
         cwd=tmp_path / "here",
         env=ENVIRONMENT | {"PYTHONPATH": str(tmp_path / "alone" / "lib")},
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         timeout=60,
     )
     (line,) = answer.stderr.splitlines()
@@ -285,7 +285,7 @@ def test_a_study_is_named_or_given_as_a_file(place):
     assert run_progsem("study", "one").stdout == "studies/one.yaml\n"
     assert run_progsem("study", "studies/one.yaml").stdout == "studies/one.yaml\n"
     assert run_progsem("study", "tiny").stdout == f"{ROOT / 'studies' / 'tiny.yaml'}\n"
-    Path("studies", "tiny.yaml").write_text("study: tiny\n")
+    Path("studies", "tiny.yaml").write_text("study: tiny\n", encoding="utf-8")
     assert run_progsem("study", "tiny").stdout == "studies/tiny.yaml\n"
     for command, given in (("study", "tinny"), ("plan", "Tiny"), ("keep", "studies/tinny.yaml"), ("prune", "tinny")):
         (line,) = run_progsem(command, given, status=2).stderr.splitlines()

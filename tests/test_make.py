@@ -19,7 +19,9 @@ def commands(tmp_path_factory) -> Path:
     """What `make env` would make, as far as the tests need it: the commands, of the sources where they are run."""
     folder = tmp_path_factory.mktemp("bin")
     for name in ("progsem", "snakemake"):
-        (folder / name).write_text(f'#!/bin/sh\nPYTHONPATH=src exec {sys.executable} -m {name} "$@"\n')
+        (folder / name).write_text(
+            f'#!/bin/sh\nPYTHONPATH=src exec {sys.executable} -m {name} "$@"\n', encoding="utf-8"
+        )
         (folder / name).chmod(0o755)
     return folder
 
@@ -30,7 +32,7 @@ def make(tree: Tree, commands: Path, *arguments: str, before=(), environment=Non
         cwd=tree.root,
         env=tree.environment() if environment is None else environment,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         timeout=300,
     )
 

@@ -243,7 +243,7 @@ def test_a_killed_workflow_leaves_no_lock(tree):
 def test_own_files_among_the_figures_stay(tree):
     """When they are drawn anew, and when that fails; what would be replaced is named before anything runs."""
     figures = tree.root / "results" / "figures"
-    (figures / "notes.txt").write_text("mine")
+    (figures / "notes.txt").write_text("mine", encoding="utf-8")
     os.mkfifo(figures / "pipe")
     table = tree.root / Plan(tiny()).statistics.file("offsets.csv")
     kept = table.read_bytes()
@@ -252,10 +252,10 @@ def test_own_files_among_the_figures_stay(tree):
     try:
         answer = tree.ask("--cores", "2", *TINY, *title)
         assert answer.returncode == 1 and "offsets.csv: damaged" in answer.stdout and "Traceback" not in answer.stdout
-        assert (figures / "notes.txt").read_text() == "mine" and (figures / "training.png").exists()
+        assert (figures / "notes.txt").read_text(encoding="utf-8") == "mine" and (figures / "training.png").exists()
         table.write_bytes(kept)
         tree.snakemake("--cores", "2", *TINY, *title)
-        assert (figures / "notes.txt").read_text() == "mine" and (figures / "pipe").is_fifo()
+        assert (figures / "notes.txt").read_text(encoding="utf-8") == "mine" and (figures / "pipe").is_fifo()
         drawn = (figures / "training.png").read_bytes()
         (figures / "training.png").write_bytes(b"with arrows")
         refuse(tree, "results/figures/training.png: not as results/figures/manifest.json says")

@@ -109,7 +109,9 @@ def put(new: Path, folder: Path) -> None:
     earlier = _named(folder).keys() - changed_or_unknown(folder)
     # Until all are in place, it is no whole manifest: it says whose the files are and not what is in them.
     with replacing(folder / NAME) as temporary:
-        temporary.write_text(json.dumps({"files": dict.fromkeys(sorted(earlier | names), ANY)}) + "\n")
+        temporary.write_text(
+            json.dumps({"files": dict.fromkeys(sorted(earlier | names), ANY)}) + "\n", encoding="utf-8"
+        )
     for name in sorted(names):
         (new / name).replace(folder / name)
     for name in earlier - names:
