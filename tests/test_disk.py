@@ -1,19 +1,33 @@
 """Disks that are full or read-only, and writers that are killed: one line, nothing half-written, nothing lost."""
 
 import os
+import resource
 import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from jobs import Jobs
+from matplotlib.figure import Figure
 from tree import TINY, Tree, say, tiny
 
 from progsem import manifest
-from progsem.artifacts import clear_leftovers
+from progsem.artifacts import (
+    clear_leftovers,
+    replacing,
+    replacing_folder,
+    save_tensors,
+    write_csv,
+    write_json,
+    write_table,
+)
+from progsem.errors import UserError
 from progsem.plan import Plan
+from progsem.plots import style
 
 # Stages by the folder, below results/, of what one of their jobs has made.
 STAGES = {
@@ -76,7 +90,7 @@ def last_line(answer) -> str:
     return line
 
 
-@pytest.mark.parametrize("part", [0, 0.6], ids=["nothing fits", "a part fits"])
+@pytest.mark.parametrize("part", [0, 0.3, 0.6, 0.9], ids=["nothing fits", "a part fits", "more fits", "most fits"])
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_full_disk(jobs, disk, stage, part):
     """There is room for a part of what the job writes."""
@@ -95,6 +109,49 @@ def test_a_file_that_may_not_be_as_large(jobs, tmp_path, stage):
     assert line.startswith(f"progsem: {tmp_path}/")
     assert "File too large" in line and "make room" in line
     check_what_is_there(jobs, STAGES[stage], tmp_path)
+
+
+def figure(path: Path) -> None:
+    """One as the stage `figures` saves it. The PDF is the largest file, and its stream larger than what is buffered."""
+    drawn = Figure()
+    drawn.subplots().plot(np.random.default_rng(0).random(6000))
+    with replacing_folder(path) as temporary:
+        style.save(drawn, temporary, "drawn", 20, [{"x": 1}])
+
+
+SOME = {"a": np.arange(9_000, dtype=np.float32), "b": np.ones((9_000, 3), np.uint8)}
+WRITERS = {
+    "figure": figure,
+    "table": lambda path: write_table(path, SOME),
+    "tensors": lambda path: save_tensors(path, {name: torch.from_numpy(array) for name, array in SOME.items()}),
+    "csv": lambda path: write_csv(path, ["number"], zip(range(9_000), strict=True)),
+    "json": lambda path: write_json(path, list(range(9_000))),
+}
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_a_disk_that_is_full_at_any_place_of_a_file(tmp_path, name):
+    """Also inside what a library compresses: what it raises while it closes the file does not count."""
+    write, usual = WRITERS[name], resource.getrlimit(resource.RLIMIT_FSIZE)
+    write(tmp_path / "whole")
+    largest = max(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file())
+    for limit in np.linspace(0, largest - 1, 24).astype(int).tolist():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, usual[1]))
+        try:
+            with pytest.raises(UserError, match=f"{tmp_path}/.*: cannot be written .*File too large.*; make room"):
+                write(tmp_path / "other")
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, usual)
+    assert [path.name for path in tmp_path.iterdir()] == ["whole"]
+
+
+def test_what_is_raised_for_another_reason_stays_what_it_is(tmp_path):
+    """Also after an error of the system's that was dealt with."""
+    with pytest.raises(ZeroDivisionError), replacing(tmp_path / "a"):
+        try:
+            (tmp_path / "none").read_text()
+        except FileNotFoundError:
+            1 / 0  # noqa: B018
 
 
 @pytest.mark.parametrize("stage", STAGES)

@@ -6,6 +6,7 @@ import importlib
 import sys
 
 from progsem import streams
+from progsem.artifacts import disk_error
 from progsem.errors import UserError
 
 # Command -> the module whose `main` is given the rest of the command line, and its line of help.
@@ -36,10 +37,13 @@ def main() -> None:
     except BrokenPipeError:
         streams.discard(sys.stdout)  # the reader has seen enough
         status = 141
-    except OSError as error:
+    except Exception as error:
         # Where a library writes by itself, such as compiled kernels into a cache.
-        reason = error.strerror or str(error).splitlines()[0]
-        status, problem = 2, f"{error.filename or 'a file'}: {reason}; make room or give access, and run again"
+        first = disk_error(error)
+        if first is None:
+            raise
+        reason = first.strerror or str(first).splitlines()[0]
+        status, problem = 2, f"{first.filename or 'a file'}: {reason}; make room or give access, and run again"
     if problem:
         with streams.if_heard():
             print(f"progsem: {problem}", file=sys.stderr, flush=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import errno
 import hashlib
 import json
 import os
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     import torch
 
 WRITERS = 2  # threads of a job that wait for the disk, beside those that compute
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # what a write fails with midway
 
 
 def canonical_json(value) -> str:
@@ -113,12 +115,29 @@ def _prefix(path: Path) -> str:
 def _writing(path: Path) -> Iterator[None]:
     try:
         yield
-    except OSError as error:
+    except UserError:
+        raise
+    except Exception as error:
+        first = disk_error(error)
+        if first is None:
+            raise
         # By its number, because libraries put sentences of their own around the system's.
-        reason = os.strerror(error.errno) if error.errno else str(error).splitlines()[0]
+        reason = os.strerror(first.errno) if first.errno else str(first).splitlines()[0]
         raise UserError(
             f"{path}: cannot be written ({reason}); make room or give access, and run again: what was there is whole"
         ) from None
+
+
+def disk_error(error: BaseException) -> OSError | None:
+    """The `OSError` that an exception is or comes from: the first one counts; None if there is none.
+
+    Where a disk is full, a library that closes its file on the way out often raises something else.
+    """
+    found = error if isinstance(error, OSError) else None
+    while error := error.__context__:
+        if isinstance(error, OSError) and error.errno in _DISK:
+            found = error
+    return found
 
 
 def _umask() -> int:

@@ -21,7 +21,7 @@ from pathlib import Path
 import matplotlib
 
 from progsem import interruption, manifest
-from progsem.artifacts import filling, read_csv, read_json
+from progsem.artifacts import disk_error, filling, read_csv, read_json
 from progsem.plots import (
     alternatives,
     alternatives_by_offset,
@@ -119,7 +119,10 @@ def _start(*given) -> None:
 
 
 def _draw_here(name: str) -> None:
-    draw(name, *_given)
+    try:
+        draw(name, *_given)
+    except Exception as error:
+        raise disk_error(error) or error from None  # what it comes from does not reach the other process
 
 
 def read_tables(job) -> dict[str, list[dict]]:
