@@ -23,7 +23,11 @@ def ask(command: list[str], redirections: str, **options) -> subprocess.Complete
 
 
 def progsem(tree, words: str) -> dict:
-    return {"command": [sys.executable, "-m", "progsem", *words.split()], "cwd": tree.root, "env": tree.environment()}
+    return {
+        "command": [sys.executable, "-m", "progsem", *words.split()],
+        "cwd": tree.root,
+        "env": tree.environment() | {"PYTHONPATH": str(tree.root / "src")},
+    }
 
 
 @pytest.mark.parametrize("closed", CLOSED)

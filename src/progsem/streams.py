@@ -19,14 +19,13 @@ def prepare() -> None:
     nothing said there is a reason to fail. From now on, files that a library opens
     without an encoding are UTF-8; what the encoding of a stream lacks is escaped.
     """
-    # The null device, opened the wrong way round, takes the lowest number that is free.
+    # The null device, opened the wrong way round, takes the lowest number that is free: the stream's own, unless
+    # a file has taken that already.
     for number, name, access in ((0, "stdin", os.O_WRONLY), (1, "stdout", os.O_RDONLY), (2, "stderr", os.O_WRONLY)):
-        try:
-            os.fstat(number)
-        except OSError:
-            os.set_inheritable(os.open(os.devnull, access), True)
-        if getattr(sys, name) is None:
-            setattr(sys, name, open(number, "w" if number else "r", encoding="utf-8", closefd=False))
+        if getattr(sys, name) is None:  # it was closed when Python started
+            descriptor = os.open(os.devnull, access)
+            os.set_inheritable(descriptor, True)
+            setattr(sys, name, open(descriptor, "w" if number else "r", encoding="utf-8", closefd=False))
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")
     with contextlib.suppress(locale.Error):

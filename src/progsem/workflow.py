@@ -25,7 +25,8 @@ LOCKS = Path(".snakemake/locks")
 ALIVE = Path(".snakemake/progsem.alive")  # names the host; every Snakemake that runs here holds a shared lock on it
 _FROZEN = Path(".snakemake/studies")
 _DEVICES = Path("/dev")
-_LOG = "log() { trap '' INT TERM HUP USR1; exec tee \"$1\" >&2; };"
+# Where standard error is closed, tee would end at once, and the job with it.
+_LOG = "log() { trap '' INT TERM HUP USR1; true 3>&2 || exec 2> /dev/null; exec tee \"$1\" >&2; };"
 
 
 def study_or_exit(workflow, frozen: dict) -> Study:
