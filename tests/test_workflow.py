@@ -308,7 +308,7 @@ def test_corpus_and_tokens_do_not_depend_on_cores(tree, tmp_path):
         assert (tmp_path / path).read_bytes() == (tree.root / path).read_bytes(), path
 
 
-@pytest.mark.parametrize("name", ["a{b}c", "{seed}", "{{a}}", "with spaces", 'it\'s "so" $HOME', "é日本"])
+@pytest.mark.parametrize("name", ["a{b}c", '{seed} {{a}} it\'s "so" $HOME é日本'])
 def test_a_clone_in_a_folder_of_any_name(tmp_path, name):
     """Snakemake takes braces for wildcards, and a shell takes quotes for its own."""
     other = Tree.copied(tmp_path / name)
