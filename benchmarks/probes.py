@@ -173,7 +173,7 @@ def measure() -> list[Row]:
         def together(steps: int | None = None) -> None:
             kept["ours"] = [each.result() for each in [pool.submit(job, steps) for _ in range(_JOBS)]]
 
-        together(steps=5)  # imports, and whatever is compiled
+        together(steps=5)
         seconds = in_turn(_ROUNDS, ours=together, default=lambda: baseline(threads), one=lambda: baseline(1))
     times = {name: median(values) for name, values in seconds.items()}
     data, heads, recipe = case()

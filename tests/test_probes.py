@@ -10,7 +10,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 
-from progsem import config, features, probe_fit
+from progsem import config, features
 from progsem.artifacts import read_table, write_table
 from progsem.features import Head
 from progsem.job import Job
@@ -103,9 +103,8 @@ def test_a_linear_probe_is_logistic_regression():
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_update_is_that_of_torch(dtype, monkeypatch):
+def test_update_is_that_of_torch(dtype):
     """Gradients and steps against autograd and torch.optim, bfloat16 within its rounding."""
-    monkeypatch.setattr(probe_fit, "is_fastest", lambda device, dtype: False)  # tests of its own has what is
     data, heads = encoded(n=300)
     settings = recipe(batch=64, depths={"linear": (), "mlp1": (24,), "mlp2": (16, 24)})
     batch = ProbeBatch([(data, 3)], [standardised(data, dtype)], heads, settings, "cpu")

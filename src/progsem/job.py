@@ -9,12 +9,10 @@ several processes do the job together.
 from __future__ import annotations
 
 import argparse
-import gc
 import importlib
 import json
 import os
 import shlex
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -124,35 +122,13 @@ def main(argv: list[str]) -> int | None:
 def _checked(job: Job):
     """The module of a job's stage, once the job's code and inputs are known to be the right ones."""
     compiled.forget_outdated()
-    stage = _imported(job.stage)
+    stage = importlib.import_module(f"progsem.{job.stage}")
     refuse_other_code(job)
     for path in (path for paths in job.inputs.values() for path in paths):
         if not path.exists():
             raise UserError(f"{path}: input of {job.stage} is missing; run snakemake to make it")
     job.checksums = manifest.verify_inputs(job)
     return stage
-
-
-def _imported(name: str):
-    """The module of a stage, at half the cost: a job that has little to do takes as long as its imports.
-
-    What they make is never garbage, so none is looked for meanwhile, nor among it later. And what compiled
-    kernels use of numba asks for scipy.linalg, which takes long, in case there are matrices to multiply;
-    here there are none.
-    """
-    gc.disable()
-    try:
-        stage = importlib.import_module(f"progsem.{name}")
-        if "numba" in sys.modules and "scipy.linalg" not in sys.modules:
-            sys.modules["scipy.linalg"] = None
-            try:
-                importlib.import_module("numba.np.arraymath")
-            finally:
-                del sys.modules["scipy.linalg"]
-        return stage
-    finally:
-        gc.freeze()
-        gc.enable()
 
 
 def _follow(job: Job) -> None:

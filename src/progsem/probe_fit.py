@@ -12,8 +12,7 @@ that every matrix product reads and writes contiguous memory; a *group* is one
 bfloat16 where the hardware multiplies it.
 
 Gradients are written out rather than recorded: with autograd's temporaries and
-casts the same step takes about twice as long on a CPU. Where `probe_kernel` is faster
-still, it takes the steps, and what is here evaluates.
+casts the same step takes about twice as long on a CPU.
 """
 
 from __future__ import annotations
@@ -31,14 +30,12 @@ import torch
 from progsem.config import Probes
 from progsem.features import Head
 from progsem.hardware import choose_precision
-from progsem.probe_kernel import BETA1, BETA2, Compiled, is_fastest
 
 TRAIN, VALIDATION, TEST = range(3)
 WARMUP = 0.05  # of the steps
 CACHED = 450_000  # weights that a core's cache (2 MB) holds well enough; measured
-CHUNK = 2048  # states that compiled probes are asked about at once
 BLOCK = 64  # steps whose minibatches are drawn at once
-_EPSILON = 1e-8  # AdamW's
+_BETAS, _EPSILON = (0.9, 0.999), 1e-8  # AdamW's
 
 
 @dataclass(frozen=True)
@@ -238,11 +235,7 @@ class ProbeBatch:
         self.count = (len(groups), len(heads))
         self._load(inputs)
         self._initialise()
-        self.compiled = self._compile() if is_fastest(self.device, self.dtype) else None
-        if self.compiled:
-            self.low = self.parameters  # the loops round by themselves
-        else:
-            self._allocate()
+        self._allocate()
         self.weights = self._views(self.low)
 
     def _load(self, inputs: list[torch.Tensor]) -> None:
@@ -322,30 +315,6 @@ class ProbeBatch:
         self.updates = torch.zeros((), device=self.device)
         self.weight_gradients = self._views(self.low_gradient)
 
-    def _compile(self) -> Compiled:
-        """The same probes as loops that need nothing of what `_allocate` makes."""
-        groups, heads = self.count
-        labels = self.labels.T.to(torch.int32).repeat(groups, 1)
-        return Compiled(self.sizes, self.inputs, labels, [head.classes for head in self.heads] * groups)
-
-    def _compiled_and(self, weights: list) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Each tensor of the compiled probes' weights, and the same one of `weights`."""
-        for theirs, ours in zip(self.compiled.weights, weights, strict=True):
-            for (weight, bias), (joint, separate) in zip(theirs, ours, strict=True):
-                joint = joint.view(*weight.shape[:2], -1)
-                yield weight, joint[..., : weight.shape[2]]
-                yield bias, joint[..., -1] if separate is None else separate.squeeze(2)
-
-    def read(self, index: torch.Tensor, real: torch.Tensor, weights: list) -> torch.Tensor:
-        """Logits (K, G, H, classes, states) of the states `index` (G, states) that are real, until the next call."""
-        if not self.compiled:
-            return self.forward(index, weights)
-        for theirs, ours in self._compiled_and(weights):
-            theirs.copy_(ours)
-        heads = self.count[1]
-        logits = self.compiled.logits(index.repeat_interleave(heads, 0), real.sum(1).repeat_interleave(heads))
-        return logits.view(*self.count, *logits.shape[1:]).permute(2, 0, 1, 3, 4)
-
     def forward(self, index: torch.Tensor, weights: list) -> torch.Tensor:
         """Logits (K, G, H, classes, batch) of the states `index` (G, batch); the buffer is reused by the next call."""
         (groups, heads), batch = self.count, index.shape[1]
@@ -416,8 +385,8 @@ class ProbeBatch:
             [],
             [self.updates],
             lr=learning_rate,
-            beta1=BETA1,
-            beta2=BETA2,
+            beta1=_BETAS[0],
+            beta2=_BETAS[1],
             weight_decay=self.recipe.weight_decay,
             # `backward` gives the gradient of the sum, `batch` times that of the mean; with epsilon
             # scaled likewise the update is that of the mean.
@@ -440,9 +409,6 @@ class ProbeBatch:
         if by_likelihood:
             best = score(VALIDATION)
         chosen = torch.zeros_like(best, dtype=torch.int64)
-        if self.compiled:
-            for theirs, ours in self._compiled_and(self.weights):
-                theirs.copy_(ours)
         best_weights = self._views(self.low.clone())
         ends = sorted({*range(BLOCK, recipe.steps, BLOCK), *milestones})
         streams = [
@@ -461,12 +427,6 @@ class ProbeBatch:
 
     def _advance(self, rows: torch.Tensor, rates: list[float]) -> None:
         """Steps on minibatches rows (G, steps, batch) at learning rates (steps,)."""
-        if self.compiled:
-            every = rows.repeat_interleave(self.count[1], 0)
-            self.compiled.step(every, rates, self.recipe.weight_decay, _EPSILON * self.recipe.batch)
-            for theirs, ours in self._compiled_and(self.weights):
-                ours.copy_(theirs)
-            return
         for index, rate in zip(rows.transpose(0, 1).contiguous().to(self.device), rates, strict=True):
             self.forward(index, self.weights)
             self.backward(index)
@@ -483,7 +443,7 @@ class ProbeBatch:
 
     def _chunks(self, split: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """All rows of a split, a batch at a time: index (G, batch), and which of them are real."""
-        batch, rows = CHUNK if self.compiled else self.recipe.batch, self.rows[split]
+        batch, rows = self.recipe.batch, self.rows[split]
         chunks = max(1, *(-(-len(part) // batch) for part in rows))
         padded = torch.zeros(len(rows), chunks * batch, dtype=torch.int64)
         real = torch.zeros_like(padded, dtype=torch.bool)
@@ -507,15 +467,15 @@ class ProbeBatch:
         """Sum over a split's states of the scores (K, G, H, batch) of logits and labels: (K, G, H)."""
         total = torch.zeros(len(self.sizes), *self.count, dtype=torch.float64, device=self.device)
         for index, real in self._chunks(split):
-            scores = score(self.read(index, real, self.weights), self._labels(index))
+            scores = score(self.forward(index, self.weights), self._labels(index))
             total += (scores * real.unsqueeze(1)).sum(3)
         return total
 
     def answers(self, split: int, weights: list) -> list[Answers]:
         """What each group's probes, with weights from `fit`, say of its states in a split."""
         parts = []
-        for index, real in self._chunks(split):
-            logits = self.read(index, real, weights)
+        for index, _ in self._chunks(split):
+            logits = self.forward(index, weights)
             best, total = logits.max(3), torch.logsumexp(logits.float(), 3)
             bits = (total - _at(logits, self._labels(index))) / math.log(2)
             parts.append((best.indices.to(torch.uint8), (best.values - total).exp(), bits))
