@@ -32,7 +32,7 @@ def copied(tmp_path):
 
 
 def edit(path) -> None:
-    path.write_text(path.read_text(encoding="utf-8") + "\n# edited\n", encoding="utf-8")
+    path.write_text(path.read_text(encoding="utf-8") + "\nEDITED = True\n", encoding="utf-8")
 
 
 @pytest.mark.parametrize("edited", [None, "plots/style.py", "statistics.py"])

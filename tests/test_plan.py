@@ -9,9 +9,10 @@ from types import SimpleNamespace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import create_model
 
-from progsem import job, reference, workflow
-from progsem.config import Study, load
+from progsem import baseline, job, reference, workflow
+from progsem.config import Section, Study, load
 from progsem.permutations import mirror_pairs
 from progsem.plan import STAGES, Plan, reruns
 
@@ -70,6 +71,63 @@ def test_nothing_runs_without_an_edit():
 
 def test_numbers_written_differently_are_the_same_study():
     assert reruns(load({"programs": {"weights": {"move": 5}}}), load({"programs": {"weights": {"move": 5.0}}})) == []
+
+
+SECTIONS = [name for name, field in Study.model_fields.items() if name != "study"]
+
+
+def changed_type(path: str, key: str, default) -> type[Study]:
+    """`Study` as it would be if the section `path` (dotted) had `key` with that default."""
+
+    def change(kind: type[Section], parts: list[str]) -> type[Section]:
+        if not parts:
+            annotation = kind.model_fields[key].annotation if key in kind.model_fields else int
+            return create_model(kind.__name__, __base__=kind, **{key: (annotation, default)})
+        inner = change(kind.model_fields[parts[0]].annotation, parts[1:])
+        return create_model(kind.__name__, __base__=kind, **{parts[0]: (inner, inner())})
+
+    return change(Study, path.split("."))
+
+
+def names(plan: Plan) -> dict[str, set[str]]:
+    """Names of all results by stage; figures have none."""
+    jobs = plan.jobs()
+    jobs.pop("figures")
+    return jobs
+
+
+@pytest.mark.parametrize("path", [*SECTIONS, "programs.weights"])
+def test_a_key_that_is_added_renames_nothing_at_its_default(path):
+    """Whatever else the study says; another value renames what the section is in."""
+    kind = changed_type(path, "added", 7)
+    section, *inner = path.split(".")
+    for raw in ({}, {"lm": {"layers": 2}, "probes": {"steps": 500}, "programs": {"weights": {"move": 4.0}}}):
+        assert names(Plan(kind.model_validate(raw))) == names(Plan(load(raw)))
+    value = {"added": 8}
+    said = {section: {inner[0]: value} if inner else value}
+    renamed = names(Plan(kind.model_validate(said))) != names(Plan(Study()))
+    assert renamed == (section not in ("figures", "compute"))
+
+
+@pytest.mark.parametrize("key, default", [("lm.clip", 0.5), ("corpus.examples", 3), ("programs.weights.move", 4.0)])
+def test_a_changed_default_renames_what_it_changes(key, default):
+    """It is not what earlier results were made with; who says the earlier value finds those again."""
+    path, _, name = key.rpartition(".")
+    kind = changed_type(path, name, default)
+    before, after = names(Plan(Study())), names(Plan(kind()))
+    assert {stage for stage in before if before[stage] != after[stage]} == set(
+        DOWNSTREAM[FIRST[path.split(".")[0]]]
+    ) - {"figures"}
+    earlier = baseline.recorded()[key]
+    for part in reversed(key.split(".")):
+        earlier = {part: earlier}
+    assert names(Plan(kind.model_validate(earlier))) == before
+
+
+def test_every_key_is_recorded():
+    """Without that a default could change and nobody would notice."""
+    assert list(baseline.recorded()) == list(reference.keys())
+    assert baseline.FILE.read_text(encoding="utf-8") == baseline.baseline_text(), "run `make schema`"
 
 
 def test_adding_a_seed_leaves_the_others_alone():

@@ -1,5 +1,6 @@
 """The sources of a stage: all that it imports, nothing else, and a digest of their text."""
 
+import ast
 import os
 import shutil
 import subprocess
@@ -70,7 +71,7 @@ def test_a_changed_module_changes_the_stages_that_import_it_and_no_others(tmp_pa
     for module in several:
         path = tmp_path / "progsem" / module
         text = path.read_text(encoding="utf-8")
-        path.write_text(text + "\n# changed\n", encoding="utf-8")
+        path.write_text(text + ("\nCHANGED = 1\n" if module.endswith(".py") else "<p>"), encoding="utf-8")
         after = dict(zip(job.STAGES, python(code, tmp_path).split(), strict=True))
         changed = {stage for stage in job.STAGES if after[stage] != before[stage]}
         assert changed == {stage for stage, files in everywhere.items() if module in files}, module
@@ -78,6 +79,32 @@ def test_a_changed_module_changes_the_stages_that_import_it_and_no_others(tmp_pa
         path.write_text(text, encoding="utf-8")
         path.touch()
     assert dict(zip(job.STAGES, python(code, tmp_path).split(), strict=True)) == before
+
+
+def reworded(source: str) -> str:
+    """The same code with other comments, docstrings and layout, and no type comments."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
+            node.body[0].value.value = "Other words."
+    return "# Another comment.\n" + ast.unparse(tree).replace("\n\n", "\n\n\n# One more.\n")
+
+
+def test_wording_and_layout_do_not_count(tmp_path):
+    """Every comment, docstring and line break of every module is another one; then one constant is."""
+    shutil.copytree(SOURCE / "progsem", tmp_path / "progsem", ignore=shutil.ignore_patterns("__pycache__"))
+    code = f"from progsem.sources import code_digest\nprint(*[code_digest(stage) for stage in {job.STAGES!r}])"
+    before = python(code, tmp_path)
+    for path in (tmp_path / "progsem").rglob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        path.write_text(reworded(text), encoding="utf-8")
+        assert path.read_text(encoding="utf-8") != text
+    assert python(code, tmp_path) == before
+    path = tmp_path / "progsem" / "probe_fit.py"
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace("WARMUP = 0.05", "WARMUP = 0.06"), encoding="utf-8")
+    changed = dict(zip(job.STAGES, zip(before.split(), python(code, tmp_path).split(), strict=True), strict=True))
+    assert {stage for stage, (one, other) in changed.items() if one != other} == {"probes", "controls"}
 
 
 def test_line_ends_do_not_count(tmp_path):

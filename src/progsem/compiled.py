@@ -15,8 +15,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import progsem
+from progsem.artifacts import canonical_json
 from progsem.progress import say
-from progsem.sources import closure, text
+from progsem.sources import code_files
 
 _PACKAGE = Path(progsem.__file__).parent
 
@@ -48,17 +49,16 @@ def forget_outdated() -> None:
     To be called before a module with kernels is imported. A folder that cannot be written to is left as it
     is: numba then keeps kernels elsewhere, by the path of their source, or nowhere.
     """
-    sources = hashlib.sha256()
-    for path in sorted({source for module in _with_kernels() for source in closure(module)}):
-        sources.update(path.relative_to(_PACKAGE).as_posix().encode() + b"\0" + text(path))
+    files = {name: said for module in _with_kernels() for name, said in code_files(module).items()}
+    sources = hashlib.sha256(canonical_json(files).encode()).hexdigest()
     stamp = _PACKAGE / "__pycache__" / "kernels.sha256"
     with contextlib.suppress(OSError):
-        if stamp.is_file() and stamp.read_text(encoding="utf-8") == sources.hexdigest():
+        if stamp.is_file() and stamp.read_text(encoding="utf-8") == sources:
             return
         for kernel in _PACKAGE.rglob("__pycache__/*.nb[ci]"):
             kernel.unlink(missing_ok=True)
         stamp.parent.mkdir(exist_ok=True)
-        stamp.write_text(sources.hexdigest(), encoding="utf-8")
+        stamp.write_text(sources, encoding="utf-8")
 
 
 def _with_kernels() -> list[str]:

@@ -1,8 +1,9 @@
 """From a study to its artifacts: folders, digests, files and frozen slices.
 
 An artifact's folder, `results/STAGE/NAME-CONFIG-CODE`, is named by two digests.
-CONFIG is that of its own slice of the config and of its inputs' CONFIG; CODE is
-that of the source files that its stage is made of and of its inputs' CODE.
+CONFIG is that of its own slice of the config, as far as it says more than a recorded
+baseline (`progsem.baseline`), and of its inputs' CONFIG; CODE is that of the source
+files that its stage is made of and of its inputs' CODE.
 Editing a key or a module therefore names new folders beside the old ones, and
 going back finds the old ones again. What cannot change a result (`compute`,
 `figures`) is in no digest.
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from progsem.artifacts import canonical_json, digest
+from progsem.baseline import beyond_baseline
 from progsem.config import Study
 from progsem.permutations import meaning, mirror_pairs
 from progsem.sources import code_digest
@@ -59,20 +61,21 @@ STATISTICS_TABLES = (
 class Artifact:
     """A folder of results: `results/STAGE/NAME-CONFIG-CODE`.
 
-    `name` helps a person to tell folders apart and is part of no digest; `code` is
-    the digest of the stage's own sources.
+    `name` helps a person to tell folders apart and is part of no digest; `said` is
+    what of `sections` names it; `code` is the digest of the stage's own sources.
     """
 
     stage: str
     name: str
     sections: dict
+    said: dict
     code: str
     inputs: tuple[Artifact, ...] = ()
 
     @cached_property
     def config_digest(self) -> str:
         """Eight hexadecimal digits for the slice and the slices of all that goes into it."""
-        return digest({"slice": self.sections, "inputs": [artifact.config_digest for artifact in self.inputs]})
+        return digest({"slice": self.said, "inputs": [artifact.config_digest for artifact in self.inputs]})
 
     @cached_property
     def code_digest(self) -> str:
@@ -120,7 +123,7 @@ class Plan:
         code = {module: code_digest(module) for module in set(MODULES.values())}
 
         def artifact(stage: str, name: str, sections: dict, *inputs: Artifact) -> Artifact:
-            return Artifact(stage, name, sections, code[MODULES[stage]], inputs)
+            return Artifact(stage, name, sections, beyond_baseline(sections, type(study)), code[MODULES[stage]], inputs)
 
         self.corpus = artifact(
             "corpus",

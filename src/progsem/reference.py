@@ -1,4 +1,4 @@
-"""Reference files that are generated: the config's JSON schema, its table of keys, the conda environment.
+"""Files that are generated: the JSON schema of the config, its table of keys and its baseline, and conda's environment.
 
 `python -m progsem.reference schema|envs`, run at the root of the repository; a
 test compares the files with what is generated here.
@@ -11,6 +11,7 @@ import re
 import sys
 from pathlib import Path
 
+from progsem import baseline
 from progsem.config import Study, load
 from progsem.errors import UserError
 from progsem.plan import reruns
@@ -250,7 +251,7 @@ def conda_text(lock: str) -> str:
 def main(what: str) -> None:
     """Write the generated files of one kind, where they differ from what is there."""
     texts = {
-        "schema": lambda: {SCHEMA: schema_text(), TABLE: table_text()},
+        "schema": lambda: {SCHEMA: schema_text(), TABLE: table_text(), baseline.FILE: baseline.baseline_text()},
         "envs": lambda: {CONDA: conda_text(LOCK.read_text(encoding="utf-8"))},
     }
     if what not in texts:

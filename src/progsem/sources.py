@@ -2,9 +2,9 @@
 
 Found by parsing, so that nothing heavy is imported and imports inside functions
 count. A page `NAME.html` beside a module `NAME.py` is part of that module. A
-digest of the files' text names the code in an artifact's folder, so a change of
-any of them leaves earlier results where they are. Line ends do not count: git can
-be set to change them in a checkout.
+digest of what the files do names the code in an artifact's folder, so a change of
+any of them leaves earlier results where they are. Of a module its syntax tree counts:
+comments, docstrings, layout and line ends make no difference.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import progsem
 from progsem.artifacts import digest
 
 _PACKAGE = Path(progsem.__file__).parent
+_WITH_DOCSTRING = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 def closure(module: str) -> list[Path]:
@@ -40,18 +41,55 @@ def closure(module: str) -> list[Path]:
 
 
 def code_files(module: str) -> dict[str, str]:
-    """SHA-256 of the text of each file of the closure, by its path inside the package, as the files are now."""
-    return {path.relative_to(_PACKAGE).as_posix(): hashlib.sha256(text(path)).hexdigest() for path in closure(module)}
+    """SHA-256 of what each file of the closure says, by its path inside the package, as the files are now."""
+    return {path.relative_to(_PACKAGE).as_posix(): _digest(path) for path in closure(module)}
 
 
 def code_digest(module: str) -> str:
-    """Eight hexadecimal digits for the text of all files of the closure, as they are now."""
+    """Eight hexadecimal digits for what all files of the closure say, as they are now."""
     return digest(code_files(module))
 
 
-def text(path: Path) -> bytes:
-    """A source file's bytes, whatever the line ends of the checkout."""
+def _digest(path: Path) -> str:
+    """SHA-256 of a module's syntax tree, in hexadecimal; of a page, that of its text."""
+    return _digest_of_code(_text(path)) if path.suffix == ".py" else hashlib.sha256(_text(path)).hexdigest()
+
+
+def _text(path: Path) -> bytes:
     return path.read_bytes().replace(b"\r\n", b"\n")
+
+
+@cache
+def _digest_of_code(text: bytes) -> str:
+    words: list[str] = []
+    _write_down(_parsed(text), words)
+    return hashlib.sha256("\0".join(words).encode()).hexdigest()
+
+
+def _write_down(node, words: list[str]) -> None:
+    """Add a syntax tree, without docstrings and what is empty: on the rest, other versions of Python agree."""
+    if isinstance(node, list):
+        words.append("[")
+        for item in node:
+            _write_down(item, words)
+        words.append("]")
+    elif isinstance(node, ast.AST):
+        words.append(type(node).__name__)
+        for name in node._fields:
+            value = getattr(node, name, None)
+            if name == "body" and isinstance(node, _WITH_DOCSTRING) and ast.get_docstring(node, False) is not None:
+                value = value[1:]
+            if value is not None and value != []:
+                words.append(name)
+                _write_down(value, words)
+        words.append(".")
+    else:
+        words.append(repr(node))
+
+
+@cache
+def _parsed(text: bytes) -> ast.Module:
+    return ast.parse(text)
 
 
 def _source(name: str) -> Path | None:
@@ -64,7 +102,7 @@ def _source(name: str) -> Path | None:
 def _imports(path: Path) -> list[str]:
     """Names within the package that a file imports, and the packages they are in."""
     names = set()
-    waiting: list[ast.AST] = [ast.parse(path.read_bytes(), filename=str(path))]
+    waiting: list[ast.AST] = [_parsed(_text(path))]
     while waiting:
         node = waiting.pop()
         if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
