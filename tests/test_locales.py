@@ -16,7 +16,7 @@ from tree import ROOT, TINY, Tree
 
 TITLE = "Ünï … 日本"
 LOCALES = ("en_US.ISO-8859-1", "ja_JP.EUC-JP")
-CLONE = "a{b}c d'e\"é日本"
+CLONE = "a{b}c d'e\"é"  # the bytes of é are a character of each of these encodings: Python can start there
 
 
 @pytest.fixture(scope="session")
