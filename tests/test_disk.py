@@ -18,8 +18,8 @@ from tree import TINY, Tree, say, tiny
 from progsem import manifest
 from progsem.artifacts import (
     clear_leftovers,
+    filling,
     replacing,
-    replacing_folder,
     save_tensors,
     write_csv,
     write_json,
@@ -115,7 +115,7 @@ def figure(path: Path) -> None:
     """One as the stage `figures` saves it. The PDF is the largest file, and its stream larger than what is buffered."""
     drawn = Figure()
     drawn.subplots().plot(np.random.default_rng(0).random(6000))
-    with replacing_folder(path) as temporary:
+    with filling(path, manifest.put) as temporary:
         style.save(drawn, temporary, "drawn", 20, [{"x": 1}])
 
 
@@ -149,7 +149,7 @@ def test_what_is_raised_for_another_reason_stays_what_it_is(tmp_path):
     """Also after an error of the system's that was dealt with."""
     with pytest.raises(ZeroDivisionError), replacing(tmp_path / "a"):
         try:
-            (tmp_path / "none").read_text()
+            (tmp_path / "none").read_text(encoding="utf-8")
         except FileNotFoundError:
             1 / 0  # noqa: B018
 
