@@ -126,7 +126,7 @@ def test_a_changed_module_runs_what_imports_it(tree, module, rules):
     text = path.read_bytes()
     path.touch()
     assert tree.planned(*TINY) == {}
-    path.write_bytes(text + b"\n# changed\n")
+    path.write_bytes(text + b"\nCHANGED = True\n")
     assert set(tree.planned(*TINY)) == rules
     path.write_bytes(text)
     assert tree.planned(*TINY) == {}
@@ -137,7 +137,7 @@ def test_results_of_changed_code_stand_beside_the_earlier_ones(tree):
     path = tree.root / "src" / "progsem" / "measures/bootstrap.py"
     text = path.read_bytes()
     before = tree.files()
-    path.write_bytes(text + b"\n# changed\n")
+    path.write_bytes(text + b"\nCHANGED = True\n")
     try:
         output = tree.snakemake("--cores", "2", *TINY)
     finally:
@@ -158,7 +158,7 @@ def test_what_took_long_is_made_anew_only_with_consent(tree):
     kept, text = statistics.read_bytes(), module.read_bytes()
     body = {name: value for name, value in json.loads(kept).items() if name != "checksum"} | {"seconds": 7200.0}
     statistics.write_text(json.dumps(body | {"checksum": manifest.checksum(body)}), encoding="utf-8")
-    module.write_bytes(text + b"\n# changed at great expense\n")
+    module.write_bytes(text + b"\nCHANGED = 'at great expense'\n")
     before = tree.files()
     try:
         answer = tree.ask("--cores", "2", *TINY)
