@@ -39,11 +39,11 @@ class Work:
         )
         self.statements = sum(of.programs.train_length) / 2  # of a training program, on average
         self.tested = sum(of.programs.test_length) / 2
-        document = self.prompt + self.statements + 1
+        document = self.prompt + self.statements + 2  # closing brace and end
         self.checkpoints = len(plan.checkpoints(plan.traces))
         self.jobs = sum(len(names) for names in plan.jobs().values())
         self.programs = corpus.train + corpus.held_apart
-        self.tokens = corpus.train * document + corpus.held_apart * (self.prompt + self.tested + 1)
+        self.tokens = corpus.train * document + corpus.held_apart * (self.prompt + self.tested + 2)
         self.weights = 12 * lm.layers * lm.width**2
         # Of T positions one sees T / 2 on average, in two products of 2 operations a number each.
         self.forward = 2 * self.weights + 2 * lm.layers * lm.width * document

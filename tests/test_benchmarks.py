@@ -169,9 +169,9 @@ def test_help_lists_it():
 def test_costs_of_the_paper_by_hand():
     paper = costs.Work(study("paper", {}))
     assert paper.weights == 12 * 20 * 1024**2
-    assert paper.prompt == 2 + 5 * 2 * 36
-    assert paper.trained == 76_000 * 40 * (362 + 8 + 1)
-    assert paper.training == 3 * (2 * paper.weights + 2 * 20 * 1024 * 371) * paper.trained
+    assert paper.prompt == 3 + 5 * 2 * 36
+    assert paper.trained == 76_000 * 40 * (363 + 8 + 2)
+    assert paper.training == 3 * (2 * paper.weights + 2 * 20 * 1024 * 373) * paper.trained
     assert paper.fits == 39 * 2 * (5 + 5) * 3 * 3 * 5
     linear = 1024 * (4 + 11 + 11 + 2)
     one_hidden = 3 * 1024 * 256 + 256 * 28
