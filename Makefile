@@ -71,10 +71,10 @@ format: env  ## format Python and Snakemake files
 	@$(BIN)/snakefmt Snakefile workflow/rules
 
 schema: env  ## write the config's JSON schema and docs/config.md from the types
-	@$(BIN)/python -m progsem.reference schema
+	@$(BIN)/python -m progsem.study.reference schema
 
 envs: env  ## write envs/progsem.yaml from requirements.lock
-	@$(BIN)/python -m progsem.reference envs
+	@$(BIN)/python -m progsem.study.reference envs
 
 env:  ## make .venv from requirements.lock, unless it is that already
 	$(if $(PYTHON_PROBLEM),$(error $(PYTHON_PROBLEM)))

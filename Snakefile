@@ -20,9 +20,10 @@ from snakemake.utils import min_version
 min_version("9.0")
 sys.path.insert(0, str(Path(workflow.basedir) / "src"))
 
-from progsem import plan, sizes, streams
-from progsem.inventory import figures_are_stale, say_what_is_made_anew
-from progsem.workflow import (
+from progsem.jobs import streams
+from progsem.study import plan, sizes
+from progsem.storage.inventory import figures_are_stale, say_what_is_made_anew
+from progsem.workflow.snakefile import (
     clear_leavings,
     leave_figures_to_their_job,
     prepare_environment,

@@ -18,10 +18,10 @@ from importlib.metadata import version
 from pathlib import Path
 
 from benchmarks.common import ROOT, Row
-from progsem.artifacts import write_json
-from progsem.inventory import BENCHMARK
-from progsem.plan import RESULTS
-from progsem.workflow import prepare_environment
+from progsem.storage.files import write_json
+from progsem.storage.inventory import BENCHMARK
+from progsem.study.plan import RESULTS
+from progsem.workflow.snakefile import prepare_environment
 
 STAGES = ("corpus", "tokens", "training", "traces", "probes", "statistics", "jobs")
 _PACKAGES = ("torch", "transformers", "numpy", "numba", "pyarrow", "snakemake")

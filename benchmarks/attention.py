@@ -13,7 +13,7 @@ import sys
 import torch
 
 from benchmarks.common import in_turn
-from progsem.operations import attention, fused_attention
+from progsem.lm.operations import attention, fused_attention
 
 DOCUMENTS, HEADS, SIZE = 32, 4, 32
 LENGTHS = (35, 70, 140, 280, 560, 1120)

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from progsem.config import Study, load
-from progsem.configfiles import merge, read_config
+from progsem.study.config import Study, load
+from progsem.study.configfiles import merge, read_config
 
 ROOT = Path(__file__).parents[1]
 

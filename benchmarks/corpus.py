@@ -22,14 +22,14 @@ import numpy as np
 
 from benchmarks import limits
 from benchmarks.common import Row, in_turn, study
-from progsem import corpus
-from progsem.artifacts import write_table
-from progsem.config import Study
-from progsem.job import Job
-from progsem.karel import interpreter, kernels
-from progsem.karel.codes import ACTIONS, HEADINGS, PAD, WALL, semantics
-from progsem.karel.syntax import Action, Program, encode
-from progsem.karel.world import World
+from progsem.data import corpus
+from progsem.jobs.job import Job
+from progsem.languages.karel import interpreter, kernels
+from progsem.languages.karel.codes import ACTIONS, HEADINGS, PAD, WALL, semantics
+from progsem.languages.karel.syntax import Action, Program, encode
+from progsem.languages.karel.world import World
+from progsem.storage.files import write_table
+from progsem.study.config import Study
 
 CORES = len(os.sched_getaffinity(0))
 ROUNDS = 5

@@ -14,13 +14,13 @@ from itertools import pairwise
 from pathlib import Path
 
 from benchmarks.common import study
-from progsem import features
-from progsem.artifacts import read_json
-from progsem.config import Study
-from progsem.encodings import Compact
+from progsem.data.encodings import Compact
 from progsem.errors import UserError
-from progsem.inventory import BENCHMARK, duration
-from progsem.plan import RESULTS, Plan
+from progsem.languages.karel import features
+from progsem.storage.files import read_json
+from progsem.storage.inventory import BENCHMARK, duration
+from progsem.study.config import Study
+from progsem.study.plan import RESULTS, Plan
 
 PEAKS = {"A100": 312e12, "H200": 989e12}  # dense bfloat16 operations a second, as NVIDIA publishes them
 ASSUMED = {"training": 0.4, "traces": 0.4, "probes": 0.2}  # share of the peak

@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 from benchmarks.common import ROOT, Row, in_turn, study
-from progsem.plan import Plan
+from progsem.study.plan import Plan
 
 ROUNDS = 3
 PLANNED = 2  # rounds of planning, which takes seconds

@@ -24,9 +24,10 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from benchmarks.common import Row, in_turn, study
 from benchmarks.limits import matrix_rate
-from progsem import config, features
 from progsem.hardware import choose_precision
-from progsem.probe_fit import TEST, TRAIN, VALIDATION, WARMUP, Fitted, States, fit
+from progsem.languages.karel import features
+from progsem.probing.fits import TEST, TRAIN, VALIDATION, WARMUP, Fitted, States, fit
+from progsem.study import config
 
 UNIT = "fits"
 GROWTH = (12, 24, 48)

@@ -12,7 +12,7 @@ from resource import RUSAGE_CHILDREN, getrusage
 from types import ModuleType
 
 from benchmarks.common import exponent
-from progsem.artifacts import write_json
+from progsem.storage.files import write_json
 
 
 def main(name: str, path: str) -> None:

@@ -18,8 +18,8 @@ import numpy as np
 
 from benchmarks.common import Row, in_turn, study
 from benchmarks.limits import matrix_rate
-from progsem import statistics
-from progsem.job import Job
+from progsem.jobs.job import Job
+from progsem.measures import statistics
 from progsem.measures.content import checkpoint_contents, content_of
 from progsem.measures.draws import Draws
 from progsem.measures.results import Settings, find_checkpoints, read_programs

@@ -17,13 +17,13 @@ import numpy as np
 from benchmarks import corpus as programs_of
 from benchmarks import limits
 from benchmarks.common import Row, in_turn
-from progsem import corpus, tokens
-from progsem.artifacts import read_table, read_tables, write_table
-from progsem.encodings import ENCODINGS, tokenizer
-from progsem.job import Job
-from progsem.karel.syntax import decode, unparse
-from progsem.karel.world import World
-from progsem.special_tokens import END, PADDING
+from progsem.data import corpus, tokens
+from progsem.data.encodings import ENCODINGS, tokenizer
+from progsem.data.special_tokens import END, PADDING
+from progsem.jobs.job import Job
+from progsem.languages.karel.syntax import decode, unparse
+from progsem.languages.karel.world import World
+from progsem.storage.files import read_table, read_tables, write_table
 
 ROUNDS = 5
 PLAIN = 2_500  # documents that the baseline encodes in a round

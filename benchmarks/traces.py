@@ -22,13 +22,15 @@ import torch
 
 from benchmarks.common import Row, in_turn
 from benchmarks.limits import matrix_rate
-from progsem import config, corpus, traces
-from progsem import model as lm
-from progsem.encodings import ENCODINGS
+from progsem.data import corpus
+from progsem.data.encodings import ENCODINGS
 from progsem.hardware import choose_precision
-from progsem.job import Job
-from progsem.karel.codes import ACTIONS, CLOSE, PAD
-from progsem.karel.grammar import NEXT
+from progsem.jobs.job import Job
+from progsem.languages.karel.codes import ACTIONS, CLOSE, PAD
+from progsem.languages.karel.grammar import NEXT
+from progsem.lm import model as lm
+from progsem.lm import traces
+from progsem.study import config
 
 UNIT = "specifications"
 GROWTH = (2_000, 4_000, 8_000)

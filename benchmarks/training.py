@@ -20,10 +20,11 @@ import torch
 
 from benchmarks.common import Row, in_turn, study
 from benchmarks.limits import matrix_rate
-from progsem import corpus, tokens, train
-from progsem import model as lm
-from progsem.artifacts import read_table
-from progsem.job import Job
+from progsem.data import corpus, tokens
+from progsem.jobs.job import Job
+from progsem.lm import model as lm
+from progsem.lm import train
+from progsem.storage.files import read_table
 
 UNIT = "programs"
 GROWTH = (1_024, 2_048, 4_096)

@@ -6,7 +6,7 @@ import pytest
 from kills import artifacts
 from tree import TINY, Tree
 
-from progsem import compiled
+from progsem.jobs import compiled
 
 compiled.forget_outdated()
 

@@ -80,10 +80,10 @@ def _is_output(option: str, word: str) -> bool:
 
 def serve() -> None:
     """Import every stage, then run each request in a fork; prints its status."""
-    from progsem.job import STAGES
+    from progsem.stages import MODULES
 
-    for stage in STAGES:
-        importlib.import_module(f"progsem.{stage}")
+    for stage in MODULES.values():
+        importlib.import_module(stage)
     for line in sys.stdin:
         child = os.fork()
         if child == 0:

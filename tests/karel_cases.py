@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 from hypothesis import strategies as st
 
-from progsem.karel import syntax
-from progsem.karel.codes import ACTIONS, CONDITIONS, MAX_MARKERS, MAX_REPEAT, PAD, WALL
-from progsem.karel.world import World
+from progsem.languages.karel import syntax
+from progsem.languages.karel.codes import ACTIONS, CONDITIONS, MAX_MARKERS, MAX_REPEAT, PAD, WALL
+from progsem.languages.karel.world import World
 
 # A part of the recorded executions is kept with the tests; the full set lies beside the checkout in some places.
 KEPT = Path(__file__).parent / "data" / "golden"

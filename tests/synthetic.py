@@ -15,13 +15,12 @@ from pathlib import Path
 
 import numpy as np
 
-from progsem import features
-from progsem.artifacts import write_json, write_table
-from progsem.config import Study, load
-from progsem.job import Job
-from progsem.karel import codes, kernels
+from progsem.jobs.job import Job
+from progsem.languages.karel import codes, features, kernels
+from progsem.languages.karel.permutations import meaning, mirror_pairs
 from progsem.measures.columns import TABLES
-from progsem.permutations import meaning, mirror_pairs
+from progsem.storage.files import write_json, write_table
+from progsem.study.config import Study, load
 
 DEPTH_SKILL = {"linear": 0.35, "mlp1": 0.7, "mlp2": 0.8}
 CONTROL_SKILL = {"counts": 0.1, "prefix": 0.25, "start": 0.0, "text": 0.3, "embedding": 0.05}

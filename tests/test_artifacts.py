@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from progsem.artifacts import read_table, read_tables, write_table
 from progsem.errors import UserError
+from progsem.storage.files import read_table, read_tables, write_table
 
 DTYPES = ("bool", "uint8", "int8", "int16", "uint16", "int32", "int64", "float16", "float32", "float64")
 
@@ -59,7 +59,7 @@ def test_a_damaged_file_is_named(tmp_path):
 
 def test_pandas_is_not_imported(tmp_path):
     code = (
-        "import sys, numpy as np; from progsem.artifacts import read_table, write_table; "
+        "import sys, numpy as np; from progsem.storage.files import read_table, write_table; "
         "write_table(sys.argv[1], {'a': np.ones((3, 2)), 'b': np.zeros(3, bool)}); read_table(sys.argv[1]); "
         "sys.exit('pandas' in sys.modules)"
     )

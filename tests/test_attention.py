@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from progsem.attention import attend, room
-from progsem.lanes import LANES
+from progsem.lm.attention import attend, room
+from progsem.lm.lanes import LANES
 
 HEADS = 3
 

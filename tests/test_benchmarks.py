@@ -13,7 +13,7 @@ from benchmarks import __main__ as bench
 from benchmarks import corpus, costs, stage, tokens
 from benchmarks.common import Row, exponent, in_turn, study
 from progsem.errors import UserError
-from progsem.inventory import survey
+from progsem.storage.inventory import survey
 
 ROOT = Path(__file__).parents[1]
 RATE = Row(

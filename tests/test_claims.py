@@ -4,9 +4,10 @@ import csv
 
 import pytest
 
-from progsem import config
-from progsem.plots import claims, claims_page, style, verdicts
-from progsem.plots.verdicts import (
+from progsem.plots import style
+from progsem.plots.paper import claims, verdicts
+from progsem.plots.paper import page as claims_page
+from progsem.plots.paper.verdicts import (
     ABOVE,
     AGREES,
     AROUND,
@@ -23,6 +24,7 @@ from progsem.plots.verdicts import (
     UNKNOWN,
     Measured,
 )
+from progsem.study import config
 
 NOTHING = Measured(None)
 

@@ -9,10 +9,10 @@ import sys
 import pytest
 from tree import ROOT, Tree, tiny
 
-from progsem import compiled
-from progsem.plan import Plan
+from progsem.jobs import compiled
+from progsem.study.plan import Plan
 
-FORGET = "from progsem import compiled; compiled.forget_outdated()"
+FORGET = "from progsem.jobs import compiled; compiled.forget_outdated()"
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def copied(tmp_path):
         subprocess.run([sys.executable, "-c", code], check=True, env=environment, cwd=root)
 
     run(FORGET)
-    kernel = root / "src" / "progsem" / "karel" / "__pycache__" / "kernels._some-1.py311.nbi"
+    kernel = root / "src" / "progsem" / "languages" / "karel" / "__pycache__" / "kernels._some-1.py311.nbi"
     kernel.parent.mkdir(exist_ok=True)
     kernel.write_bytes(b"compiled")
     return root / "src" / "progsem", kernel, run
@@ -35,7 +35,7 @@ def edit(path) -> None:
     path.write_text(path.read_text(encoding="utf-8") + "\nEDITED = True\n", encoding="utf-8")
 
 
-@pytest.mark.parametrize("edited", [None, "plots/style.py", "statistics.py"])
+@pytest.mark.parametrize("edited", [None, "plots/style.py", "measures/statistics.py"])
 def test_kernels_stay_while_their_sources_do(copied, edited):
     package, kernel, run = copied
     if edited:
@@ -44,7 +44,7 @@ def test_kernels_stay_while_their_sources_do(copied, edited):
     assert kernel.exists()
 
 
-@pytest.mark.parametrize("edited", ["karel/codes.py", "karel/kernels.py", "lanes.py"])
+@pytest.mark.parametrize("edited", ["languages/karel/codes.py", "languages/karel/kernels.py", "lm/lanes.py"])
 def test_kernels_go_with_their_sources(copied, edited):
     package, kernel, run = copied
     edit(package / edited)
@@ -58,7 +58,7 @@ def test_kernels_go_with_their_sources(copied, edited):
 def test_every_module_with_a_kernel_is_watched():
     package = compiled._PACKAGE
     decorated = {path for path in package.rglob("*.py") if "\n@njit" in path.read_text(encoding="utf-8")}
-    watched = {package.joinpath(*module.split(".")).with_suffix(".py") for module in compiled._with_kernels()}
+    watched = {package.joinpath(*module.split(".")[1:]).with_suffix(".py") for module in compiled._with_kernels()}
     assert decorated and decorated <= watched
 
 
@@ -101,7 +101,7 @@ def test_kernels_that_cannot_be_kept(read_only, tmp_path):
 
 
 def test_every_kernel_does_without_its_cache(read_only):
-    modules = [f"progsem.{module}" for module in compiled._with_kernels()]
+    modules = compiled._with_kernels()
     code = f"import importlib\nfor name in {json.dumps(modules)}: importlib.import_module(name)"
     answer = python(read_only, ["-c", code])
     assert answer.returncode == 0 and answer.stderr.count("\n") == 1, answer.stderr

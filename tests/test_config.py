@@ -13,12 +13,13 @@ import pytest
 import yaml
 from tree import HANGS
 
-from progsem import configfiles, reference
-from progsem.config import FEWEST_STATES, Study, load
 from progsem.errors import UserError
 from progsem.housekeeping import common
-from progsem.probe_fit import TEST, TRAIN, VALIDATION
-from progsem.probes import FEWEST
+from progsem.limits import FEWEST_STATES
+from progsem.probing.fits import TEST, TRAIN, VALIDATION
+from progsem.probing.probes import FEWEST
+from progsem.study import configfiles, reference
+from progsem.study.config import Study, load
 
 ROOT = Path(__file__).resolve().parents[1]
 

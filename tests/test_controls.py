@@ -12,15 +12,17 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from test_traces import Setting
 
-from progsem import config, probes, traces
-from progsem.artifacts import read_table, save_tensors, write_table
-from progsem.controls import Controls, Description, block_ends, control_labels, names, one_hot, run, uniform
-from progsem.encodings import CELLS, ENCODINGS
-from progsem.features import Head
-from progsem.job import Job
-from progsem.karel.codes import ORIGINAL, PAD
-from progsem.probe_fit import TEST, TRAIN, VALIDATION, States, fit
-from progsem.probes import DataSet, Prober, Traced, labelled, run_programs
+from progsem.data.encodings import CELLS, ENCODINGS
+from progsem.jobs.job import Job
+from progsem.languages.karel.codes import ORIGINAL, PAD
+from progsem.languages.karel.features import Head
+from progsem.lm import traces
+from progsem.probing import probes
+from progsem.probing.controls import Controls, Description, block_ends, control_labels, names, one_hot, run, uniform
+from progsem.probing.fits import TEST, TRAIN, VALIDATION, States, fit
+from progsem.probing.probes import DataSet, Prober, Traced, labelled, run_programs
+from progsem.storage.files import read_table, save_tensors, write_table
+from progsem.study import config
 
 FEATURES = ("facing", "offset_from_start", "wall_ahead")
 KINDS = ("counts", "prefix", "start", "text", "embedding", "layers", "shuffled", "description_length")

@@ -6,12 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from progsem import config, corpus
-from progsem.artifacts import read_tables
+from progsem.data import corpus
 from progsem.errors import UserError
-from progsem.job import Job
-from progsem.karel.codes import MAX_MARKERS, ORIGINAL, PAD, WALL
-from progsem.karel.kernels import execute
+from progsem.jobs.job import Job
+from progsem.languages.karel.codes import MAX_MARKERS, ORIGINAL, PAD, WALL
+from progsem.languages.karel.kernels import execute
+from progsem.storage.files import read_tables
+from progsem.study import config
 
 
 def make(folder: Path, threads: int = 1, **changes) -> Job:
@@ -193,7 +194,7 @@ def test_programs_that_never_halt_are_said(tmp_path, monkeypatch):
 
 
 def test_control_flow_is_sampled_in_all_its_kinds(tmp_path):
-    from progsem.karel.syntax import decode, unparse
+    from progsem.languages.karel.syntax import decode, unparse
 
     job = make(tmp_path, programs={"control_flow": 0.5, "train_length": [1, 6], "test_length": [1, 4]})
     texts = [unparse(decode([int(c) for c in program if c != PAD])) for program in rows(job, "train")["program"]]

@@ -15,7 +15,7 @@ import pytest
 from jobs import Jobs
 from tree import TINY, Tree, say
 
-from progsem import manifest
+from progsem.storage import manifest
 
 LAST, BEFORE = "seed-0/step-000020", "seed-0/step-000010"
 # Jobs by the folder, below results/, of what they have made.
@@ -282,8 +282,8 @@ def test_what_no_job_reads_is_seen_by_verify(jobs, mended, name):
 @pytest.mark.parametrize("content", [b"", b"a,b\n1\n", b"a\n1,2\n", b'a,b\n"1,2\n', b"a,b\n\xff,1\n"])
 def test_a_damaged_table_is_named(tmp_path, content):
     """For whoever reads one by hand."""
-    from progsem.artifacts import read_csv
     from progsem.errors import UserError
+    from progsem.storage.files import read_csv
 
     (tmp_path / "table.csv").write_bytes(content)
     with pytest.raises(UserError, match="table.csv: "):
@@ -292,8 +292,8 @@ def test_a_damaged_table_is_named(tmp_path, content):
 
 def test_an_arrow_file_with_any_bit_flipped_is_read_or_named(jobs, tmp_path):
     """For whoever reads one by hand: never another exception, though numbers may be others."""
-    from progsem.artifacts import read_table
     from progsem.errors import UserError
+    from progsem.storage.files import read_table
 
     (source,) = jobs.root.glob(f"results/traces/*/{LAST}/programs.arrow")
     content = source.read_bytes()

@@ -15,8 +15,10 @@ from jobs import Jobs
 from matplotlib.figure import Figure
 from tree import TINY, Tree, say, tiny
 
-from progsem import manifest
-from progsem.artifacts import (
+from progsem.errors import UserError
+from progsem.plots import style
+from progsem.storage import manifest
+from progsem.storage.files import (
     clear_leftovers,
     filling,
     replacing,
@@ -25,9 +27,7 @@ from progsem.artifacts import (
     write_json,
     write_table,
 )
-from progsem.errors import UserError
-from progsem.plan import Plan
-from progsem.plots import style
+from progsem.study.plan import Plan
 
 # Stages by the folder, below results/, of what one of their jobs has made.
 STAGES = {
@@ -231,7 +231,7 @@ def test_a_killed_writer_leaves_nothing_under_the_name(tmp_path, what):
     path = tmp_path / "shard.arrow"
     code = f"""
 import os, signal, sys
-from progsem.artifacts import {what}
+from progsem.storage.files import {what}
 with {what}(sys.argv[1]{", print" if what == "filling" else ""}) as temporary:
     target = temporary if {what == "replacing"} else temporary / "part.bin"
     with open(target, "wb") as file:
@@ -255,7 +255,7 @@ def test_a_killed_writer_leaves_the_earlier_file(tmp_path):
     path = tmp_path / "state.bin"
     path.write_bytes(b"earlier")
     code = (
-        "import os, sys; from progsem.artifacts import replacing\n"
+        "import os, sys; from progsem.storage.files import replacing\n"
         "with replacing(sys.argv[1]) as temporary:\n"
         "    temporary.write_bytes(b'later'); os.kill(os.getpid(), 9)"
     )

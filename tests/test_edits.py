@@ -12,10 +12,11 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from tree import ROOT, RULES, Tree
 
-from progsem import manifest, reference
-from progsem.config import Study
-from progsem.job import Job
-from progsem.plan import FIGURES, STAGES, Plan
+from progsem.jobs.job import Job
+from progsem.storage import manifest
+from progsem.study import reference
+from progsem.study.config import Study
+from progsem.study.plan import FIGURES, STAGES, Plan
 
 
 def write_study(tree: Tree, name: str, study: Study) -> tuple[str, str]:

@@ -7,14 +7,14 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from progsem import encodings
-from progsem.config import load
-from progsem.encodings import CELLS, ENCODINGS, glyphs
-from progsem.karel.codes import ACTIONS, CONDITIONS, MAX_MARKERS, PAD, WALL, program_width
-from progsem.karel.sampling import Sampler
-from progsem.karel.syntax import decode, unparse
-from progsem.special_tokens import PADDING_ID
-from progsem.tokens import save_tokenizer
+from progsem.data import encodings
+from progsem.data.encodings import CELLS, ENCODINGS, glyphs
+from progsem.data.special_tokens import PADDING_ID
+from progsem.data.tokens import save_tokenizer
+from progsem.languages.karel.codes import ACTIONS, CONDITIONS, MAX_MARKERS, PAD, WALL, program_width
+from progsem.languages.karel.sampling import Sampler
+from progsem.languages.karel.syntax import decode, unparse
+from progsem.study.config import load
 
 TOKENIZERS = {name: encodings.tokenizer(encoding()) for name, encoding in ENCODINGS.items()}
 

@@ -5,10 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from progsem import config, features
-from progsem.karel.codes import FAILED, HELD, ORIGINAL, WALL
-from progsem.karel.syntax import encode, parse
-from progsem.probes import run_programs
+from progsem.languages.karel import features
+from progsem.languages.karel.codes import FAILED, HELD, ORIGINAL, WALL
+from progsem.languages.karel.syntax import encode, parse
+from progsem.probing.probes import run_programs
+from progsem.study import config
 
 # Three columns, two rows; # is a wall:
 #   . # .

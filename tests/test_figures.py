@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 from synthetic import figures_job, small_study, write_results
 
-from progsem import figures, manifest, statistics
-from progsem.artifacts import read_json
 from progsem.errors import UserError
-from progsem.job import Job
-from progsem.plots import claims_page, style, training
+from progsem.jobs.job import Job
+from progsem.measures import statistics
+from progsem.plots import figures, style, training
+from progsem.plots.paper import page
+from progsem.storage import manifest
+from progsem.storage.files import read_json
 
 MIRROR = {"turn_left": "turn_right", "turn_right": "turn_left"}
 ALTERNATIVE = {"alternatives": {"mirror": MIRROR}, "difficulty_matched": "mirror"}
@@ -179,7 +181,7 @@ def test_the_same_numbers_give_the_same_bytes(job, drawn, tmp_path, looks):
     for name in ("content_vs_accuracy", "baselines", "permutations"):
         figure, rows = figures.FIGURES[name](results)
         style.save(figure, tmp_path, name, 100, rows)
-    claims_page.write(results, tmp_path)
+    page.write(results, tmp_path)
     assert len(list(tmp_path.iterdir())) == 11
     for path in tmp_path.iterdir():
         assert path.read_bytes() == (drawn / path.name).read_bytes(), path.name
@@ -347,7 +349,7 @@ def test_what_is_missing_stops_no_figure(case, tmp_path, looks):
         made = draw(results)
         if made:
             made[0].draw_without_rendering()
-    claims_page.write(results, tmp_path)
+    page.write(results, tmp_path)
     assert "None" not in (tmp_path / "paper_vs_ours.md").read_text(encoding="utf-8")
 
 
@@ -373,7 +375,7 @@ def test_a_missing_value_stops_no_figure(job, share, tmp_path, looks):
         made = draw(results)
         if made:
             made[0].draw_without_rendering()
-    claims_page.write(results, tmp_path)
+    page.write(results, tmp_path)
     assert "None" not in (tmp_path / "paper_vs_ours.md").read_text(encoding="utf-8")
 
 

@@ -7,16 +7,17 @@ import numpy as np
 import pytest
 import torch
 
-from progsem import config, generalisation, traces
-from progsem import model as lm
-from progsem.artifacts import read_table
-from progsem.corpus import SPLITS, sampler
-from progsem.decoding import Written
-from progsem.encodings import ENCODINGS
+from progsem.data.corpus import SPLITS, sampler
+from progsem.data.encodings import ENCODINGS
 from progsem.errors import UserError
-from progsem.job import Job
-from progsem.karel.codes import ORIGINAL, PAD, WALL
-from progsem.karel.kernels import execute
+from progsem.jobs.job import Job
+from progsem.languages.karel.codes import ORIGINAL, PAD, WALL
+from progsem.languages.karel.kernels import execute
+from progsem.lm import generalisation, traces
+from progsem.lm import model as lm
+from progsem.lm.decoding import Written
+from progsem.storage.files import read_table
+from progsem.study import config
 
 SETS = {"longer": {"statements": 3}, "larger": {"cells": 1}, "shorter": {"statements": -1}}
 LENGTHS = {"longer": (5, 7), "larger": (2, 4), "shorter": (1, 1)}

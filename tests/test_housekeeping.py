@@ -17,18 +17,18 @@ import pytest
 import yaml
 from tree import HANGS, ROOT, default_signals
 
-from progsem import manifest
-from progsem import plan as planning
-from progsem.artifacts import digest
-from progsem.config import load
-from progsem.configfiles import merge, read_config
 from progsem.errors import UserError
 from progsem.housekeeping import artifacts, common, keep, prune, verify
 from progsem.housekeeping import plan as planning_table
-from progsem.inventory import Unit, planned_units, survey, unit_of
-from progsem.job import Job
-from progsem.plan import FIGURES, MODULES, Plan
-from progsem.sources import code_files
+from progsem.jobs.job import Job
+from progsem.storage import manifest
+from progsem.storage.files import digest
+from progsem.storage.inventory import Unit, planned_units, survey, unit_of
+from progsem.storage.sources import code_files
+from progsem.study import plan as planning
+from progsem.study.config import load
+from progsem.study.configfiles import merge, read_config
+from progsem.study.plan import FIGURES, MODULES, Plan
 
 # Differences to config.yaml: one checkpoint and one alternative keep the trees small.
 SMALL = {
@@ -625,7 +625,7 @@ def test_nothing_is_touched_while_snakemake_runs(place, command, capsys):
 
 def test_a_snakemake_that_runs_holds_the_lock(place):
     """What the Snakefile does and what the commands look for are the same."""
-    code = "from progsem.workflow import clear_leavings; clear_leavings(); print(flush=True); input()"
+    code = "from progsem.workflow.snakefile import clear_leavings; clear_leavings(); print(flush=True); input()"
     Path("results").mkdir()
     with subprocess.Popen(
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=ENVIRONMENT

@@ -11,8 +11,8 @@ import time
 import pytest
 from tree import HANGS
 
-from progsem import interruption
 from progsem.errors import UserError
+from progsem.jobs import interruption
 
 STOPPING = [signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP]
 
@@ -280,7 +280,7 @@ def test_nobody_has_to_read_what_is_said(terminal):
     """`tee` is gone, or the terminal: no error where something is said, and none when Python flushes at its end."""
     code = """
 import sys
-from progsem.progress import Progress, say
+from progsem.jobs.progress import Progress, say
 progress = Progress("work", 3, "steps", every=0)
 print("ready", flush=True)
 sys.stdin.readline()

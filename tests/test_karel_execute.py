@@ -10,7 +10,7 @@ import pytest
 from karel_cases import GOLDEN, KEPT
 
 from progsem.errors import UserError
-from progsem.execute import STEP_LIMIT, main
+from progsem.languages.karel.execute import STEP_LIMIT, main
 
 WORLD = ["####", "#>.#", "####"]
 

@@ -6,8 +6,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from karel_cases import FULL, GOLDEN, KEPT, golden, meanings, padded, programs, worlds
 
-from progsem.karel import interpreter, kernels
-from progsem.karel.codes import (
+from progsem.languages.karel import interpreter, kernels
+from progsem.languages.karel.codes import (
     ACTIONS,
     CLOSE,
     CODES,
@@ -35,9 +35,9 @@ from progsem.karel.codes import (
     WHILE,
     semantics,
 )
-from progsem.karel.replay import cells_after
-from progsem.karel.syntax import Action, Program, Repeat, actions, decode, encode, parse
-from progsem.karel.world import World
+from progsem.languages.karel.replay import cells_after
+from progsem.languages.karel.syntax import Action, Program, Repeat, actions, decode, encode, parse
+from progsem.languages.karel.world import World
 
 LIMIT = 1000
 

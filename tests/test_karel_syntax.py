@@ -5,9 +5,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from karel_cases import GOLDEN, golden, programs
 
-from progsem.karel.codes import CLOSE, FRONT, IF, IFELSE, MAX_REPEAT, MOVE, NOT, NUMBER, OPEN, PAD, REPEAT, WHILE
-from progsem.karel.codes import ELSE as ELSE_CODE
-from progsem.karel.syntax import (
+from progsem.languages.karel.codes import (
+    CLOSE,
+    FRONT,
+    IF,
+    IFELSE,
+    MAX_REPEAT,
+    MOVE,
+    NOT,
+    NUMBER,
+    OPEN,
+    PAD,
+    REPEAT,
+    WHILE,
+)
+from progsem.languages.karel.codes import ELSE as ELSE_CODE
+from progsem.languages.karel.syntax import (
     MAX_DEPTH,
     Action,
     Condition,

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from karel_cases import worlds
 
 from progsem.errors import UserError
-from progsem.karel.codes import WALL
-from progsem.karel.world import World
+from progsem.languages.karel.codes import WALL
+from progsem.languages.karel.world import World
 
 ROWS = ["#####", "#.3.#", "##<9#", "#####"]
 

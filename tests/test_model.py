@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from progsem import model as lm
 from progsem.errors import UserError
+from progsem.lm import model as lm
 
 # Of 8, 8, 12 and 16 dimensions a head; the last is a whole vector of the compiled attention.
 SHAPES = [lm.Shape(40, 2, 32, 4, 8), lm.Shape(23, 3, 64, 8, 4), lm.Shape(56, 1, 48, 4, 12), lm.Shape(30, 2, 128, 8, 12)]

@@ -16,13 +16,17 @@ from safetensors.torch import load_file
 from test_train import SECTION, TOKENIZER, documents, tokenizer_inputs
 from tree import default_signals
 
-from progsem import config, hardware, launch, manifest, train
-from progsem import model as lm
-from progsem.artifacts import read_csv
+from progsem import hardware
 from progsem.errors import UserError
-from progsem.job import Job
-from progsem.parallel import Team
-from progsem.sources import code_digest
+from progsem.jobs import launch
+from progsem.jobs.job import Job
+from progsem.lm import model as lm
+from progsem.lm import train
+from progsem.lm.parallel import Team
+from progsem.storage import manifest
+from progsem.storage.files import read_csv
+from progsem.storage.sources import code_digest
+from progsem.study import config
 
 FIRST, LAST = 4, 504
 LONG = {**SECTION, "steps": LAST, "checkpoint_every": LAST, "decay_steps": LAST, "learning_rate": 3e-3}
@@ -256,7 +260,7 @@ def test_the_status_that_tells_most_is_the_launchers(capsys, ended, status, said
 
 LAUNCHER = """
 import signal, subprocess, sys
-from progsem import launch
+from progsem.jobs import launch
 
 def stopped(config, python):
     def start(*arguments):

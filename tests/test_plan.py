@@ -11,10 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import create_model
 
-from progsem import baseline, job, reference, workflow
-from progsem.config import Section, Study, load
-from progsem.permutations import mirror_pairs
-from progsem.plan import STAGES, Plan, reruns
+from progsem.jobs import job
+from progsem.languages.karel.permutations import mirror_pairs
+from progsem.study import baseline, reference
+from progsem.study.config import Section, Study, load
+from progsem.study.plan import STAGES, Plan, reruns
+from progsem.workflow import snakefile
 
 ROOT = Path(__file__).resolve().parents[1]
 DOWNSTREAM = {
@@ -275,7 +277,8 @@ def test_equal_folders_are_made_from_equal_slices(first, second):
 def test_planning_imports_nothing_heavy():
     """Snakemake plans at every start."""
     code = (
-        "import sys, progsem.plan, progsem.workflow; print(*{'numpy', 'torch', 'pyarrow', 'pandas'} & set(sys.modules))"
+        "import sys, progsem.study.plan, progsem.workflow.snakefile; "
+        "print(*{'numpy', 'torch', 'pyarrow', 'pandas'} & set(sys.modules))"
     )
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=True)
     assert answer.stdout.strip() == ""
@@ -296,12 +299,12 @@ def test_jobs_elsewhere_get_the_config_as_it_was(tmp_path, monkeypatch):
     """The main process freezes every key in a file; a job on another machine reads that and nothing else."""
     monkeypatch.chdir(tmp_path)
     main = FakeWorkflow(is_main_process=True)
-    study = workflow.study_or_exit(main, {})
+    study = snakefile.study_or_exit(main, {})
     assert study.lm.seeds == (0, 4) and study.interventions.difficulty_matched == "alt-3"
     (frozen,) = main.config_settings.configfiles
     assert frozen.is_absolute() and main.config_settings.config_args == []
-    monkeypatch.setattr(workflow, "read_config", lambda path: pytest.fail(f"{path} is read again"))
-    elsewhere = workflow.study_or_exit(
+    monkeypatch.setattr(snakefile, "read_config", lambda path: pytest.fail(f"{path} is read again"))
+    elsewhere = snakefile.study_or_exit(
         FakeWorkflow(is_main_process=False), json.loads(frozen.read_text(encoding="utf-8"))
     )
     assert elsewhere == study
@@ -320,8 +323,8 @@ def test_jobs_elsewhere_get_the_config_as_it_was(tmp_path, monkeypatch):
 def test_who_takes_turns(device, nodes, is_main, expected, tmp_path, monkeypatch):
     """Jobs on a machine with a GPU, and those of a group on a cluster; without a GPU all cores are for all."""
     (tmp_path / device).touch()
-    monkeypatch.setattr(workflow, "_DEVICES", tmp_path)
+    monkeypatch.setattr(snakefile, "_DEVICES", tmp_path)
     fake = FakeWorkflow(is_main)
     fake.resource_settings, fake.global_resources = SimpleNamespace(nodes=nodes), {}
-    workflow.take_turns(fake)
+    snakefile.take_turns(fake)
     assert fake.global_resources == expected

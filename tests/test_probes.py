@@ -10,11 +10,9 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 
-from progsem import config, features
-from progsem.artifacts import read_table, write_table
-from progsem.features import Head
-from progsem.job import Job
-from progsem.karel.codes import (
+from progsem.jobs.job import Job
+from progsem.languages.karel import features
+from progsem.languages.karel.codes import (
     CLOSE,
     FAILED,
     FRONT,
@@ -34,8 +32,11 @@ from progsem.karel.codes import (
     WHILE,
     semantics,
 )
-from progsem.probe_fit import TEST, TRAIN, VALIDATION, ProbeBatch, States, fit, standardised
-from progsem.probes import aligned, run, run_programs
+from progsem.languages.karel.features import Head
+from progsem.probing.fits import TEST, TRAIN, VALIDATION, ProbeBatch, States, fit, standardised
+from progsem.probing.probes import aligned, run, run_programs
+from progsem.storage.files import read_table, write_table
+from progsem.study import config
 
 WIDTH = 16
 

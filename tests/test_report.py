@@ -15,7 +15,8 @@ import pytest
 from kills import artifacts
 from tree import HANGS, ROOT, TINY, Tree, say, tiny
 
-from progsem import figures, reporting
+from progsem.plots import figures
+from progsem.workflow import reporting
 
 CAPTIONS = ROOT / "workflow" / "report" / "figures"
 DRAWN = Path("results/figures")

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from progsem.errors import UserError
-from progsem.job import Job
-from progsem.resume import RollingState
+from progsem.jobs.job import Job
+from progsem.lm.resume import RollingState
 
 SLICE = {"lm": {"width": 32}, "seed": 0, "from": 4, "to": 8, "code": "0123abcd"}
 INPUTS = {"tokens/train/00000.arrow": "1f" * 32}
@@ -78,7 +78,7 @@ def test_a_file_cut_short_is_refused(tmp_path, saved):
 
 
 def test_other_tensors_are_refused(tmp_path, saved):
-    from progsem.artifacts import save_tensors
+    from progsem.storage.files import save_tensors
 
     save_tensors(saved, TENSORS)
     assert_refused(rolling(tmp_path), "damaged")

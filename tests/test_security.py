@@ -21,15 +21,18 @@ from synthetic import write_results
 from tokenizers import Tokenizer
 from tree import HANGS, ROOT, tiny
 
-from progsem import configfiles, manifest, model, statistics
-from progsem.artifacts import load_tensors, read_json, read_table
-from progsem.config import Study, load
 from progsem.errors import UserError
-from progsem.figures import FIGURES
-from progsem.job import Job
-from progsem.plan import Plan
+from progsem.jobs.job import Job
+from progsem.lm import model
+from progsem.lm.resume import RollingState
+from progsem.measures import statistics
 from progsem.plots import style
-from progsem.resume import RollingState
+from progsem.plots.figures import FIGURES
+from progsem.storage import manifest
+from progsem.storage.files import load_tensors, read_json, read_table
+from progsem.study import configfiles
+from progsem.study.config import Study, load
+from progsem.study.plan import Plan
 
 # ------------------------------------------------- what the sources do not do
 

@@ -3,7 +3,8 @@
 import pytest
 from tree import ROOT
 
-from progsem import config, configfiles, model, sizes
+from progsem.lm import model
+from progsem.study import config, configfiles, sizes
 
 BASE = configfiles.read_config(ROOT / "config.yaml")
 MEMORY = (sizes.data_mb, sizes.training_mb, sizes.traces_mb, sizes.probes_mb, sizes.statistics_mb)

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from tree import HANGS
 
-from progsem import job
-from progsem.sources import closure, code_digest, code_files
+from progsem.stages import MODULES
+from progsem.storage import sources
+from progsem.storage.sources import closure, code_digest, code_files
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "src"
@@ -30,24 +31,37 @@ def python(code: str, source: Path = SOURCE) -> str:
     return answer.stdout
 
 
-@pytest.mark.parametrize("stage", job.STAGES)
-def test_closure_has_every_file_that_is_imported(stage):
-    """Import a stage in a process of its own: all of this package that it loads is in the closure."""
+def digests(source: Path) -> str:
+    """The digests of all stages, in order, of the package in `source`."""
+    return python(
+        f"from progsem.storage.sources import code_digest\nprint(*[code_digest(stage) for stage in {list(MODULES)}])",
+        source,
+    )
+
+
+@pytest.mark.parametrize("stage", MODULES)
+def test_closure_has_every_file_that_is_imported(stage, monkeypatch):
+    """Import a stage in a process of its own: all of this package that it loads is found."""
     loaded = python(
-        f"import sys, progsem.{stage}\n"
+        f"import sys, {MODULES[stage]}\n"
         "print(*[m.__file__ for n, m in sys.modules.items() if n.split('.')[0] == 'progsem'], sep='\\n')"
     )
-    files = {Path(path) for path in loaded.split()}
-    assert files <= set(closure(stage))
-    assert len(files) > 3
-    assert all(path.is_file() for path in closure(stage)) and len(set(closure(stage))) == len(closure(stage))
+    counted, files = closure(MODULES[stage]), {Path(path) for path in loaded.split()}
+    assert len(counted) > 3
+    assert all(path.is_file() for path in counted) and len(set(counted)) == len(counted)
+    for name in sources.NOT_COUNTED:
+        folder = SOURCE.joinpath(*name.split("."))
+        assert not [path for path in counted if path.with_suffix("") == folder or folder in path.parents]
+    monkeypatch.setattr(sources, "NOT_COUNTED", ())
+    assert files <= set(closure(MODULES[stage]))
 
 
 def test_closure_has_imports_inside_functions_and_not_the_other_stages():
     corpus = set(code_files("corpus"))
-    assert {"corpus.py", "job.py", "config.py", "karel/codes.py", "manifest.py"} <= corpus
-    assert not corpus & {"train.py", "model.py", "figures.py", "statistics.py", "plan.py", "workflow.py"}
-    assert "job.py" in code_files("__main__")  # imported inside a function
+    assert {"data/corpus.py", "storage/files.py", "languages/karel/codes.py"} <= corpus
+    assert not corpus & {"lm/train.py", "lm/model.py", "plots/figures.py", "measures/statistics.py"}
+    assert "jobs/compiled.py" not in corpus and "hardware.py" in code_files("train")
+    assert "data/encodings.py" in code_files("controls")  # imported inside a function
 
 
 def test_a_page_belongs_to_the_module_beside_it():
@@ -57,28 +71,33 @@ def test_a_page_belongs_to_the_module_beside_it():
 
 def test_there_is_no_such_module():
     with pytest.raises(ValueError, match="no module progsem.nonsense"):
-        closure("nonsense")
+        closure("progsem.nonsense")
 
 
 def test_a_changed_module_changes_the_stages_that_import_it_and_no_others(tmp_path):
     """Every module in turn: the digest of a stage changes exactly if the module is in its closure."""
     shutil.copytree(SOURCE / "progsem", tmp_path / "progsem", ignore=shutil.ignore_patterns("__pycache__"))
-    code = f"from progsem.sources import code_digest\nprint(*[code_digest(stage) for stage in {job.STAGES!r}])"
-    before = dict(zip(job.STAGES, python(code, tmp_path).split(), strict=True))
-    assert before == {stage: code_digest(stage) for stage in job.STAGES}  # not of the place they stand in
-    everywhere = {stage: set(code_files(stage)) for stage in job.STAGES}
-    several = ("karel/kernels.py", "measures/bootstrap.py", "model.py", "plots/style.py", "plots/viewer.html")
+    before = dict(zip(MODULES, digests(tmp_path).split(), strict=True))
+    assert before == {stage: code_digest(stage) for stage in MODULES}  # not of the place they stand in
+    everywhere = {stage: set(code_files(stage)) for stage in MODULES}
+    several = (
+        "languages/karel/kernels.py",
+        "measures/bootstrap.py",
+        "lm/model.py",
+        "plots/style.py",
+        "plots/viewer.html",
+    )
     for module in several:
         path = tmp_path / "progsem" / module
         text = path.read_text(encoding="utf-8")
         path.write_text(text + ("\nCHANGED = 1\n" if module.endswith(".py") else "<p>"), encoding="utf-8")
-        after = dict(zip(job.STAGES, python(code, tmp_path).split(), strict=True))
-        changed = {stage for stage in job.STAGES if after[stage] != before[stage]}
+        after = dict(zip(MODULES, digests(tmp_path).split(), strict=True))
+        changed = {stage for stage in MODULES if after[stage] != before[stage]}
         assert changed == {stage for stage, files in everywhere.items() if module in files}, module
         assert changed
         path.write_text(text, encoding="utf-8")
         path.touch()
-    assert dict(zip(job.STAGES, python(code, tmp_path).split(), strict=True)) == before
+    assert dict(zip(MODULES, digests(tmp_path).split(), strict=True)) == before
 
 
 def reworded(source: str) -> str:
@@ -93,28 +112,25 @@ def reworded(source: str) -> str:
 def test_wording_and_layout_do_not_count(tmp_path):
     """Every comment, docstring and line break of every module is another one; then one constant is."""
     shutil.copytree(SOURCE / "progsem", tmp_path / "progsem", ignore=shutil.ignore_patterns("__pycache__"))
-    code = f"from progsem.sources import code_digest\nprint(*[code_digest(stage) for stage in {job.STAGES!r}])"
-    before = python(code, tmp_path)
+    before = digests(tmp_path)
     for path in (tmp_path / "progsem").rglob("*.py"):
         text = path.read_text(encoding="utf-8")
         path.write_text(reworded(text), encoding="utf-8")
         assert path.read_text(encoding="utf-8") != text
-    assert python(code, tmp_path) == before
-    path = tmp_path / "progsem" / "probe_fit.py"
+    assert digests(tmp_path) == before
+    path = tmp_path / "progsem" / "probing" / "fits.py"
     text = path.read_text(encoding="utf-8")
     path.write_text(text.replace("WARMUP = 0.05", "WARMUP = 0.06"), encoding="utf-8")
-    changed = dict(zip(job.STAGES, zip(before.split(), python(code, tmp_path).split(), strict=True), strict=True))
+    changed = dict(zip(MODULES, zip(before.split(), digests(tmp_path).split(), strict=True), strict=True))
     assert {stage for stage, (one, other) in changed.items() if one != other} == {"probes", "controls"}
 
 
 def test_line_ends_do_not_count(tmp_path):
     """A checkout under another setting of git's has the same digests, and shares results."""
     shutil.copytree(SOURCE / "progsem", tmp_path / "progsem", ignore=shutil.ignore_patterns("__pycache__"))
-    sources = [path for kind in ("*.py", "*.html") for path in (tmp_path / "progsem").rglob(kind)]
-    for path in sources:
+    for path in (path for kind in ("*.py", "*.html") for path in (tmp_path / "progsem").rglob(kind)):
         path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
-    code = f"from progsem.sources import code_digest\nprint(*[code_digest(stage) for stage in {job.STAGES!r}])"
-    assert python(code, tmp_path).split() == [code_digest(stage) for stage in job.STAGES]
+    assert digests(tmp_path).split() == [code_digest(stage) for stage in MODULES]
 
 
 def test_a_checkout_has_the_same_bytes_whatever_git_is_set_to(tmp_path):

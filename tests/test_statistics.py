@@ -15,14 +15,13 @@ from scipy.stats import linregress, norm
 from sklearn.linear_model import LinearRegression
 from synthetic import only, small_study, table, write_results
 
-from progsem import features, statistics
-from progsem.artifacts import read_table, write_table
-from progsem.config import CONTROLS
 from progsem.errors import UserError
-from progsem.karel import codes
-from progsem.measures import bootstrap, content, gallery, generation, tables, training
+from progsem.languages.karel import codes, features
+from progsem.measures import bootstrap, content, gallery, generation, statistics, tables, training
 from progsem.measures.columns import TABLES
 from progsem.measures.results import Settings, read_programs
+from progsem.storage.files import read_table, write_table
+from progsem.study.config import CONTROLS
 
 ALTERNATIVES = {
     "mirror": {
@@ -654,7 +653,7 @@ def test_positions_are_read_back_from_offsets(height, width, data):
 
 
 def test_stages_do_not_import_torch():
-    code = "import sys, progsem.statistics, progsem.figures; sys.exit('torch' in sys.modules)"
+    code = "import sys, progsem.measures.statistics, progsem.plots.figures; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 

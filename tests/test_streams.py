@@ -9,7 +9,7 @@ import sys
 import pytest
 from tree import TINY, tiny
 
-from progsem.plan import Plan
+from progsem.study.plan import Plan
 
 CLOSED = ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"]
 EXECUTE = "execute -"

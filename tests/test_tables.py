@@ -10,11 +10,10 @@ import pytest
 from scipy import stats
 from synthetic import SOURCES, only, small_study, table, write_results
 
-from progsem import statistics
-from progsem.artifacts import read_table, write_table
 from progsem.errors import UserError
-from progsem.job import Job
-from progsem.measures import baselines, draws, labels, permutations, transfer
+from progsem.jobs.job import Job
+from progsem.languages.karel.permutations import mirror_pairs
+from progsem.measures import baselines, draws, labels, permutations, statistics, transfer
 from progsem.measures.results import (
     Chosen,
     Settings,
@@ -23,7 +22,7 @@ from progsem.measures.results import (
     read_outcomes,
     read_readings,
 )
-from progsem.permutations import mirror_pairs
+from progsem.storage.files import read_table, write_table
 
 FEATURES = ("facing", "offset_from_start", "wall_ahead")
 DEPTHS = ("linear", "mlp1", "mlp2")

@@ -6,17 +6,19 @@ import numpy as np
 import pytest
 import torch
 
-from progsem import config, corpus, encodings, tokens, traces
-from progsem import model as lm
-from progsem.artifacts import read_table
-from progsem.decoding import Followed, TokenGrammar
-from progsem.encodings import ENCODINGS
+from progsem.data import corpus, encodings, tokens
+from progsem.data.encodings import ENCODINGS
 from progsem.hardware import choose_precision
-from progsem.job import Job
-from progsem.karel.codes import ACTIONS, CLOSE, ORIGINAL, PAD, WALL
-from progsem.karel.grammar import FIRST, NEXT
-from progsem.karel.kernels import execute
-from progsem.karel.syntax import decode
+from progsem.jobs.job import Job
+from progsem.languages.karel.codes import ACTIONS, CLOSE, ORIGINAL, PAD, WALL
+from progsem.languages.karel.grammar import FIRST, NEXT
+from progsem.languages.karel.kernels import execute
+from progsem.languages.karel.syntax import decode
+from progsem.lm import model as lm
+from progsem.lm import traces
+from progsem.lm.decoding import Followed, TokenGrammar
+from progsem.storage.files import read_table
+from progsem.study import config
 
 COUNTS = {"train": 20, "validation": 10, "test": 20}
 OUTPUTS = ("shown", "blank", "copied")

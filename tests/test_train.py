@@ -13,11 +13,12 @@ import torch
 from safetensors.torch import load_file
 from tree import default_signals
 
-from progsem import config, resume, train
-from progsem import model as lm
-from progsem.artifacts import write_table
 from progsem.errors import UserError
-from progsem.job import Job
+from progsem.jobs.job import Job
+from progsem.lm import model as lm
+from progsem.lm import resume, train
+from progsem.storage.files import write_table
+from progsem.study import config
 
 SECTION = {
     "layers": 2,
@@ -136,7 +137,7 @@ def test_against_a_plain_loop(tmp_path):
     """The same weights as torch's own pieces put together by hand, step by step."""
     section = config.LM.model_validate(SECTION)
     path = documents(tmp_path)
-    from progsem.artifacts import read_table
+    from progsem.storage.files import read_table
 
     columns, _ = read_table(path)
     model = lm.CodeGen(lm.Shape(21, 2, 32, 4, 8))
@@ -326,8 +327,9 @@ def test_a_damaged_optimizer_state_is_said(short):
 
 PROCESS = """
 import json, signal, sys
-from progsem import interruption, resume, train
-from progsem.job import Job
+from progsem.jobs import interruption
+from progsem.lm import resume, train
+from progsem.jobs.job import Job
 from pathlib import Path
 
 given = json.loads(sys.argv[1])

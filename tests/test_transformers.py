@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from progsem import config, corpus, tokens, train
-from progsem import model as lm
-from progsem.artifacts import read_tables
-from progsem.encodings import ENCODINGS
-from progsem.job import Job
+from progsem.data import corpus, tokens
+from progsem.data.encodings import ENCODINGS
+from progsem.jobs.job import Job
+from progsem.lm import model as lm
+from progsem.lm import train
+from progsem.storage.files import read_tables
+from progsem.study import config
 
 SIZES = {"train": 3000, "validation": 20, "test": 20}
 STEPS = 150

@@ -12,15 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from synthetic import small_study, write_results
 
-from progsem.artifacts import read_table, write_table
-from progsem.karel import codes, kernels
-from progsem.karel.interpreter import run
-from progsem.karel.syntax import encode, parse
-from progsem.karel.world import World
+from progsem.languages.karel import codes, kernels
+from progsem.languages.karel.interpreter import run
+from progsem.languages.karel.syntax import encode, parse
+from progsem.languages.karel.world import World
 from progsem.measures import viewer
 from progsem.measures.results import Settings, find_checkpoints
 from progsem.plots import style
 from progsem.plots import viewer as plots
+from progsem.storage.files import read_table, write_table
 
 HOSTILE = "</script><script>document.title = 'taken'</script><b>&amp; \" ' $& @DATA@ \\u003c {x}"
 STEPS = [0, 200, 400, 600, 800, 1000, 1200]

@@ -14,10 +14,10 @@ import pytest
 import yaml
 from tree import HANGS, ROOT, RULES, TINY, Tree, say, tiny
 
-from progsem import manifest
-from progsem.artifacts import file_digest
-from progsem.plan import STAGES, Plan
-from progsem.sources import code_files
+from progsem.storage import manifest
+from progsem.storage.files import file_digest
+from progsem.storage.sources import code_files
+from progsem.study.plan import STAGES, Plan
 
 
 def test_makes_every_artifact_and_the_summary(tree):
@@ -115,9 +115,9 @@ def test_what_a_study_says_to_run_can_be_planned(tree, command):
     [
         ("plots/lengths.py", {"figures"}),
         ("measures/bootstrap.py", {"statistics", "figures"}),
-        ("probe_fit.py", {"probes", "interventions", "controls", "statistics", "figures"}),
-        ("decoding.py", set(STAGES[STAGES.index("traces") :])),
-        ("workflow.py", set()),
+        ("probing/fits.py", {"probes", "interventions", "controls", "statistics", "figures"}),
+        ("lm/decoding.py", set(STAGES[STAGES.index("traces") :])),
+        ("workflow/snakefile.py", set()),
     ],
 )
 def test_a_changed_module_runs_what_imports_it(tree, module, rules):

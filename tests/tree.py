@@ -10,8 +10,8 @@ from pathlib import Path
 
 from snakemake.utils import update_config
 
-from progsem import configfiles
-from progsem.config import Study, load
+from progsem.study import configfiles
+from progsem.study.config import Study, load
 
 ROOT = Path(__file__).resolve().parents[1]
 TINY = ("--configfile", "studies/tiny.yaml")

@@ -5,13 +5,13 @@ import difflib
 import importlib
 import sys
 
-from progsem import streams
-from progsem.artifacts import disk_error
 from progsem.errors import UserError
+from progsem.jobs import streams
+from progsem.storage.files import disk_error
 
 # Command -> the module whose `main` is given the rest of the command line, and its line of help.
 COMMANDS = {
-    "execute": ("progsem.execute", "run Karel programs on worlds"),
+    "execute": ("progsem.languages.karel.execute", "run Karel programs on worlds"),
     "plan": ("progsem.housekeeping.plan", "what snakemake would run, how long that took last time, and why"),
     "keep": ("progsem.housekeeping.keep", "use results of earlier code for the plan as it is now"),
     "verify": ("progsem.housekeeping.verify", "check every file in results/ against its checksum"),
@@ -58,9 +58,10 @@ def _command(arguments: list[str]) -> int | None:
         return None
     if name in COMMANDS:
         return importlib.import_module(COMMANDS[name][0]).main(rest)
-    from progsem import job
+    from progsem.jobs import job
+    from progsem.stages import MODULES
 
-    if name in job.STAGES:
+    if name in MODULES:
         return job.main(arguments)
     near = difflib.get_close_matches(name, COMMANDS, n=1)
     hint = f"did you mean {near[0]!r}?" if near else "see progsem --help"

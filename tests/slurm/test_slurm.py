@@ -18,7 +18,7 @@ from cluster import NODE
 from kills import artifacts, compare
 from tree import TINY, Tree, default_signals, say, tiny
 
-from progsem.plan import Plan
+from progsem.study.plan import Plan
 
 # This cluster has no accounting, so its jobs are asked for with squeue; and tests are in a hurry.
 HERE = ("--slurm-status-command=squeue", "--slurm-init-seconds-before-status-checks=1", "--latency-wait=10")

@@ -4,7 +4,7 @@
 # stays. `snakemake --report` shows them, with a caption each.
 import os
 
-from progsem import reporting
+from progsem.workflow import reporting
 
 CAPTIONS = Path(workflow.basedir, "workflow", "report", "figures")
 CAPTIONED = reporting.captions(CAPTIONS)

@@ -6,10 +6,10 @@ import time
 from collections.abc import Sequence
 from itertools import groupby
 
-from progsem import manifest
 from progsem.housekeeping import common
-from progsem.inventory import Unit, duration, planned_units, survey, was_kept
-from progsem.plan import STAGES, Plan
+from progsem.storage import manifest
+from progsem.storage.inventory import Unit, duration, planned_units, survey, was_kept
+from progsem.study.plan import STAGES, Plan
 
 _TITLES = ("stage", "folder", "jobs", "size", "age", "took", "studies", "code")
 

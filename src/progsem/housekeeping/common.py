@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import progsem
-from progsem.config import load
-from progsem.configfiles import merge, read_config
 from progsem.errors import UserError
-from progsem.plan import RESULTS, Plan
-from progsem.streams import say as say
-from progsem.workflow import ALIVE, LOCKS
+from progsem.jobs.streams import say as say
+from progsem.study.config import load
+from progsem.study.configfiles import merge, read_config
+from progsem.study.plan import RESULTS, Plan
+from progsem.workflow.snakefile import ALIVE, LOCKS
 
 A_STUDY = "a study's name, as in studies/NAME.yaml, or its file"
 _BASE = Path("config.yaml")  # the study that the others are differences to

@@ -12,12 +12,12 @@ import shutil
 from collections import Counter
 from pathlib import Path
 
-from progsem import manifest
-from progsem.artifacts import file_digest
 from progsem.errors import UserError
 from progsem.housekeeping import common
-from progsem.inventory import Unit, changed_files, duration, is_temporary, planned_units, unit_of
-from progsem.plan import Plan
+from progsem.storage import manifest
+from progsem.storage.files import file_digest
+from progsem.storage.inventory import Unit, changed_files, duration, is_temporary, planned_units, unit_of
+from progsem.study.plan import Plan
 
 
 def main(argv: list[str]) -> None:

@@ -10,10 +10,10 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from progsem import manifest
 from progsem.errors import UserError
 from progsem.housekeeping import common
-from progsem.inventory import (
+from progsem.storage import manifest
+from progsem.storage.inventory import (
     CONSENT_SECONDS,
     Unit,
     changed_files,
@@ -22,7 +22,7 @@ from progsem.inventory import (
     survey,
     unit_of,
 )
-from progsem.plan import FIGURES, RESULTS, STAGES
+from progsem.study.plan import FIGURES, RESULTS, STAGES
 
 _SHOWN_FILES = 4  # names of changed source files in a remark
 

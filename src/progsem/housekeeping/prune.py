@@ -10,11 +10,11 @@ from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 
-from progsem import manifest
 from progsem.errors import UserError
 from progsem.housekeeping import common
-from progsem.inventory import LOGS, Unit, is_figures_leftover, is_temporary, planned_units, survey, unit_of
-from progsem.plan import FIGURES, STAGES
+from progsem.storage import manifest
+from progsem.storage.inventory import LOGS, Unit, is_figures_leftover, is_temporary, planned_units, survey, unit_of
+from progsem.study.plan import FIGURES, STAGES
 
 LEFTOVER = "left by a process that was killed"
 

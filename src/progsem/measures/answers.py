@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from progsem.compiled import njit
+from progsem.jobs.compiled import njit
 
 
 @njit(nogil=True, cache=True)

@@ -43,7 +43,6 @@ from pathlib import Path
 
 import numpy as np
 
-from progsem.artifacts import read_csv, read_table
 from progsem.measures import bootstrap
 from progsem.measures.bootstrap import Estimate
 from progsem.measures.content import (
@@ -68,6 +67,7 @@ from progsem.measures.results import (
     read_programs,
 )
 from progsem.measures.tables import CONTENT, Counts, estimates_of, rows_of
+from progsem.storage.files import read_csv, read_table
 
 MODEL, MAJORITY, UNTRAINED, INPUT_ONLY = "model", "majority", "untrained", "input_only"
 INPUTS = ("counts", "prefix", "start")  # that `input_only` is chosen from

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
-from progsem.artifacts import read_csv
 from progsem.measures import answers, labels
 from progsem.measures.draws import Draws
 from progsem.measures.results import ORIGINAL, SOURCES, Checkpoint, Chosen, Outcomes, Settings, read_outcomes
+from progsem.storage.files import read_csv
 
 DIFFERING = "differing"  # the states whose label is another one under an alternative
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from progsem.compiled import njit
+from progsem.jobs.compiled import njit
 from progsem.measures.results import Settings
 from progsem.measures.wide import WORDS, add_rows
 

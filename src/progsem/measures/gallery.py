@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from progsem import features
-from progsem.artifacts import read_metadata
-from progsem.encodings import Spaced
-from progsem.karel import codes, kernels
-from progsem.karel.replay import cells_after
+from progsem.data.encodings import Spaced
+from progsem.languages.karel import codes, features, kernels
+from progsem.languages.karel.replay import cells_after
 from progsem.measures.results import (
     ORIGINAL,
     PROGRAMS,
@@ -19,6 +17,7 @@ from progsem.measures.results import (
     read_readings,
     statements,
 )
+from progsem.storage.files import read_metadata
 
 GALLERY_RULE = (
     "Test specifications in file order, each generated program once, of {least} or more statements, all of them "

@@ -1,7 +1,7 @@
 """Mirror pairs: is the true meaning ahead of its mirror image by more than any other is of its own?
 
 Exchanging the meanings left and right in a permutation gives its mirror image, whose
-labels are equally hard (`progsem.permutations`). Both of a drawn pair are other meanings
+labels are equally hard (`progsem.languages.karel.permutations`). Both of a drawn pair are other meanings
 than the one in the text, so that their difference shows by how much two such contents
 differ for other reasons. The table `permutations` has the corrected content of both and
 their difference at the last checkpoint, mean over the features that are defined for both;
@@ -21,7 +21,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from progsem.karel import codes
+from progsem.languages.karel import codes
 from progsem.measures import bootstrap
 from progsem.measures.bootstrap import Estimate
 from progsem.measures.content import comparable, contents_of, in_all, state_sets

@@ -14,11 +14,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from progsem import config
-from progsem.artifacts import read_csv, read_metadata, read_table
 from progsem.errors import UserError
-from progsem.karel import codes
+from progsem.languages.karel import codes
 from progsem.measures import answers
+from progsem.storage.files import read_csv, read_metadata, read_table
+from progsem.study import config
 
 SOURCES = ("generated", "forced")
 PROGRAMS = {"generated": "generated", "forced": "reference"}  # whose states: the column with their programs

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import ndtri
 
-from progsem.compiled import njit
+from progsem.jobs.compiled import njit
 
 LANES = 32  # sums that are added up side by side: in the same order on every machine; 16 take thrice as long
 

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
-from progsem.artifacts import read_table
 from progsem.measures import bootstrap
 from progsem.measures.draws import SPECIFICATIONS, Draws, drawn
 from progsem.measures.results import POOLED, Checkpoint, Settings, read_programs, statements
+from progsem.storage.files import read_table
 
 ALL = -1  # the length of a whole set
 TEST_SET = "test set"  # no name of a set in the config has a space

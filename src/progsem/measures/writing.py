@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from progsem.artifacts import write_csv
+from progsem.storage.files import write_csv
 
 
 def write_rows(path: Path, names: list[str], rows: list[dict]) -> None:

@@ -1,7 +1,7 @@
 """The trace viewer: one HTML file to step through programs, with all that it shows inside it.
 
 The page is `viewer.html`, beside this module: markup, style and script without a
-framework, which `progsem.sources` counts among this module's sources. Its data are
+framework, which `progsem.storage.sources` counts among this module's sources. Its data are
 text to the browser, never markup: whatever a study's title holds is shown as it is.
 
 A report in one file holds the page in a `data:` address, of which Chromium takes 2 MB;

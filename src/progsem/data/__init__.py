@@ -1,0 +1,1 @@
+"""From sampled programs to documents of token ids."""

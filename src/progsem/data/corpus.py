@@ -1,0 +1,194 @@
+"""Stage `corpus`: random programs, each executed on random input worlds, as Arrow shards.
+
+Three splits, disjoint in (program, shown inputs): a training program that
+repeats a specification of validation or test is drawn again, as is one that
+does not halt within the step limit on all of its worlds. Validation and test
+hold no specification twice.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Semaphore
+
+import numpy as np
+
+from progsem.errors import UserError
+from progsem.jobs.job import Job
+from progsem.languages.karel.codes import ACTIONS, ORIGINAL, most_codes
+from progsem.languages.karel.kernels import execute
+from progsem.languages.karel.sampling import Sampler
+from progsem.storage.files import WRITERS, write_table
+
+SPLITS = ("train", "validation", "test")
+_MAX_ATTEMPTS = 1000
+
+
+class Shard:
+    """Rows first … first + count of a split, in memory; `name` begins the line that says what is wrong with it."""
+
+    def __init__(self, sampler: Sampler, first: int, count: int, step_limit: int, name: str = "corpus"):
+        self._name = name
+        self._sampler = sampler
+        self._first = first
+        self._step_limit = step_limit
+        self._attempts = np.zeros(count, np.int64)
+        self._drawn = sampler.allocate(count)
+        self.out_cells = np.empty_like(self._drawn[1])
+        self.out_poses = np.empty_like(self._drawn[2])
+        self.redraw(np.arange(count))
+
+    programs = property(lambda self: self._drawn[0])
+    cells = property(lambda self: self._drawn[1])
+    poses = property(lambda self: self._drawn[2])
+    keys = property(lambda self: self._drawn[3])
+    program_keys = property(lambda self: self._drawn[4])
+
+    def draw_again(self, rows: np.ndarray) -> None:
+        """Replace the specifications of these rows by the next of their streams."""
+        self._count_attempt(
+            rows,
+            "no new specification found: this config has too few worlds and programs; "
+            "raise worlds, lengths or examples, or ask for fewer",
+        )
+        self.redraw(rows)
+
+    def redraw(self, rows: np.ndarray) -> None:
+        """Draw and execute these rows, as often as it takes until each program halts on all its worlds."""
+        while rows.size:
+            self._sampler.draw(self._first, self._attempts, rows, self._drawn)
+            everything = rows.size == len(self.programs)
+            programs, cells, poses = (
+                array if everything else array[rows] for array in (self.programs, self.cells, self.poses)
+            )
+            out_cells, out_poses, halted = execute(
+                programs, cells, poses, np.array(ORIGINAL, np.uint8), self._step_limit
+            )
+            if everything:
+                self.out_cells, self.out_poses = out_cells, out_poses
+            else:
+                self.out_cells[rows], self.out_poses[rows] = out_cells, out_poses
+            rows = rows[~halted.all(axis=1)]
+            self._count_attempt(rows, "no program found that halts on all its worlds; raise programs.step_limit")
+
+    def _count_attempt(self, rows: np.ndarray, failure: str) -> None:
+        self._attempts[rows] += 1
+        if self._attempts.max(initial=0) > _MAX_ATTEMPTS:
+            raise UserError(f"{self._name}: {_MAX_ATTEMPTS} draws, and {failure}")
+
+    def write(self, path: Path, metadata: dict) -> None:
+        """Write the rows as one Arrow shard."""
+        count = len(self.programs)
+        write_table(
+            path,
+            {
+                "program": self.programs,
+                "cells": self.cells.reshape(count, -1),
+                "poses": self.poses.reshape(count, -1),
+                "out_cells": self.out_cells.reshape(count, -1),
+                "out_poses": self.out_poses.reshape(count, -1),
+            },
+            metadata,
+        )
+
+
+def sampler(job: Job, split: int, length: tuple[int, int]) -> Sampler:
+    """The sampler of specifications as the job's slice describes them, with programs of so many statements.
+
+    split: its number in `SPLITS`; other numbers have streams of their own.
+    """
+    worlds, programs, corpus = job.section("worlds"), job.section("programs"), job.section("corpus")
+    weights = programs.weights.model_dump()
+    return Sampler(
+        seed=corpus.seed,
+        split=split,
+        height=worlds.height,
+        width=worlds.width,
+        wall_probability=worlds.wall_probability,
+        marker_probability=worlds.marker_probability,
+        length=length,
+        weights=tuple(weights[action] for action in ACTIONS),
+        control_flow=programs.control_flow,
+        max_depth=programs.max_depth,
+        worlds=corpus.examples + corpus.held_out,
+        shown=corpus.examples,
+        codes=most_codes(programs),
+    )
+
+
+def distinct(shard: Shard, taken: np.ndarray) -> np.ndarray:
+    """Draw rows again until no key is in `taken` (sorted) or twice in the shard; returns the sorted union."""
+    while True:
+        fresh = np.zeros(len(shard.keys), bool)
+        fresh[np.unique(shard.keys, return_index=True)[1]] = True
+        fresh &= ~_member(shard.keys, taken)
+        if fresh.all():
+            return np.union1d(taken, shard.keys)
+        shard.draw_again(np.flatnonzero(~fresh))
+
+
+def apart(shard: Shard, taken: np.ndarray) -> None:
+    """Draw rows again until no key is in `taken` (sorted)."""
+    while (clash := _member(shard.keys, taken)).any():
+        shard.draw_again(np.flatnonzero(clash))
+
+
+def _member(keys: np.ndarray, taken: np.ndarray) -> np.ndarray:
+    if not taken.size:
+        return np.zeros(len(keys), bool)
+    return taken[np.minimum(np.searchsorted(taken, keys), taken.size - 1)] == keys
+
+
+def _each_once(keys: np.ndarray) -> np.ndarray:
+    """Sorted, each once; `np.unique` hashes, which takes ten times as long."""
+    keys = np.sort(keys)
+    return keys[np.concatenate([[True], keys[1:] != keys[:-1]])]
+
+
+def run(job: Job) -> None:
+    """Write the shards of every split; `outputs` name them `train`, `validation`, `test`."""
+    worlds, programs, corpus = job.section("worlds"), job.section("programs"), job.section("corpus")
+    step_limit = programs.step_limit
+    samplers = {
+        split: sampler(job, number, programs.train_length if split == "train" else programs.test_length)
+        for number, split in enumerate(SPLITS)
+    }
+    metadata = {
+        "height": worlds.height,
+        "width": worlds.width,
+        "worlds": corpus.examples + corpus.held_out,
+        "examples": corpus.examples,
+    }
+    taken = np.empty(0, np.uint64)
+    drawn: dict[str, np.ndarray] = {}  # keys of the programs of each split; those of training once each
+    computing = Semaphore(job.threads)
+
+    def train_shard(index: int) -> np.ndarray:
+        first = index * corpus.shard
+        with computing:
+            shard = Shard(samplers["train"], first, min(corpus.shard, corpus.train - first), step_limit)
+            apart(shard, taken)
+            programs = _each_once(shard.program_keys)
+        shard.write(job.outputs["train"][index], metadata)
+        return programs
+
+    with ThreadPoolExecutor(job.threads + WRITERS) as pool:
+        written = []
+        for split in ("test", "validation"):
+            whole = getattr(corpus, split)
+            keys = []
+            for index, path in enumerate(job.outputs[split]):
+                first = index * corpus.shard
+                shard = Shard(samplers[split], first, min(corpus.shard, whole - first), step_limit)
+                taken = distinct(shard, taken)
+                written.append(pool.submit(shard.write, path, metadata))
+                keys.append(shard.program_keys)
+            drawn[split] = np.concatenate(keys)
+        drawn["train"] = _each_once(np.concatenate([*pool.map(train_shard, range(len(job.outputs["train"])))]))
+        for future in written:
+            future.result()
+    job.notes["distinct_programs"] = {split: len(_each_once(drawn[split])) for split in SPLITS}
+    job.notes["share_of_programs_also_in_training"] = {
+        split: round(float(_member(drawn[split], drawn["train"]).mean()), 6) for split in ("validation", "test")
+    }

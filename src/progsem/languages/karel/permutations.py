@@ -1,0 +1,53 @@
+"""Permutations of the five meanings, in mirror pairs.
+
+A permutation says what each statement means instead. Exchanging the meanings left
+and right gives its mirror image: the robot does in the mirrored world what it did in
+this one, so that the labels of both have the same distribution, and neither is
+harder. The original and `turn_left <-> turn_right` are such a pair; the others show
+how far two equally hard semantics differ where neither is the one in the text.
+
+Where nothing that is probed depends on markers, pick_marker and put_marker leave the
+same traces: permutations that differ by an exchange of these two meanings are equal up
+to renaming, and only one of them is listed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cache
+from itertools import permutations
+
+from progsem.languages.karel.codes import ACTIONS, LEFT, ORIGINAL, PICK, PUT, RIGHT
+
+PREFIX = "perm-"  # then a digit for each statement: the code of what it means
+
+
+@cache
+def mirror_pairs(markers_matter: bool) -> tuple[tuple[str, str], ...]:
+    """Names of all pairs of permutations but that of the original, in the order in which they are drawn.
+
+    The order is that of a hash: any first few are a sample, and more of them begin with the same.
+    """
+    pairs = set()
+    for meanings in permutations(ORIGINAL):
+        pair = frozenset(_named(one, markers_matter) for one in (meanings, _exchanged(meanings, LEFT, RIGHT)))
+        pairs.add(tuple(sorted(pair)))
+    pairs.discard(tuple(sorted((_named(ORIGINAL, True), _named(_exchanged(ORIGINAL, LEFT, RIGHT), True)))))
+    return tuple(sorted(pairs, key=lambda pair: hashlib.sha256(pair[0].encode()).digest()))
+
+
+def meaning(name: str) -> dict[str, str]:
+    """What each statement means under the permutation of that name."""
+    digits = name.removeprefix(PREFIX)
+    return {action: ACTIONS[int(digit)] for action, digit in zip(ACTIONS, digits, strict=True)}
+
+
+def _named(meanings: tuple[int, ...], markers_matter: bool) -> str:
+    """Name of a permutation, or of the first of those that are equal to it up to renaming."""
+    same = meanings if markers_matter else min(meanings, _exchanged(meanings, PICK, PUT))
+    return PREFIX + "".join(map(str, same))
+
+
+def _exchanged(meanings: tuple[int, ...], first: int, second: int) -> tuple[int, ...]:
+    other = {first: second, second: first}
+    return tuple(other.get(one, one) for one in meanings)

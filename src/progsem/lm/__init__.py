@@ -1,0 +1,1 @@
+"""The language model: training, inference, and what it writes."""

@@ -1,0 +1,187 @@
+"""Greedy decoding of programs under the grammar, with a record of what the model did.
+
+The grammar over codes (`karel.grammar`) becomes an automaton over tokens: each
+state's legal codes are spelled by the encoding, and the spellings form a trie.
+A node of the automaton is a state and a path into its trie; it follows the whole
+batch with a few array lookups a step. A program that is finished leaves the batch.
+
+Unconstrained decoding needs no second pass: as long as the model's own first
+choice is legal, it and the constrained choice are the same, and once it is not,
+the unconstrained output no longer parses.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from progsem.data.encodings import Encoding
+from progsem.languages.karel.codes import ACTIONS, CLOSE, ELSE, IFELSE, PAD
+from progsem.languages.karel.grammar import CONTROL, FIRST, NEXT, NEXT_STATE, OTHERWISE, STATES
+from progsem.lm.inference import Memory, Reader
+
+_NONE = 254  # no code is decided or completed by this token
+
+
+class TokenGrammar:
+    """The automaton: tables of shape (nodes, vocabulary)."""
+
+    def __init__(self, encoding: Encoding, control_flow: bool):
+        spelled = {
+            (state, code): ids
+            for (state, code), ids in encoding.expansions.items()
+            if control_flow or code < len(ACTIONS) or code == CLOSE
+        }
+        paths = {(state, ()) for state in range(STATES)}
+        paths |= {(state, tuple(ids[:k])) for (state, _), ids in spelled.items() for k in range(1, len(ids))}
+        self.nodes = {path: index for index, path in enumerate(sorted(paths))}
+        self.roots = np.array([self.nodes[state, ()] for state in range(STATES)])
+        shape = len(self.nodes), len(encoding.vocabulary)
+        self.next_node = np.zeros(shape, np.int64)
+        self.completes, self.decides = np.full((2, *shape), _NONE, np.uint8)
+        self.legal = np.zeros((2, *shape), bool)  # [1]: a further block may be opened
+        for (state, code), ids in spelled.items():
+            decided = encoding.decided(state, code)
+            for k, token in enumerate(ids):
+                node = self.nodes[state, tuple(ids[:k])]
+                self.legal[1, node, token] = True
+                self.legal[0, node, token] |= code not in CONTROL
+                if k == decided:
+                    self.decides[node, token] = code
+                if k + 1 < len(ids):
+                    self.next_node[node, token] = self.nodes[state, tuple(ids[: k + 1])]
+                else:
+                    self.completes[node, token] = code
+                    self.next_node[node, token] = self.nodes[int(NEXT_STATE[state, code]), ()]
+
+
+class Followed:
+    """Where each program of a batch stands in the grammar."""
+
+    def __init__(self, grammar: TokenGrammar, batch: int, codes: int, max_depth: int):
+        self.grammar = grammar
+        self.max_depth = max_depth
+        self.node = np.full(batch, grammar.nodes[FIRST, ()])
+        self.depth = np.zeros(batch, np.int64)
+        self.otherwise = np.zeros((batch, max_depth + 1), bool)
+        self.codes = np.full((batch, codes), PAD, np.uint8)
+        self.count = np.zeros(batch, np.int64)
+        self.done = np.zeros(batch, bool)
+
+    def going(self) -> np.ndarray:
+        """(R,) int64: the programs that are neither finished nor as long as they may be."""
+        return np.flatnonzero(~self.done & (self.count < self.codes.shape[1]))
+
+    def legal(self, rows: np.ndarray) -> np.ndarray:
+        """(R, V) bool: tokens that may come next in programs `rows` (R,)."""
+        return self.grammar.legal[(self.depth[rows] < self.max_depth).astype(np.int64), self.node[rows]]
+
+    def decides(self, rows: np.ndarray, tokens: np.ndarray) -> np.ndarray:
+        """(R,) bool: whether this token settles which action comes next."""
+        return self.grammar.decides[self.node[rows], tokens] < len(ACTIONS)
+
+    def advance(self, rows: np.ndarray, tokens: np.ndarray) -> None:
+        """Read a legal token (R,) of each of programs `rows`."""
+        grammar = self.grammar
+        completed = grammar.completes[self.node[rows], tokens]
+        self.node[rows] = grammar.next_node[self.node[rows], tokens]
+        closing = completed == CLOSE
+        self.done[rows] = closing & (self.depth[rows] == 0)
+        writes = (completed != _NONE) & ~self.done[rows]
+        self.codes[rows[writes], self.count[rows[writes]]] = completed[writes]
+        self.count[rows] += writes
+        inner = rows[closing & ~self.done[rows]]
+        self.depth[inner] -= 1
+        afterwards = np.where(self.otherwise[inner, self.depth[inner]], OTHERWISE, NEXT)
+        self.node[inner] = grammar.roots[afterwards]
+        opens = np.isin(completed, (ELSE, *CONTROL))
+        opening = rows[opens]
+        self.otherwise[opening, self.depth[opening]] = completed[opens] == IFELSE
+        self.depth[opening] += 1
+
+
+@dataclass
+class Written:
+    """What the model wrote for a batch of specifications.
+
+    codes: (B, L) uint8; finished, parses_freely: (B,) bool; log_likelihood: (B,)
+    float32 in nats; tokens: (B,) int16, closing brace included; activations:
+    (B, L, S, C) float16, the state that emitted each action, for each of S states
+    kept.
+    """
+
+    codes: np.ndarray
+    finished: np.ndarray
+    parses_freely: np.ndarray
+    log_likelihood: np.ndarray
+    tokens: np.ndarray
+    activations: np.ndarray
+
+
+def kept_states(states: list[Tensor], each: bool) -> np.ndarray:
+    """Hidden states of every layer as (…, S, C) float16: their mean first, then each one if wanted."""
+    stacked = torch.stack(states, dim=-2).float()
+    mean = stacked.mean(dim=-2, keepdim=True)
+    return (torch.cat((mean, stacked), dim=-2) if each else mean).to(torch.float16).cpu().numpy()
+
+
+@torch.inference_mode()
+def write_programs(
+    reader: Reader,
+    memory: Memory,
+    grammar: TokenGrammar,
+    states: list[Tensor],
+    start: int,
+    codes: int,
+    tokens: int,
+    max_depth: int,
+    each_layer: bool,
+) -> Written:
+    """Decode greedily behind prompts that are in `memory` up to position `start`.
+
+    states: hidden states of the prompt's last position, layers + 1 tensors (B, C);
+    codes, tokens: most that a program may take; max_depth: of blocks. A program that is
+    not closed by then is not `finished`.
+    """
+    batch = len(states[0])
+    followed = Followed(grammar, batch, codes, max_depth)
+    free = np.ones(batch, bool)
+    length = np.zeros(batch, np.int16)
+    log_likelihood = np.zeros(batch, np.float32)
+    kept = reader.shape.layers + 2 if each_layer else 1
+    activations = np.zeros((batch, codes, kept, reader.shape.width), np.float16)
+    rows = followed.going()
+    for step in range(tokens):
+        logits = reader.logits(states[-1]).cpu().numpy()
+        picked = np.where(followed.legal(rows), logits, -np.inf).argmax(axis=1)
+        best = logits.argmax(axis=1)
+        free[rows] &= best == picked
+        log_likelihood[rows] += _log_probabilities(logits, picked)
+        length[rows] += 1
+        deciding = np.flatnonzero(followed.decides(rows, picked))
+        activations[rows[deciding], followed.count[rows[deciding]]] = kept_states(
+            [state[deciding] for state in states], each_layer
+        )
+        followed.advance(rows, picked)
+        rows, before = followed.going(), rows
+        if not len(rows):
+            break
+        read = torch.from_numpy(picked[np.searchsorted(before, rows)])
+        states = reader.go_on(read.to(reader.device), memory, torch.from_numpy(rows).to(reader.device), start + step)
+    return Written(
+        codes=followed.codes,
+        finished=followed.done,
+        parses_freely=free & followed.done,
+        log_likelihood=log_likelihood,
+        tokens=length,
+        activations=activations,
+    )
+
+
+def _log_probabilities(logits: np.ndarray, tokens: np.ndarray) -> np.ndarray:
+    """Natural logarithms of the probabilities of tokens (R,), given logits (R, V) float32."""
+    relative = logits - logits.max(axis=1, keepdims=True)
+    return relative[np.arange(len(tokens)), tokens] - np.log(np.exp(relative).sum(axis=1))

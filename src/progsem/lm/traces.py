@@ -1,0 +1,253 @@
+"""Stage `traces`: what a checkpoint writes, and its hidden states while it writes and reads programs.
+
+For every specification of each split: the program decoded greedily under the
+grammar, whether it satisfies the shown and the held-out examples (grids compared
+as they are drawn, so markers under the robot do not count), whether unconstrained
+decoding would have parsed, and log-likelihoods. Two kinds of states:
+
+- generated: of the position whose output *is* a statement, before it is fed
+  back (paper, section on traces);
+- forced: of the position that has just read a statement of the corpus's own
+  program, the same at every checkpoint.
+
+What the examples' outputs say of the states in between can be taken out of the text
+(`traces.outputs`; Latent Causal Probing, arXiv 2407.13765): every output grid is
+replaced by one of empty floor, without walls, markers and robot ("blank"), or by its
+own input ("copied"). The language model was trained on real outputs and has met all of
+these tokens. Programs are judged by the real outputs all the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from progsem.data.corpus import SPLITS
+from progsem.data.encodings import ENCODINGS, Encoding, glyphs, outputs_in_text
+from progsem.data.tokens import all_worlds
+from progsem.hardware import choose_device, choose_precision
+from progsem.jobs.job import Job
+from progsem.jobs.progress import Progress
+from progsem.languages.karel.codes import ACTIONS, ORIGINAL, PAD, most_codes
+from progsem.languages.karel.kernels import execute
+from progsem.lm import model as lm
+from progsem.lm.decoding import TokenGrammar, Written, kept_states, write_programs
+from progsem.lm.inference import Memory, Reader
+from progsem.storage.files import read_table, write_table
+
+
+class Specifications:
+    """The first rows of each split, one behind the other: programs (N, L) and all their worlds."""
+
+    def __init__(self, job: Job):
+        wanted = job.section("traces")
+        programs, worlds, self.split, self.row = [], [], [], []
+        for index, split in enumerate(SPLITS):
+            left = getattr(wanted, split)
+            first = 0
+            for path in job.inputs[split]:
+                columns, metadata = read_table(path)
+                taken = {name: column[:left] for name, column in columns.items()}
+                count = len(taken["program"])
+                programs.append(taken["program"])
+                worlds.append(all_worlds(taken, metadata))
+                self.split.append(np.full(count, index, np.int8))
+                self.row.append(np.arange(first, first + count, dtype=np.int32))
+                left -= count
+                first += count
+                if left == 0:
+                    break
+        self.examples: int = metadata["examples"]
+        self.outputs: str = wanted.outputs
+        self.metadata = {key: metadata[key] for key in ("height", "width")}
+        self.programs = np.concatenate(programs)
+        self.cells, self.poses, self.out_cells, self.out_poses = map(np.concatenate, zip(*worlds, strict=True))
+        self.split, self.row = np.concatenate(self.split), np.concatenate(self.row)
+
+    def __len__(self) -> int:
+        return len(self.programs)
+
+    def prompts(self, encoding: Encoding, rows: slice) -> np.ndarray:
+        """(B, P) ids of the shown worlds, their outputs as `traces.outputs` has them."""
+        inputs = glyphs(self.cells[rows, : self.examples], self.poses[rows, : self.examples])
+        outputs = glyphs(self.out_cells[rows, : self.examples], self.out_poses[rows, : self.examples])
+        return encoding.prompts_of_grids(inputs, outputs_in_text(inputs, outputs, self.outputs))
+
+    def satisfied(self, programs: np.ndarray, step_limit: int) -> np.ndarray:
+        """(N, K) bool: on which worlds a program (N, L) halts in the world that the specification draws."""
+        return satisfied(programs, self.cells, self.poses, self.out_cells, self.out_poses, step_limit)
+
+
+def satisfied(
+    programs: np.ndarray,
+    cells: np.ndarray,
+    poses: np.ndarray,
+    out_cells: np.ndarray,
+    out_poses: np.ndarray,
+    step_limit: int,
+) -> np.ndarray:
+    """On which worlds programs (N, L) halt in the world that is drawn: (N, K) bool.
+
+    cells, out_cells: (N, K, H, W) uint8; poses, out_poses: (N, K, 3) uint8; step_limit: executed actions and tests.
+    """
+    final_cells, final_poses, halted = execute(programs, cells, poses, np.array(ORIGINAL, np.uint8), step_limit)
+    return halted & (glyphs(final_cells, final_poses) == glyphs(out_cells, out_poses)).all(axis=2)
+
+
+def positions_of_actions(programs: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rows, positions and statement numbers of every action in programs (N, L), sorted by row and position."""
+    actions = programs < len(ACTIONS)
+    rows, positions = np.nonzero(actions)
+    return rows, positions, (actions.cumsum(axis=1) - 1)[rows, positions]
+
+
+def state_columns(programs: np.ndarray, activations: np.ndarray) -> dict[str, np.ndarray]:
+    """The rows of generated.arrow or forced.arrow.
+
+    programs: (N, L) uint8; activations: (N, L, S, C) float16, mean first.
+    """
+    rows, positions, statements = positions_of_actions(programs)
+    chosen = activations[rows, positions]
+    names = ["mean", *(f"layer_{layer}" for layer in range(chosen.shape[1] - 1))]
+    return {
+        "program": rows.astype(np.int32),
+        "position": positions.astype(np.int16),
+        "statement": statements.astype(np.int16),
+        **{name: np.ascontiguousarray(chosen[:, index]) for index, name in enumerate(names)},
+    }
+
+
+class Tracer:
+    """Reads one checkpoint's states, a batch of specifications at a time; several threads may ask at once."""
+
+    def __init__(self, model: lm.CodeGen, encoding: Encoding, job: Job):
+        programs, config = job.section("programs"), job.section("traces")
+        device = next(model.parameters()).device
+        self.reader = Reader(model, choose_precision(job.section("lm").precision, device))
+        self.encoding, self.device = encoding, device
+        self.each_layer = config.layers == "each"
+        self.max_depth = programs.max_depth if programs.control_flow > 0 else 0
+        self.codes = most_codes(programs, config.extra_statements)
+        self.tokens = encoding.program_tokens(self.codes)
+        self.grammar = TokenGrammar(encoding, programs.control_flow > 0)
+        self._idle: list[Memory] = []  # kept from batch to batch: to get so much memory anew takes long
+
+    @torch.inference_mode()
+    def read(self, prompts: np.ndarray, references: np.ndarray) -> tuple[Written, np.ndarray, np.ndarray, np.ndarray]:
+        """Feed specifications with their reference programs, then let the model write its own.
+
+        prompts: (B, P) ids; references: (B, L) codes. Returns what was written, and
+        of the references the log-likelihoods (B,), token counts (B,) and
+        activations (B, L, S, C) float16.
+        """
+        ids, lengths, _, ends = self.encoding.spell(references)
+        written, states = self._write_behind(prompts, ids)
+        scores = torch.log_softmax(self.reader.logits(states[-1][:, :-1]), dim=2)
+        read = torch.from_numpy(ids).to(self.device).long()
+        token_scores = scores.gather(2, read[..., None])[..., 0].cpu().numpy()
+        counted = np.arange(ids.shape[1]) < lengths[:, None]
+        rows, places = torch.arange(len(prompts))[:, None], torch.from_numpy(ends) + 1
+        kept = kept_states([state[rows, places] for state in states], self.each_layer)
+        return written, (token_scores * counted).sum(axis=1), lengths.astype(np.int16), kept
+
+    def read_all(self, specifications: Specifications, batch: int, threads: int) -> Iterator[tuple]:
+        """What `read` returns for all specifications, a batch at a time; on a CPU by so many threads, a batch each."""
+
+        def read(first: int):
+            rows = slice(first, first + batch)
+            return self.read(specifications.prompts(self.encoding, rows), specifications.programs[rows])
+
+        with ThreadPoolExecutor(threads if self.device.type == "cpu" else 1) as pool:
+            yield from pool.map(read, range(0, len(specifications), batch))
+
+    def write(self, prompts: np.ndarray) -> Written:
+        """Let the model write a program behind each prompt, (B, P) ids."""
+        return self._write_behind(prompts, prompts[:, :0])[0]
+
+    def _write_behind(self, prompts: np.ndarray, ids: np.ndarray) -> tuple[Written, list[Tensor]]:
+        """What is written behind prompts; states (B, 1 + T, C) of their last position and of ids (B, T) behind it."""
+        start = prompts.shape[1]
+        documents = torch.from_numpy(np.concatenate([prompts, ids], axis=1)).to(self.device).long()
+        memory = self._idle.pop() if self._idle else self.reader.memory()
+        positions = start + max(self.tokens, ids.shape[1])
+        states = self.reader.read(documents, memory, 1 + ids.shape[1], positions)
+        written = write_programs(
+            self.reader,
+            memory,
+            self.grammar,
+            [state[:, 0] for state in states],
+            start,
+            self.codes,
+            self.tokens,
+            self.max_depth,
+            self.each_layer,
+        )
+        self._idle.append(memory)
+        return written, states
+
+
+def whole_programs(written: Written) -> np.ndarray:
+    """Codes of what was written; an unfinished program keeps its statements only if no block is left open."""
+    codes = written.codes.copy()
+    straight = ((codes < len(ACTIONS)) | (codes == PAD)).all(axis=1)
+    codes[~written.finished & ~straight] = PAD
+    return codes
+
+
+def run(job: Job) -> None:
+    """Write programs.arrow, generated.arrow and forced.arrow of one checkpoint."""
+    torch.set_num_threads(1)  # of one batch; several are read side by side
+    device = choose_device(job.device)
+    model = lm.load(job.input("weights"), job.input("config"), device).eval()
+    encoding = ENCODINGS[job.section("tokens").encoding]()
+    specifications = Specifications(job)
+    step_limit = job.section("programs").step_limit
+    tracer = Tracer(model, encoding, job)
+    count = len(specifications)
+    progress = Progress(f"traces of step {job.slice['step']}", count, "specifications")
+    batches = []
+    for batch in tracer.read_all(specifications, job.batch, job.threads):
+        batches.append(batch)
+        progress.update(len(batch[1]))
+    progress.close()
+    written, reference_scores, reference_tokens, forced = zip(*batches, strict=True)
+    programs = np.concatenate([whole_programs(batch) for batch in written])
+    finished = np.concatenate([batch.finished for batch in written])
+    parses = np.concatenate([batch.parses_freely for batch in written])
+    satisfied = specifications.satisfied(programs, step_limit) & finished[:, None]
+    shown = satisfied[:, : specifications.examples].all(axis=1)
+    metadata = {
+        **specifications.metadata,
+        "step": job.slice["step"],
+        "seed": job.slice["seed"],
+        "layers": model.shape.layers,
+    }
+    write_table(
+        job.output("programs"),
+        {
+            "split": specifications.split,
+            "row": specifications.row,
+            "reference": specifications.programs,
+            "generated": programs,
+            "generated_finished": finished,
+            "correct_shown": shown,
+            "correct_all": satisfied.all(axis=1),
+            "generated_log_likelihood": np.concatenate([batch.log_likelihood for batch in written]),
+            "reference_log_likelihood": np.concatenate(reference_scores),
+            "generated_tokens": np.concatenate([batch.tokens for batch in written]),
+            "reference_tokens": np.concatenate(reference_tokens),
+            "unconstrained_parses": parses,
+            "unconstrained_correct": parses & shown,
+            "cells": specifications.cells[:, 0].reshape(count, -1),
+            "pose": specifications.poses[:, 0],
+        },
+        metadata,
+    )
+    generated = np.concatenate([batch.activations for batch in written])
+    write_table(job.output("generated"), state_columns(programs, generated), metadata)
+    write_table(job.output("forced"), state_columns(specifications.programs, np.concatenate(forced)), metadata)
+    job.notes["generative_accuracy"] = round(float(shown[specifications.split == 2].mean()), 6)

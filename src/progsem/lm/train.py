@@ -1,0 +1,331 @@
+"""Stage `train`: one interval of language-model training, from a checkpoint to the next.
+
+Plain next-token prediction on whole documents (paper, section on the model):
+AdamW, linear warm-up, linear decay, clipped gradients. Which documents a step
+sees follows from the seed and the step alone, so cutting the training into other
+intervals leaves the weights unchanged to the bit (on CPU, with the same number
+of threads). So does interrupting an interval: it goes on from its rolling state.
+Several processes may share every batch; then the weights differ by rounding.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from progsem.errors import UserError
+from progsem.hardware import choose_device, choose_precision
+from progsem.jobs.interruption import deferred
+from progsem.jobs.job import Job
+from progsem.jobs.progress import Progress, say
+from progsem.lm import model as lm
+from progsem.lm.parallel import Team, together
+from progsem.lm.resume import RollingState
+from progsem.storage.files import copy_file, load_tensors, read_tables, save_tensors, write_csv, write_json
+from progsem.study.config import LM
+
+_LOG_EVERY = 50  # steps averaged in a row of metrics.csv
+METRICS = ("step", "tokens", "programs", "loss", "learning_rate", "gradient_norm")
+
+
+def learning_rate(config: LM, step: int) -> float:
+    """Of the step with that number (the first is 0): linear warm-up, then linear decay to `final_learning_rate`."""
+    if step < config.warmup_steps:
+        return config.learning_rate * (step + 1) / config.warmup_steps
+    progress = (step - config.warmup_steps) / (config.decay_steps - config.warmup_steps)
+    return config.learning_rate + progress * (config.final_learning_rate - config.learning_rate)
+
+
+def batches(documents: int, size: int, seed: int, first: int, last: int) -> Iterator[np.ndarray]:
+    """Row numbers (size,) of the documents of steps first … last - 1.
+
+    Every epoch is a permutation of all documents; a step may span two epochs.
+    """
+    epoch, order = -1, np.empty(0, np.int64)
+    for step in range(first, last):
+        rows = []
+        at, stop = step * size, (step + 1) * size
+        while at < stop:
+            if at // documents != epoch:
+                epoch = at // documents
+                order = np.random.default_rng((seed, epoch)).permutation(documents)
+            until = min(stop, (epoch + 1) * documents)
+            rows.append(order[at - epoch * documents : until - epoch * documents])
+            at = until
+        yield np.concatenate(rows)
+
+
+def make_optimizer(model: lm.CodeGen, config: LM) -> torch.optim.AdamW:
+    """AdamW, matrices decayed, biases and norms not; one fused update over all parameters."""
+    matrices = [parameter for parameter in model.parameters() if parameter.dim() >= 2]
+    others = [parameter for parameter in model.parameters() if parameter.dim() < 2]
+    return torch.optim.AdamW(
+        [{"params": matrices, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}],
+        lr=config.learning_rate,
+        betas=config.betas,
+        fused=True,
+    )
+
+
+def optimizer_tensors(model: lm.CodeGen, optimizer: torch.optim.AdamW) -> dict[str, Tensor]:
+    """Moments of AdamW by parameter name: `first.NAME` and `second.NAME`; zeros before the first step."""
+    tensors = {}
+    for name, parameter in model.named_parameters():
+        state = optimizer.state.get(parameter, {})
+        tensors[f"first.{name}"] = state.get("exp_avg", torch.zeros_like(parameter)).cpu()
+        tensors[f"second.{name}"] = state.get("exp_avg_sq", torch.zeros_like(parameter)).cpu()
+    return tensors
+
+
+def restore_optimizer(model: lm.CodeGen, optimizer: torch.optim.AdamW, tensors: dict[str, Tensor], step: int) -> None:
+    """Put moments from `optimizer_tensors` back, as after `step` steps."""
+    for name, parameter in model.named_parameters():
+        optimizer.state[parameter] = {
+            "step": torch.tensor(float(step), device=parameter.device),
+            "exp_avg": tensors[f"first.{name}"].to(parameter.device),
+            "exp_avg_sq": tensors[f"second.{name}"].to(parameter.device),
+        }
+
+
+def next_token_loss(model: lm.CodeGen, tokens: Tensor, pad: int, of: int | None = None) -> Tensor:
+    """Mean cross-entropy in nats over all tokens but padding; tokens: (B, T) int64.
+
+    With `of`, their sum over that number: what these documents add to the mean of a
+    larger batch, which has so many tokens to predict.
+    """
+    logits = model.logits(model(tokens[:, :-1])).flatten(0, 1)
+    targets = tokens[:, 1:].flatten()
+    if of is None:
+        return F.cross_entropy(logits, targets, ignore_index=pad)
+    return F.cross_entropy(logits, targets, ignore_index=pad, reduction="sum") / of
+
+
+class Loss(nn.Module):
+    """`next_token_loss` as a module, for a team to wrap."""
+
+    def __init__(self, model: lm.CodeGen, pad: int):
+        super().__init__()
+        self.model, self.pad = model, pad
+
+    def forward(self, tokens: Tensor, of: int | None = None) -> Tensor:
+        return next_token_loss(self.model, tokens, self.pad, of)
+
+
+@dataclass
+class Log:
+    """The rows of metrics.csv, and what the next one is the mean or the sum of."""
+
+    rows: list[dict] = field(default_factory=list)
+    losses: list[Tensor] = field(default_factory=list)  # scalars, on the device
+    norms: list[Tensor] = field(default_factory=list)
+    tokens: int = 0
+
+    def add(self, loss: Tensor, norm: Tensor, tokens: int) -> None:
+        """Note one step."""
+        self.losses.append(loss)
+        self.norms.append(norm)
+        self.tokens += tokens
+
+    def means(self, steps: int) -> tuple[float, float]:
+        """Mean loss and gradient norm since the last row; raises `UserError` if either is not finite."""
+        loss, norm = float(torch.stack(self.losses).mean()), float(torch.stack(self.norms).mean())
+        if not (np.isfinite(loss) and np.isfinite(norm)):
+            what = f"gradient's norm is {norm}" if np.isfinite(loss) else f"loss is {loss}"
+            raise UserError(f"training: the {what} at step {steps}; lower lm.learning_rate or lm.clip")
+        return loss, norm
+
+    def finish_row(self, steps: int, config: LM) -> float:
+        """Write the row that ends after that many steps; returns its loss."""
+        loss, norm = self.means(steps)
+        self.rows.append(
+            {
+                "step": steps,
+                "tokens": self.tokens,
+                "programs": len(self.losses) * config.batch,
+                "loss": round(loss, 6),
+                "learning_rate": learning_rate(config, steps - 1),
+                "gradient_norm": round(norm, 6),
+            }
+        )
+        self.losses, self.norms, self.tokens = [], [], 0
+        return loss
+
+
+class Trainer:
+    """A model, its optimizer, the documents and the log, all on one device.
+
+    In a team, every process has all of these, and they stay the same in all.
+    """
+
+    def __init__(
+        self,
+        config: LM,
+        model: lm.CodeGen,
+        documents: np.ndarray,
+        lengths: np.ndarray,
+        pad: int,
+        team: Team | None = None,
+    ):
+        self.config, self.model, self.team = config, model, team or Team()
+        self.loss = self.team.wrap(Loss(model, pad))
+        self.device = next(model.parameters()).device
+        self.precision = choose_precision(config.precision, self.device)
+        self.documents = torch.from_numpy(np.array(documents)).to(self.device)  # a copy: files are mapped read-only
+        self.lengths = lengths
+        self.optimizer = make_optimizer(model, config)
+        self.log = Log()
+
+    def step(self, number: int, rows: np.ndarray) -> tuple[Tensor, Tensor]:
+        """One update from these documents; returns the loss and the gradient's norm, still on the device.
+
+        In a team each process computes its share of the documents' mean loss.
+        """
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.config, number)
+        share = self.team.share(rows)
+        index = torch.from_numpy(share).to(self.device, non_blocking=True)
+        tokens = self.documents[index, : int(self.lengths[share].max())].long()
+        bf16 = self.precision == torch.bfloat16
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
+            if self.team.size == 1:
+                loss = self.loss(tokens)
+                loss.backward()
+            else:
+                loss = self.loss(tokens, of=int(self.lengths[rows].sum()) - len(rows))
+                (loss * self.team.size).backward()  # the gradient of the sum, from the mean over the team
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        return self.team.total(loss.detach()), norm
+
+    def run(
+        self, seed: int, first: int, last: int, done: int = 0, after: Callable[[int], None] = lambda steps: None
+    ) -> float:
+        """Steps first … last - 1, of which `done` are done already; fills the log.
+
+        `after` is called after each step, with the number of steps since the
+        training began. Returns tokens per second.
+        """
+        seen, shown, started = 0, first + done, time.monotonic()
+        progress = Progress(f"training, steps {first}-{last}", last - first, "steps", done=done)
+        with contextlib.closing(progress):
+            order = batches(len(self.lengths), self.config.batch, seed, first + done, last)
+            for steps, rows in enumerate(order, start=first + done + 1):
+                loss, norm = self.step(steps - 1, rows)
+                tokens = int(self.lengths[rows].sum())
+                self.log.add(loss, norm, tokens)
+                seen += tokens
+                if len(self.log.losses) == _LOG_EVERY or steps == last:
+                    mean = self.log.finish_row(steps, self.config)
+                    speed = seen / (time.monotonic() - started)
+                    progress.update(steps - shown, loss=f"{mean:.3f}", tokens=f"{speed:.0f}/s")
+                    shown = steps
+                after(steps)
+        return seen / (time.monotonic() - started)
+
+    def refuse_divergence(self, steps: int) -> None:
+        """Raise `UserError` if the training has diverged within that many steps."""
+        if self.log.losses:
+            self.log.means(steps)
+
+    def state(self, steps: int) -> tuple[dict[str, Tensor], dict]:
+        """What `restore` goes on from after that many steps: tensors by name, and JSON values."""
+        log = self.log
+        tensors = {f"weights.{name}": tensor for name, tensor in self.model.state_dict().items()}
+        tensors |= optimizer_tensors(self.model, self.optimizer)
+        tensors |= {"losses": _column(log.losses), "norms": _column(log.norms)}
+        return tensors, {"rows": log.rows, "tokens": log.tokens}
+
+    def restore(self, steps: int, tensors: dict[str, Tensor], log: dict) -> None:
+        """Put back what `state` gave."""
+        self.model.load_state_dict({name: tensors[f"weights.{name}"] for name in self.model.state_dict()})
+        restore_optimizer(self.model, self.optimizer, tensors, steps)
+        losses, norms = (list(tensors[name].to(self.device)) for name in ("losses", "norms"))
+        self.log = Log(log["rows"], losses, norms, log["tokens"])
+
+
+def _column(scalars: list[Tensor]) -> Tensor:
+    return torch.stack(scalars) if scalars else torch.empty(0)
+
+
+def train_interval(job: Job, trainer: Trainer, rolling: RollingState, asked: Callable[[], int | None]) -> None:
+    """Train to the end of the interval, or up to a signal: then save the rolling state and exit with 128 + its number.
+
+    `asked` returns the number of the signal that came, or None.
+    """
+    first, last, team = job.slice["from"], job.slice["to"], trainer.team
+    start = first
+    saved = rolling.load()
+    if saved is None:
+        restore_optimizer(trainer.model, trainer.optimizer, load_tensors(job.input("state"))[0], first)
+    else:
+        start = saved[0]
+        trainer.restore(*saved)
+        say(f"progsem: training goes on at step {start} of {first}-{last}, from {rolling.path}")
+
+    def save_if_asked(steps: int) -> None:
+        number, due = team.agree(asked(), rolling.is_due())
+        if number is None and not due:
+            return
+        trainer.refuse_divergence(steps)
+        if team.leads:
+            rolling.save(steps, *trainer.state(steps))
+        team.wait()
+        if number is not None:
+            name = signal.Signals(number).name
+            say(f"progsem: {name}: training saved at step {steps}, in {rolling.path}; run again to go on from there")
+            raise SystemExit(128 + number)
+
+    speed = trainer.run(job.slice["seed"], first, last, start - first, save_if_asked)
+    if start < last:
+        job.notes["tokens_per_second"] = round(speed, 1)
+
+
+def run(job: Job) -> None:
+    """Train from step `slice["from"]` to `slice["to"]`; equal ones write the untrained checkpoint.
+
+    Of several processes, the first one writes.
+    """
+    config, last = job.section("lm"), job.slice["to"]
+    if last == 0 and job.rank > 0:
+        return
+    if config.batch % job.processes:
+        raise UserError(f"lm.batch is {config.batch}, which {job.processes} processes cannot share; start fewer")
+    torch.set_num_threads(job.threads)
+    torch.set_flush_denormal(True)
+    device = choose_device(job.device, job.gpu)
+    columns, metadata = read_tables(job.inputs["train"])
+    if last == 0:
+        model = lm.CodeGen(lm.Shape(metadata["vocabulary"], config.layers, config.width, config.heads, config.rotary))
+        model.initialise(job.slice["seed"], config.initial_std)
+        model.to(device)
+    else:
+        model = lm.load(job.input("model"), job.input("config"), device)
+    rolling = RollingState(job, job.slice["from"])
+    with deferred() as asked:
+        with together(job.rank, job.processes if last > 0 else 1, device) as team:
+            trainer = Trainer(config, model, columns["tokens"], columns["length"], metadata["pad"], team)
+            if last > 0:
+                train_interval(job, trainer, rolling, asked)
+        if job.rank > 0:
+            return
+        # A signal that comes from here on finds the interval done.
+        write_csv(job.output("metrics"), METRICS, [[row[name] for name in METRICS] for row in trainer.log.rows])
+        save_tensors(job.output("state"), optimizer_tensors(model, trainer.optimizer))
+        for name in ("tokenizer", "tokenizer_config"):
+            copy_file(job.input(name), job.output(name))
+        write_json(job.output("generation_config"), lm.generation_config())
+        lm.save(model, job.output("weights"), job.output("config"))
+        job.obsolete.append(rolling.path)
+    job.notes["parameters"] = sum(parameter.numel() for parameter in model.parameters())
+    job.notes["precision"] = str(trainer.precision).removeprefix("torch.")
+    if job.processes > 1:
+        job.notes["processes"] = job.processes

@@ -1,0 +1,149 @@
+"""Stage `figures`: draw what the statistics say.
+
+Reads only the files of the stage `statistics`. Every figure is written as PNG,
+PDF and CSV (the numbers in it), with `trace_viewer.html`, `summary.json` and
+`manifest.json` beside them, into a folder that takes its name only when all of it is there; in one that is
+there already they take the places of the earlier ones, and what is not of these stays. Figures of
+something that the study did not ask for are left out. `paper_vs_ours.md` and its
+CSV set the results beside the paper's claims.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import shutil
+import signal
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import matplotlib
+
+from progsem.jobs import interruption
+from progsem.plots import (
+    alternatives,
+    alternatives_by_offset,
+    baselines,
+    content,
+    gallery,
+    generalisation,
+    layers,
+    lengths,
+    permutations,
+    positions,
+    style,
+    training,
+    viewer,
+)
+from progsem.plots.paper import page
+from progsem.storage import manifest
+from progsem.storage.files import disk_error, filling, read_csv, read_json
+
+SECTIONS = ("worlds", "programs", "corpus", "lm")  # of the config, which say what a study is of
+# Name -> what draws it: the figure and the rows in it, or None where the study has nothing for it.
+FIGURES = {
+    "training": training.draw,
+    "content_vs_accuracy": content.draw_regression,
+    "offsets": content.draw_offsets,
+    "alternatives": alternatives.draw,
+    "alternatives_robustness": alternatives.draw_robustness,
+    "alternatives_by_offset": alternatives_by_offset.draw,
+    "permutations": permutations.draw,
+    "baselines": baselines.draw,
+    "baselines_over_training": baselines.draw_over_training,
+    "layers": layers.draw,
+    "positions": positions.draw,
+    "generalisation": generalisation.draw,
+    "lengths": lengths.draw,
+    "gallery": gallery.draw,
+}
+
+
+def run(job) -> None:
+    """Draw every figure into the job's one output, a folder."""
+    wanted = job.section("figures")
+    results = style.Results(
+        summary=read_json(job.input("summary")),
+        gallery=read_json(job.input("gallery")),
+        tables=read_tables(job),
+        title=wanted.title or job.slice["study"],
+        sections={name: job.section(name) for name in SECTIONS},
+    )
+    ((folder,),) = job.outputs.values()
+    with filling(folder, manifest.put) as temporary, matplotlib.rc_context():
+        matplotlib.rcdefaults()  # no matplotlibrc of the user's
+        matplotlib.rcParams.update(style.CONTEXT)
+        with _several(job.threads, results, temporary, wanted.dpi) as drawn:
+            page.write(results, temporary)
+            viewer.write(temporary, read_json(job.input("viewer")), results.title)
+            shutil.copyfile(job.input("summary"), temporary / "summary.json")
+            for _ in drawn:
+                pass
+        manifest.write(job, temporary, sorted(temporary.iterdir()))
+
+
+def draw(name: str, results: style.Results, folder: Path, dpi: int) -> None:
+    """Draw one figure into a folder, if the study has anything for it."""
+    drawn = FIGURES[name](results)
+    if drawn:
+        figure, rows = drawn
+        style.save(figure, folder, name, dpi, rows)
+
+
+@contextlib.contextmanager
+def _several(processes: int, results: style.Results, folder: Path, dpi: int) -> Iterator[Iterable]:
+    """Draw every figure, in so many processes: copies of this one, which see the results without being sent them.
+
+    Yields what raises, when it is looked through, what has gone wrong.
+    """
+    if processes == 1:
+        yield (draw(name, results, folder, dpi) for name in FIGURES)
+        return
+    context = multiprocessing.get_context("fork")
+    with ProcessPoolExecutor(processes, context, _start, (results, folder, dpi)) as workers:
+        try:
+            yield workers.map(_draw_here, FIGURES)
+        except BaseException:
+            workers.shutdown(cancel_futures=True)
+            raise
+
+
+_given: tuple = ()  # to a process that draws
+
+
+def _start(*given) -> None:
+    global _given
+    _given = given
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # which everybody gets: who started this process stops it
+    interruption.follow_workflow()
+
+
+def _draw_here(name: str) -> None:
+    try:
+        draw(name, *_given)
+    except Exception as error:
+        raise disk_error(error) or error from None  # what it comes from does not reach the other process
+
+
+def read_tables(job) -> dict[str, list[dict]]:
+    """The rows of every table among a job's inputs, by name."""
+    return {name: read_rows(path) for name, (path,) in job.inputs.items() if path.suffix == ".csv"}
+
+
+def read_rows(path: Path) -> list[dict]:
+    """The rows of a CSV table; numbers as numbers, None for empty fields."""
+    return [{name: _value(text) for name, text in row.items()} for row in read_csv(path)]
+
+
+def _value(text: str):
+    if text == "":
+        return None
+    if text in ("True", "False"):
+        return text == "True"
+    for number in (int, float):
+        try:
+            return number(text)
+        except ValueError:
+            continue
+    return text

@@ -1,0 +1,320 @@
+"""Stage `probes`: how well a probe reads program states from hidden states.
+
+The programs of the traces are executed on the world they were traced on, under
+the semantics of the slice; each hidden state is paired with the world some
+statements before or after it; probes are fitted on training, chosen on validation
+and reported on test specifications. An intervention is this stage with another
+`mapping`: the same hidden states, minibatches and initial weights, other labels. The
+slices of alternatives ask for the offsets at which they are compared with the original.
+
+Writes `predictions` (Arrow, a row per test state; columns and metadata below) and
+`accuracy` (CSV, a row per source, offset, feature, depth and seed).
+
+predictions.arrow: source int8 (0 generated, 1 forced), offset int8, program int32
+(row in programs.arrow), statement int16, final bool (the program's last statement),
+and for each feature f: label_f (heads) uint8; majority_f bool, whether the most
+frequent training label is right; predicted_f (depths * seeds * heads) uint8, C order;
+confidence_f (depths * seeds) float16, the probability that the probe gives to its
+answer, multiplied over the heads.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from progsem.hardware import choose_device, choose_precision
+from progsem.jobs.job import Job
+from progsem.jobs.progress import Progress
+from progsem.languages.karel import features
+from progsem.languages.karel.codes import MOVE, semantics
+from progsem.languages.karel.kernels import execute, trace
+from progsem.limits import FEWEST_STATES
+from progsem.probing.fits import TEST, TRAIN, VALIDATION, Fitted, States, fit
+from progsem.storage.files import read_table, write_csv, write_table
+from progsem.study.config import Probes
+
+SOURCES = {"generated": "generated", "forced": "reference"}  # whose states: the column with their programs
+FEWEST = dict(zip((TRAIN, VALIDATION, TEST), FEWEST_STATES.values(), strict=True))  # else a data set is left out
+ACCURACY_COLUMNS = (
+    "semantics,source,offset,feature,depth,seed,n_train,n_validation,n_test,classes,chosen_step,"
+    "validation_accuracy,test_accuracy,majority_accuracy"
+).split(",")
+
+
+class Run(NamedTuple):
+    """What N programs did, each on its world.
+
+    `starts` and `ends` (N, 3) uint8 are the robot before and after the whole
+    program (for one that does not halt: at the step limit). `actions` (N,) counts
+    its action statements; for the k-th of them `executed` (N, K) says whether it ever
+    was, and right after its first execution `poses` (N, K, 3) is the robot, `markers`
+    (N, K) lie on its cell, and `branch` (N, K) is how the last condition came out.
+    """
+
+    cells: np.ndarray
+    starts: np.ndarray
+    ends: np.ndarray
+    actions: np.ndarray
+    poses: np.ndarray
+    markers: np.ndarray
+    branch: np.ndarray
+    executed: np.ndarray
+
+
+def run_programs(
+    programs: np.ndarray, cells: np.ndarray, starts: np.ndarray, meanings: tuple[int, ...], step_limit: int
+) -> Run:
+    """Execute programs (N, L) uint8 on worlds (N, H, W), (N, 3) under a semantics."""
+    steps = trace(programs, cells, starts, meanings, step_limit)
+    _, ends, _ = execute(programs, cells[:, None], starts[:, None], meanings, step_limit)
+    is_action = programs <= MOVE
+    # A stable sort brings the actions to the front in order: column k is the k-th action.
+    order = np.argsort(~is_action, axis=1, kind="stable")
+    return Run(
+        cells=cells,
+        starts=starts,
+        ends=ends[:, 0],
+        actions=is_action.sum(1),
+        poses=np.take_along_axis(steps.poses, order[:, :, None], 1),
+        markers=np.take_along_axis(steps.markers, order, 1),
+        branch=np.take_along_axis(steps.tested, order, 1),
+        executed=np.take_along_axis(steps.executed, order, 1),
+    )
+
+
+def aligned(
+    run: Run, program: np.ndarray, statement: np.ndarray, offset: int, drop_final: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Pair hidden states with the statements whose outcome is asked about.
+
+    `program` and `statement` (M,) say where each hidden state belongs. Returns the
+    states (N,) that have a partner, and the partner's statement number (N,): their own
+    plus `offset`, where the program has such a statement and executes it. With
+    `drop_final`, states at a program's last statement have none.
+    """
+    target = statement.astype(np.int64) + offset
+    there = (target >= 0) & (target < run.actions[program])
+    if drop_final:
+        there &= statement < run.actions[program] - 1
+    states = np.flatnonzero(there)
+    states = states[run.executed[program[states], target[states]]]
+    return states, target[states]
+
+
+def run(job: Job) -> None:
+    """Execute, align, fit, report.
+
+    The slice holds `probes`, `semantics`, `mapping`, `programs.step_limit` and `lm.precision`.
+    """
+    torch.set_num_threads(job.threads)
+    recipe: Probes = job.section("probes")
+    traced = Traced(job, recipe)
+    datasets = usable(job, recipe, traced)
+    prober = Prober(job, recipe, traced.heads, len(datasets))
+    parts, rows = [no_predictions(traced.heads, recipe)], []
+    for data, fitted in zip(datasets, prober.fit([data.states for data in datasets]), strict=True):
+        parts.append(predictions(data, fitted, traced.heads))
+        rows += accuracies(data, fitted, traced.heads, recipe, job.slice["semantics"])
+    prober.close()
+    metadata = {**about(traced, recipe), "semantics": job.slice["semantics"]}
+    write_table(job.output("predictions"), one_behind_another(parts), metadata)
+    write_csv(job.output("accuracy"), ACCURACY_COLUMNS, rows)
+
+
+class Traced:
+    """A checkpoint's traces, with its programs executed under the semantics of a slice.
+
+    `programs` and `metadata` are those of programs.arrow, `heads` those of the recipe's
+    features on its worlds; by source, `tables` are the hidden states (memory-mapped) and
+    `runs` what the programs did that they belong to.
+    """
+
+    def __init__(self, job: Job, recipe: Probes):
+        self.programs, self.metadata = read_table(job.input("programs"))
+        height, width = self.metadata["height"], self.metadata["width"]
+        self.heads = features.heads(recipe.features, height, width)
+        self.tables = {source: read_table(job.input(source))[0] for source in recipe.sources}
+        cells = self.programs["cells"].reshape(-1, height, width)
+        meanings, step_limit = semantics(job.slice["mapping"]), job.slice["programs"]["step_limit"]
+        self.runs = {
+            source: run_programs(self.programs[SOURCES[source]], cells, self.programs["pose"], meanings, step_limit)
+            for source in recipe.sources
+        }
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """The labelled states of one source and offset, and where each of them stands.
+
+    `program` (N,) is the row in programs.arrow, `statement` (N,) the number of the
+    statement there, `position` (N,) that of its code, and `final` (N,) whether it is the last.
+    """
+
+    source: str
+    offset: int
+    states: States
+    program: np.ndarray
+    statement: np.ndarray
+    position: np.ndarray
+    final: np.ndarray
+
+
+def labelled(traced: Traced, source: str, offset: int, recipe: Probes) -> DataSet:
+    """The data set of one source and offset.
+
+    States at statements outside `recipe.positions` train and choose nothing: only test states are taken there.
+    """
+    run, table = traced.runs[source], traced.tables[source]
+    states, target = aligned(run, table["program"], table["statement"], offset, recipe.drop_final)
+    split = traced.programs["split"][table["program"][states]]
+    if recipe.positions:
+        own = table["statement"][states]
+        inside = np.any([(first <= own) & (own <= last) for first, last in recipe.positions], axis=0)
+        kept = inside | (split == TEST)
+        states, target, split = states[kept], target[kept], split[kept]
+    program, statement = table["program"][states], table["statement"][states]
+    labels = features.labels(
+        recipe.features,
+        run.cells[program],
+        run.starts[program],
+        run.ends[program],
+        run.poses[program, target],
+        run.markers[program, target],
+        run.branch[program, target],
+    )
+    return DataSet(
+        source=source,
+        offset=offset,
+        states=States(f"{source} {offset}", table[recipe.layer], states, labels, split),
+        program=program,
+        statement=statement,
+        position=table["position"][states],
+        final=statement == run.actions[program] - 1,
+    )
+
+
+def usable(job: Job, recipe: Probes, traced: Traced) -> list[DataSet]:
+    """The data sets of every source and offset that have enough states; the others go to the job's notes."""
+    datasets, left_out = [], []
+    for source in recipe.sources:
+        for offset in recipe.offsets:
+            data = labelled(traced, source, offset, recipe)
+            counts = {split: len(data.states.of(split)) for split in FEWEST}
+            if all(counts[split] >= fewest for split, fewest in FEWEST.items()):
+                datasets.append(data)
+            else:
+                left_out.append({"source": source, "offset": offset, "states": list(counts.values())})
+    job.notes["left_out"] = left_out
+    return datasets
+
+
+class Prober:
+    """Fits probes on a job's device, in its precision, and says how many of `fits` data sets' are done."""
+
+    def __init__(self, job: Job, recipe: Probes, heads: list[features.Head], fits: int):
+        self.recipe, self.heads = recipe, heads
+        self.device = choose_device(job.device)
+        self.precision = choose_precision(job.section("lm").precision, self.device)
+        job.notes |= {"device": self.device.type, "precision": str(self.precision).removeprefix("torch.")}
+        probes = fits * recipe.seeds * len(recipe.depths) * len(heads)
+        self._progress = Progress(f"{job.stage} of {job.slice['semantics']}", probes, "probes")
+
+    def fit(self, states: list[States], by_likelihood: bool = False, **changed) -> list[Fitted]:
+        """As `probe_fit.fit`; `changed` are keys of the recipe with other values."""
+        recipe = self.recipe.model_copy(update=changed)
+        return fit(
+            states,
+            self.heads,
+            recipe,
+            self.device,
+            self.precision,
+            progress=self._progress.update,
+            by_likelihood=by_likelihood,
+        )
+
+    def close(self) -> None:
+        """All is fitted."""
+        self._progress.close()
+
+
+def about(traced: Traced, recipe: Probes) -> dict:
+    """Metadata that files about probes have in common."""
+    return {
+        "depths": list(recipe.depths),
+        "seeds": recipe.seeds,
+        "features": {
+            feature: {"heads": span.stop - span.start, "classes": [head.classes for head in traced.heads[span]]}
+            for feature, span in features.spans(traced.heads).items()
+        },
+        "step": traced.metadata["step"],
+        "seed": traced.metadata["seed"],
+    }
+
+
+def accuracies(data: DataSet, fitted: Fitted, heads: list[features.Head], recipe: Probes, semantics: str) -> list[list]:
+    """Rows of accuracy.csv for one data set.
+
+    A feature is right where all its heads are. `chosen_step` lists its heads' steps,
+    each chosen for itself, with `/` between.
+    """
+    states = data.states
+    counts = [len(states.of(split)) for split in (TRAIN, VALIDATION, TEST)]
+    train, validation, test = (states.labels[states.of(split)] for split in (TRAIN, VALIDATION, TEST))
+    rows = []
+    for feature, span in features.spans(heads).items():
+        majority = (test[:, span] == features.majority_label(train[:, span])).all(1).mean()
+        classes = int(np.prod([head.classes for head in heads[span]]))
+        for depth, name in enumerate(recipe.depths):
+            for seed in range(recipe.seeds):
+                chosen = "/".join(map(str, fitted.chosen_step[depth, seed, span]))
+                right = [
+                    (predicted[:, depth, seed, span] == labels[:, span]).all(1).mean()
+                    for predicted, labels in ((fitted.validation, validation), (fitted.test, test))
+                ]
+                scores = [round(float(value), 6) for value in (*right, majority)]
+                rows.append(
+                    [semantics, data.source, data.offset, feature, name, seed, *counts, classes, chosen, *scores]
+                )
+    return rows
+
+
+def predictions(data: DataSet, fitted: Fitted, heads: list[features.Head]) -> dict[str, np.ndarray]:
+    """Columns of predictions.arrow for the test states of one data set."""
+    test, train = data.states.of(TEST), data.states.of(TRAIN)
+    columns = {
+        "source": np.full(len(test), list(SOURCES).index(data.source), np.int8),
+        "offset": np.full(len(test), data.offset, np.int8),
+        "program": data.program[test].astype(np.int32),
+        "statement": data.statement[test].astype(np.int16),
+        "final": data.final[test],
+    }
+    for feature, span in features.spans(heads).items():
+        labels = data.states.labels[test, span]
+        confidence = fitted.confidence[..., span].prod(-1).astype(np.float16)
+        columns[f"label_{feature}"] = labels
+        columns[f"majority_{feature}"] = (labels == features.majority_label(data.states.labels[train, span])).all(1)
+        columns[f"predicted_{feature}"] = _rows(fitted.test[..., span])
+        columns[f"confidence_{feature}"] = _rows(confidence)
+    return columns
+
+
+def no_predictions(heads: list[features.Head], recipe: Probes) -> dict[str, np.ndarray]:
+    """The columns of predictions.arrow without a row: those of a training state and no test states."""
+    one = np.zeros(1, np.int64)
+    states = States("", one[:, None], one, np.zeros((1, len(heads)), np.uint8), one + TRAIN)
+    fitted = Fitted.unfilled(0, 0, (len(recipe.depths), recipe.seeds, len(heads)))
+    return predictions(DataSet("generated", 0, states, one, one, one, one == 0), fitted, heads)
+
+
+def one_behind_another(parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """The rows of some tables with the same columns."""
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _rows(values: np.ndarray) -> np.ndarray:
+    """(N, …) as (N, K), in C order, also where N is 0."""
+    return values.reshape(len(values), int(np.prod(values.shape[1:])))

@@ -1,0 +1,140 @@
+"""The source files that a stage is made of: what it imports within the package, and a digest of them.
+
+Found by parsing, so that nothing heavy is imported and imports inside functions
+count. What asks for results, runs jobs and keeps their files (`NOT_COUNTED`) cannot
+change what a result is, and is no part of a stage. A page `NAME.html` beside a module
+`NAME.py` is part of that module. A digest of what the files do names the code in an artifact's folder, so a change of
+any of them leaves earlier results where they are. Of a module its syntax tree counts:
+comments, docstrings, layout and line ends make no difference.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+from functools import cache
+from pathlib import Path
+
+import progsem
+from progsem.stages import MODULES
+from progsem.storage.files import digest
+
+_PACKAGE = Path(progsem.__file__).parent
+# Packages and modules, with all below them. What they give to a stage is in its slice of the config.
+NOT_COUNTED = (
+    "progsem.study",
+    "progsem.jobs",
+    "progsem.stages",
+    "progsem.errors",
+    "progsem.storage.manifest",
+    "progsem.storage.sources",
+)
+_WITH_DOCSTRING = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+
+
+def closure(module: str) -> list[Path]:
+    """Source files of a module and of what it imports within the package, with their pages, sorted.
+
+    Without what is `NOT_COUNTED`. Raises ValueError for a module that is not there.
+    """
+    found: set[Path] = set()
+    waiting = _with_packages(module)
+    if _source(module) is None:
+        raise ValueError(f"there is no module {module} in {_PACKAGE}")
+    while waiting:
+        name = waiting.pop()
+        if any(f"{name}.".startswith(f"{other}.") for other in NOT_COUNTED):
+            continue
+        path = _source(name)
+        if path is not None and path not in found:
+            found.update(file for file in (path, path.with_suffix(".html")) if file.is_file())
+            waiting.extend(_imports(path))
+    return sorted(found)
+
+
+def said_by(module: str) -> dict[str, str]:
+    """SHA-256 of what each file of the closure says, by its path inside the package, as the files are now."""
+    return {path.relative_to(_PACKAGE).as_posix(): _digest(path) for path in closure(module)}
+
+
+def code_files(stage: str) -> dict[str, str]:
+    """What the files of a stage say (`said_by`)."""
+    return said_by(MODULES[stage])
+
+
+def code_digest(stage: str) -> str:
+    """Eight hexadecimal digits for what all files of a stage say, as they are now."""
+    return digest(code_files(stage))
+
+
+def _digest(path: Path) -> str:
+    """SHA-256 of a module's syntax tree, in hexadecimal; of a page, that of its text."""
+    return _digest_of_code(_text(path)) if path.suffix == ".py" else hashlib.sha256(_text(path)).hexdigest()
+
+
+def _text(path: Path) -> bytes:
+    return path.read_bytes().replace(b"\r\n", b"\n")
+
+
+@cache
+def _digest_of_code(text: bytes) -> str:
+    words: list[str] = []
+    _write_down(_parsed(text), words)
+    return hashlib.sha256("\0".join(words).encode()).hexdigest()
+
+
+def _write_down(node, words: list[str]) -> None:
+    """Add a syntax tree, without docstrings and what is empty: on the rest, other versions of Python agree."""
+    if isinstance(node, list):
+        words.append("[")
+        for item in node:
+            _write_down(item, words)
+        words.append("]")
+    elif isinstance(node, ast.AST):
+        words.append(type(node).__name__)
+        for name in node._fields:
+            value = getattr(node, name, None)
+            if name == "body" and isinstance(node, _WITH_DOCSTRING) and ast.get_docstring(node, False) is not None:
+                value = value[1:]
+            if value is not None and value != []:
+                words.append(name)
+                _write_down(value, words)
+        words.append(".")
+    else:
+        words.append(repr(node))
+
+
+@cache
+def _parsed(text: bytes) -> ast.Module:
+    return ast.parse(text)
+
+
+def _source(name: str) -> Path | None:
+    """The file of a module of this package; None for a name that is not a module."""
+    stem = _PACKAGE.joinpath(*name.split(".")[1:])
+    return next((path for path in (stem.with_suffix(".py"), stem / "__init__.py") if path.is_file()), None)
+
+
+@cache
+def _imports(path: Path) -> list[str]:
+    """Names within the package that a file imports, and the packages they are in."""
+    names = set()
+    waiting: list[ast.AST] = [_parsed(_text(path))]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            waiting.extend(node.orelse)
+            continue
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
+            names.update([node.module, *(f"{node.module}.{alias.name}" for alias in node.names)])
+        waiting.extend(ast.iter_child_nodes(node))
+    inside = [name for name in names if name.split(".")[0] == "progsem"]
+    return sorted({part for name in inside for part in _with_packages(name)})
+
+
+def _with_packages(name: str) -> list[str]:
+    """A module's name and those of the packages that it is in."""
+    parts = name.split(".")
+    return [".".join(parts[:length]) for length in range(1, len(parts) + 1)]

@@ -1,0 +1,1 @@
+"""What is asked: the config's types and checks, config files, and the plan that follows from them."""

@@ -1,0 +1,315 @@
+"""From a study to its artifacts: folders, digests, files and frozen slices.
+
+An artifact's folder, `results/STAGE/NAME-CONFIG-CODE`, is named by two digests.
+CONFIG is that of its own slice of the config, as far as it says more than a recorded
+baseline (`progsem.study.baseline`), and of its inputs' CONFIG; CODE is that of the source
+files that its stage is made of and of its inputs' CODE.
+Editing a key or a module therefore names new folders beside the old ones, and
+going back finds the old ones again. What cannot change a result (`compute`,
+`figures`) is in no digest.
+
+Everything here is a function of the config and of the source files. Nothing
+heavy is imported: Snakemake plans each time it starts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from progsem.languages.karel.permutations import meaning, mirror_pairs
+from progsem.storage.files import canonical_json, digest
+from progsem.storage.sources import code_digest
+from progsem.study.baseline import beyond_baseline
+from progsem.study.config import Study
+
+RESULTS = "results"
+FIGURES = f"{RESULTS}/figures"
+CHECKPOINT = "seed-{seed}/step-{step}"  # folder of one checkpoint, below an artifact's
+# Stage -> the module that computes it, in order.
+MODULES = {
+    "corpus": "corpus",
+    "tokens": "tokens",
+    "lm": "train",
+    "traces": "traces",
+    "probes": "probes",
+    "interventions": "probes",
+    "controls": "controls",
+    "generalisation": "generalisation",
+    "statistics": "statistics",
+    "figures": "figures",
+}
+STAGES = tuple(MODULES)
+STATISTICS_TABLES = (
+    "checkpoints",
+    "probes",
+    "alternatives",
+    "regression",
+    "offsets",
+    "lengths",
+    "length_tests",
+    "training",
+    "baselines",
+    "layers",
+    "positions",
+    "permutations",
+    "generalisation",
+)
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A folder of results: `results/STAGE/NAME-CONFIG-CODE`.
+
+    `name` helps a person to tell folders apart and is part of no digest; `said` is
+    what of `sections` names it; `code` is the digest of the stage's own sources.
+    """
+
+    stage: str
+    name: str
+    sections: dict
+    said: dict
+    code: str
+    inputs: tuple[Artifact, ...] = ()
+
+    @cached_property
+    def config_digest(self) -> str:
+        """Eight hexadecimal digits for the slice and the slices of all that goes into it."""
+        return digest({"slice": self.said, "inputs": [artifact.config_digest for artifact in self.inputs]})
+
+    @cached_property
+    def code_digest(self) -> str:
+        """Eight hexadecimal digits for the sources and the sources of all that goes into it, whatever the config."""
+        return digest({"code": self.code, "inputs": sorted({artifact.code_digest for artifact in self.inputs})})
+
+    @property
+    def key(self) -> str:
+        """Name of the folder, without the stage's."""
+        return f"{self.name}-{self.config_digest}-{self.code_digest}"
+
+    @property
+    def folder(self) -> str:
+        """Path of the folder, relative to the working directory."""
+        return f"{RESULTS}/{self.stage}/{self.key}"
+
+    def file(self, path: str) -> str:
+        """Path of a file below the folder; wildcards in braces stay as they are."""
+        return f"{self.folder}/{path}"
+
+    def checkpoint_file(self, name: str) -> str:
+        """Path of a file in a checkpoint's folder, with the wildcards {seed} and {step}."""
+        return self.file(f"{CHECKPOINT}/{name}")
+
+    def slice(self, **more) -> str:
+        """The frozen slice of one job as canonical JSON; `more` is said beside the sections and the code."""
+        return canonical_json({**self.sections, "code": self.code, **more})
+
+
+class Plan:
+    """Every artifact of a study, and every file of each.
+
+    `corpus`, `tokens`, `lm`, `traces`, `probes`, `controls`, `generalisation` and
+    `statistics` are artifacts; `interventions` maps the folder name of each alternative
+    to its artifact. `steps` says at which checkpoints an artifact is made, by its key,
+    where that is not at every one.
+    """
+
+    def __init__(self, study: Study):
+        self.study = study
+        config = study.model_dump(mode="json")
+        worlds, programs = config["worlds"], config["programs"]
+        shape = f"{study.lm.layers}x{study.lm.width}"
+        precision = {"lm": {"precision": study.lm.precision}}
+        code = {module: code_digest(module) for module in set(MODULES.values())}
+
+        def artifact(stage: str, name: str, sections: dict, *inputs: Artifact) -> Artifact:
+            return Artifact(stage, name, sections, beyond_baseline(sections, type(study)), code[MODULES[stage]], inputs)
+
+        self.corpus = artifact(
+            "corpus",
+            f"{study.worlds.height}x{study.worlds.width}-{study.corpus.examples}examples",
+            {"worlds": worlds, "programs": programs, "corpus": config["corpus"]},
+        )
+        self.tokens = artifact("tokens", study.tokens.encoding, {"tokens": config["tokens"]}, self.corpus)
+        self.lm = artifact("lm", shape, {"lm": _without(config["lm"], "seeds")}, self.tokens)
+        self.traces = artifact(
+            "traces",
+            shape,
+            {
+                "traces": config["traces"],
+                "worlds": worlds,
+                "programs": programs,
+                "corpus": {key: config["corpus"][key] for key in ("examples", "held_out")},
+                "tokens": config["tokens"],
+                **precision,
+            },
+            self.lm,
+        )
+        execution = {"programs": {"step_limit": study.programs.step_limit}, **precision}
+        self.probes = artifact(
+            "probes",
+            shape,
+            {"probes": config["probes"], "semantics": "original", "mapping": {}, **execution},
+            self.traces,
+        )
+        at_zero = {**config["probes"], "offsets": [0]}
+        compared = {**config["probes"], "offsets": config["interventions"]["offsets"]}
+
+        def alternative(name: str, mapping: dict, probes: dict) -> Artifact:
+            slice_ = {"probes": probes, "semantics": name, "mapping": mapping, **execution}
+            return artifact("interventions", name, slice_, self.traces)
+
+        named = [alternative(name, mapping, compared) for name, mapping in study.interventions.alternatives.items()]
+        pairs = mirror_pairs(study.markers_matter)[: study.interventions.permutations]
+        drawn = [alternative(name, meaning(name), at_zero) for pair in pairs for name in pair]
+        self.interventions = {one.key: one for one in (*named, *drawn)}
+        self.controls = artifact(
+            "controls",
+            shape,
+            {
+                "controls": {"kinds": config["controls"]["kinds"]},
+                "probes": at_zero,
+                "semantics": "original",
+                "mapping": {},
+                "tokens": config["tokens"],
+                "traces": {"outputs": study.traces.outputs},
+                **execution,
+            },
+            self.traces,
+        )
+        sets = {name: study.varied(new) for name, new in study.generalisation.sets.items()}
+        self.generalisation = artifact(
+            "generalisation",
+            shape,
+            {
+                "generalisation": {
+                    "test": study.generalisation.test,
+                    "sets": {
+                        name: {"length": list(length), "height": size.height, "width": size.width}
+                        for name, (size, length) in sets.items()
+                    },
+                },
+                "worlds": worlds,
+                "programs": programs,
+                "corpus": {key: config["corpus"][key] for key in ("examples", "held_out", "seed")},
+                "tokens": config["tokens"],
+                "traces": {"extra_statements": study.traces.extra_statements},
+                **precision,
+            },
+            self.lm,
+        )
+        last = study.lm.checkpoints()[-1:]
+        self.steps = {
+            **{one.key: last for one in drawn},
+            self.controls.key: study.controls.steps(study.lm.checkpoints()),
+            self.generalisation.key: last if study.generalisation.sets else [],
+        }
+        sections = (
+            "study lm traces probes interventions controls generalisation statistics worlds programs corpus".split()
+        )
+        self.statistics = artifact(
+            "statistics",
+            study.study,
+            {
+                **{section: config[section] for section in sections},
+                "permutations": [list(pair) for pair in pairs],
+                "figures": {"gallery": study.figures.gallery},
+            },
+            *(self.corpus, self.lm, self.traces, *self.probed()),
+            *(one for one in (self.controls, self.generalisation) if self.steps[one.key]),
+        )
+        # Figures have one place, whatever they show; their slice says what that is.
+        self.figures_slice = canonical_json(
+            {
+                "study": study.study,
+                "figures": config["figures"],
+                **{section: config[section] for section in ("worlds", "programs", "corpus", "lm")},
+                "statistics": self.statistics.key,
+                "code": code["figures"],
+            }
+        )
+
+    def shards(self, artifact: Artifact, split: str, programs: int | None = None) -> list[str]:
+        """Shard files of the corpus or its tokens that hold the first `programs` (default: all) of a split.
+
+        Splits are `train`, `validation` and `test`.
+        """
+        programs = programs or getattr(self.study.corpus, split)
+        count = -(-programs // self.study.corpus.shard)
+        return [artifact.file(f"{split}/{index:05d}.arrow") for index in range(count)]
+
+    def checkpoints(self, artifact: Artifact) -> list[tuple[int, int]]:
+        """Every (seed, step) at which an artifact is made."""
+        steps = self.steps.get(artifact.key, self.study.lm.checkpoints())
+        return [(seed, step) for seed in self.study.lm.seeds for step in steps]
+
+    def everywhere(self, artifacts: list[Artifact], name: str) -> list[str]:
+        """The file of that name at every checkpoint of each artifact."""
+        return [
+            artifact.checkpoint_file(name).format(seed=seed, step=_step(step))
+            for artifact in artifacts
+            for seed, step in self.checkpoints(artifact)
+        ]
+
+    def before(self, seed: str, step: str, name: str) -> list[str]:
+        """The file of that name in the checkpoint before this one; none before the untrained one."""
+        if int(step) == 0:
+            return []
+        earlier = self.study.lm.before(int(step))
+        return [self.lm.checkpoint_file(name).format(seed=seed, step=_step(earlier))]
+
+    def training_slice(self, seed: str, step: str) -> str:
+        """Slice of the job that trains up to `step` from the checkpoint before it."""
+        return self.lm.slice(seed=int(seed), **{"from": self.study.lm.before(int(step)), "to": int(step)})
+
+    def statistics_files(self) -> dict[str, str]:
+        """Tables and summaries that the figures are drawn from, by name."""
+        files = {name: self.statistics.file(f"{name}.csv") for name in STATISTICS_TABLES}
+        return {
+            "summary": self.statistics.file("summary.json"),
+            "gallery": self.statistics.file("gallery.json"),
+            "viewer": self.statistics.file("viewer.json"),
+            **files,
+        }
+
+    def manifests(self) -> list[str]:
+        """Manifests of all that comes before the statistics."""
+        whole = [self.corpus.file("manifest.json"), self.tokens.file("manifest.json")]
+        stages = [self.lm, self.traces, *self.probed(), self.controls, self.generalisation]
+        return whole + self.everywhere(stages, "manifest.json")
+
+    def probed(self) -> list[Artifact]:
+        """The probes of the original semantics and of every alternative."""
+        return [self.probes, *self.interventions.values()]
+
+    def jobs(self) -> dict[str, set[str]]:
+        """Names of all jobs by stage; a name changes when the job has to run again."""
+        chains = {
+            "lm": [self.lm],
+            "traces": [self.traces],
+            "probes": [self.probes],
+            "interventions": list(self.interventions.values()),
+            "controls": [self.controls],
+            "generalisation": [self.generalisation],
+        }
+        return {
+            "corpus": {self.corpus.folder},
+            "tokens": {self.tokens.folder},
+            **{stage: set(self.everywhere(artifacts, "manifest.json")) for stage, artifacts in chains.items()},
+            "statistics": {self.statistics.folder},
+            "figures": {self.figures_slice},
+        }
+
+
+def reruns(old: Study, new: Study) -> list[str]:
+    """Stages that run when a study with all its results becomes another, in order."""
+    before, after = Plan(old).jobs(), Plan(new).jobs()
+    return [stage for stage in STAGES if after[stage] - before[stage]]
+
+
+def _step(step: int) -> str:
+    return f"{step:06d}"
+
+
+def _without(section: dict, key: str) -> dict:
+    return {name: value for name, value in section.items() if name != key}

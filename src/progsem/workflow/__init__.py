@@ -1,0 +1,1 @@
+"""What the Snakefile needs: the study, the environment of jobs, and the report."""

@@ -1,0 +1,219 @@
+"""What the Snakefile needs beside the plan: the study, the environment of jobs, and how Snakemake decides."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import getpass
+import os
+import platform
+import shutil
+import sys
+from pathlib import Path
+
+from progsem.errors import UserError
+from progsem.storage import manifest
+from progsem.storage.files import digest, replacing
+from progsem.study.config import Study, load
+from progsem.study.configfiles import merge, read_changes, read_config
+from progsem.study.plan import FIGURES, RESULTS
+
+FIGURE_TARGETS = {"all", "figures", FIGURES}
+# What a Snakemake that is killed leaves behind.
+LOCKS = Path(".snakemake/locks")
+ALIVE = Path(".snakemake/progsem.alive")  # names the host; every Snakemake that runs here holds a shared lock on it
+_FROZEN = Path(".snakemake/studies")
+_DEVICES = Path("/dev")
+# Where standard error is closed, tee would end at once, and the job with it.
+_LOG = "log() { trap '' INT TERM HUP USR1; true 3>&2 || exec 2> /dev/null; exec tee \"$1\" >&2; };"
+
+
+def study_or_exit(workflow, frozen: dict) -> Study:
+    """The study in config.yaml beside the Snakefile, with the changes from the command line.
+
+    Those are read again here: Snakemake has read YAML 1.1 in files and something else in
+    --config. Jobs on other machines read the Snakefile again; for them the config is the
+    one that was `frozen` when the workflow started, and config.yaml may have been edited.
+    A bad config ends the process with status 2 and one line on stderr. SystemExit
+    passes through Snakemake, which would print a traceback for anything else.
+    """
+    try:
+        if not workflow.is_main_process:
+            return load(frozen)
+        given = workflow.config_settings
+        changes = read_changes(given.configfiles, given.config_args or [])
+        study = load(merge(read_config(Path(workflow.basedir) / "config.yaml"), changes))
+    except UserError as error:
+        print(f"progsem: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    _freeze(workflow, study)
+    return study
+
+
+def _freeze(workflow, study: Study) -> None:
+    """Write every key of the study to a file, and let that be what Snakemake tells jobs on other machines."""
+    # The text has the order of keys, which the plan follows.
+    frozen = _FROZEN / f"{digest(study.model_dump_json())}.json"
+    with contextlib.suppress(UserError):  # a folder that cannot be written is one that no job runs in
+        if not frozen.exists():
+            with replacing(frozen) as temporary:
+                temporary.write_text(study.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        workflow.config_settings.configfiles = [frozen.absolute()]
+        workflow.config_settings.config_args = []
+
+
+def prepare_environment(source: Path) -> str:
+    """Set what every job inherits; returns the shell prefix that also holds inside conda environments.
+
+    `source` is the folder that holds the package. Jobs use the Python that runs
+    Snakemake unless an environment of their own is activated, and never the network.
+    """
+    try:
+        getpass.getuser()
+    except (KeyError, OSError):  # an ID without a name, as in a container; Snakemake and torch ask for one
+        os.environ["USER"] = str(os.getuid())
+    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    os.environ.update(
+        HF_HUB_OFFLINE="1",
+        TRANSFORMERS_OFFLINE="1",
+        HF_HUB_DISABLE_TELEMETRY="1",
+        TOKENIZERS_PARALLELISM="false",
+        # Keep large temporary tensors in the heap: returning them costs page faults at each step.
+        MALLOC_MMAP_THRESHOLD_=str(2**30),
+        MALLOC_TRIM_THRESHOLD_=str(2**31 - 1),
+        MPLBACKEND="agg",
+        PROGSEM_WORKFLOW=str(os.getpid()),  # jobs end when this process does
+        PROGSEM_SOURCES=str(source),
+        PYTHONSAFEPATH="1",  # a file in the working directory is not a module
+        PYTHONUTF8="1",  # whatever the locale
+    )
+    # Setting a prefix takes the place of Snakemake's own, which is the first command here. What a job
+    # says goes to its log and to the terminal, also what it says after a signal that everybody gets.
+    commands = f'set -euo pipefail; export PYTHONPATH="$PROGSEM_SOURCES"; {_LOG} '
+    return commands.replace("{", "{{").replace("}", "}}")  # Snakemake takes what stands in single ones for its own
+
+
+def use_every_core(workflow) -> None:
+    """Do as `snakemake --cores all` does, which a bare `snakemake` would ask for, once it has read the Snakefile."""
+    workflow.resource_settings.cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
+    workflow.global_resources["_cores"] = workflow.resource_settings.cores
+
+
+def take_turns(workflow) -> None:
+    """Let jobs that ask for a `turn` run one after the other: on a machine with a GPU, and in a group on a cluster.
+
+    Snakemake computes what a group asks for in the process that submits it and again in
+    the job, each time as if all that can run at once did so, on a GPU each.
+    """
+    local = workflow.is_main_process and workflow.resource_settings.nodes is None
+    if not local or any(_DEVICES.glob("nvidia[0-9]*")):
+        workflow.global_resources["turn"] = 1
+
+
+def run_what_is_missing(workflow, redraw: bool) -> None:
+    """Make Snakemake run jobs whose outputs are missing, and draw the figures if `redraw`; for no other reason.
+
+    Its own reasons (times of files, its records of earlier runs, marks of outputs
+    that were being made when it was killed) are about files that are replaced in
+    place. Results here never are; copied from elsewhere, they have no records.
+    The settings arrive only after the Snakefile has been read, so this waits for them.
+    """
+
+    if redraw and not os.access(FIGURES, os.W_OK):
+        refuse_read_only(Path(FIGURES))
+
+    class Workflow(type(workflow)):
+        @property
+        def dag_settings(self):
+            return self._dag_settings
+
+        @dag_settings.setter
+        def dag_settings(self, settings):
+            settings.rerun_triggers = frozenset()
+            if redraw and (
+                not settings.targets or FIGURE_TARGETS & {os.path.relpath(target) for target in settings.targets}
+            ):
+                settings.forcerun = frozenset({*settings.forcerun, "figures"})
+            self._dag_settings = settings
+
+        @property
+        def execution_settings(self):
+            return self._execution_settings
+
+        @execution_settings.setter
+        def execution_settings(self, settings):
+            settings.ignore_incomplete = True
+            self._execution_settings = settings
+
+    workflow._dag_settings = workflow.__dict__.pop("dag_settings", None)
+    workflow._execution_settings = workflow.__dict__.pop("execution_settings", None)
+    workflow.__class__ = Workflow
+
+
+def leave_figures_to_their_job() -> None:
+    """Keep Snakemake from copying results/figures before they are drawn, and putting the copy back if that fails.
+
+    The job replaces its own files when all new ones are whole. A folder that is put
+    back is deleted first, with what the user has in it.
+    """
+    from snakemake.persistence import FileBackupMixin
+
+    FileBackupMixin.backup_output = lambda self, path: None
+    FileBackupMixin.restore_output = lambda self, path: path.exists()
+
+
+def clear_leavings() -> None:
+    """Remove what a Snakemake that was killed in this folder has left of its own, if none is alive here.
+
+    Each holds a shared lock on a file of ours, which the system takes away when the
+    process ends, however it ends. Another host's may not be seen, so locks are only
+    removed where this host ran last; else `snakemake --unlock` does it.
+    """
+    host = platform.node()
+    try:
+        LOCKS.parent.mkdir(exist_ok=True)
+        if not os.access(LOCKS.parent, os.W_OK):
+            refuse_read_only(LOCKS.parent)
+        alive = open(ALIVE, "a+", encoding="utf-8")  # noqa: SIM115 - held until the process ends
+        _held.append(alive)
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(alive, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            alive.seek(0)
+            here = alive.read() == host
+            if here:
+                shutil.rmtree(LOCKS, ignore_errors=True)
+            if not any(LOCKS.glob("*.lock")):
+                alive.truncate(0)
+                alive.write(host)
+                alive.flush()
+        fcntl.flock(alive, fcntl.LOCK_SH)
+    except OSError as error:
+        if error.errno in (errno.EROFS, errno.EACCES, errno.ENOSPC):
+            refuse_read_only(LOCKS.parent)
+        # Else it is a file system without such locks: Snakemake says what is to be done.
+
+
+_held: list = []
+
+
+def refuse_read_only_results() -> None:
+    """Before jobs start: end the process with status 2 and one line if results/ cannot be written."""
+    if Path(RESULTS).exists() and not os.access(RESULTS, os.W_OK):
+        refuse_read_only(Path(RESULTS))
+
+
+def refuse_to_replace_others(outputs: list[str], figures: set[str]) -> None:
+    """Before jobs that write these files start: the same if `figures` would take the place of what is not progsem's."""
+    if FIGURES in outputs and os.path.lexists(FIGURES):
+        try:
+            manifest.refuse_in_the_way(Path(FIGURES), figures)
+        except UserError as error:
+            print(f"progsem: {error}", file=sys.stderr)
+            raise SystemExit(2) from None
+
+
+def refuse_read_only(folder: Path) -> None:
+    """End the process with status 2 and one line: this folder cannot be written, and what follows would."""
+    print(f"progsem: {folder}: cannot be written; make room or give access, and run again", file=sys.stderr)
+    raise SystemExit(2)
