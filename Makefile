@@ -50,7 +50,7 @@ report: figures  ## the figures with captions and numbers, as pages (results/rep
 	@$(FIND_STUDY) && $(BIN)/snakemake --report results/report.zip \
 		--workflow-profile workflow/profiles/default $(CONFIGFILE)
 
-bench: env  ## how fast each stage is, beside a baseline and the hardware's limit (ten minutes; results/bench.json)
+bench: env  ## how fast each stage is, beside a baseline and the hardware's limit (five to ten minutes; results/bench.json)
 	@$(BIN)/python -m benchmarks
 
 test: lint  ## lint, then every test (TESTS=tests/test_plan.py picks some)

@@ -13,7 +13,7 @@ import pytest
 import torch
 from jobs import Jobs
 from matplotlib.figure import Figure
-from tree import TINY, Tree, say, tiny
+from tree import HANGS, TINY, Tree, say, tiny
 
 from progsem.errors import UserError
 from progsem.plots import style
@@ -184,26 +184,33 @@ def test_snakemake_where_results_are_read_only(tree, disk, tmp_path):
         assert f"progsem: {named}" in answer.stdout and "cannot be written" in answer.stdout
 
 
-def test_planning_on_a_read_only_disk(tree, disk):
-    """A clone that cannot be written, its figures those of another study, can be asked what would run."""
+def test_planning_on_a_read_only_disk(tree, disk, tmp_path):
+    """A clone that cannot be written, its figures those of another study, can be asked what would run.
+
+    It is mounted twice, so that its package is not found by the path that it is asked in.
+    """
     subprocess.run(["mount", "-o", "remount,size=100m", disk], check=True)
     clone = disk / "clone"
     shutil.copytree(tree.root, clone, ignore=shutil.ignore_patterns(".snakemake"))
     (clone / "studies" / "other.yaml").write_text("study: other\nfigures: {dpi: 60}\n", encoding="utf-8")
     subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
     before = sorted(clone.rglob("*"))
+    again = tmp_path / "again"
+    again.mkdir()
+    subprocess.run(["mount", "--bind", disk, again], check=True)
     environment = tree.environment() | {"PYTHONPATH": str(clone / "src")}
     for study, said in (("tiny", "nothing to be done"), ("studies/other.yaml", "drawn anew")):
         answer = subprocess.run(
             [sys.executable, "-m", "progsem", "plan", study],
-            cwd=clone,
+            cwd=again / "clone",
             env=environment,
             capture_output=True,
             encoding="utf-8",
-            timeout=120,
+            timeout=HANGS,
         )
         assert answer.returncode == 0 and answer.stderr == ""
         assert said in answer.stdout
+    subprocess.run(["umount", "-l", again], check=True)
     assert sorted(clone.rglob("*")) == before
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import debian
 import pytest
 from kills import artifacts
-from tree import ROOT, TINY, Tree
+from tree import HANGS, ROOT, TINY, Tree
 
 TITLE = "Ünï … 日本"
 LOCALES = ("en_US.ISO-8859-1", "ja_JP.EUC-JP")
@@ -111,7 +111,7 @@ def test_commands_say_what_the_locale_lacks(elsewhere, locales, name, words):
     elsewhere.variables = locales[name]
     command = [sys.executable, "-m", "progsem", *words]
     environment = elsewhere.environment() | {"PYTHONPATH": str(elsewhere.root / "src")}
-    answer = subprocess.run(command, cwd=elsewhere.root, env=environment, capture_output=True, timeout=200)
+    answer = subprocess.run(command, cwd=elsewhere.root, env=environment, capture_output=True, timeout=HANGS)
     assert answer.returncode == 0 and answer.stderr == b""
     assert answer.stdout.decode(name.split(".")[1])
 

@@ -8,7 +8,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from tree import Tree
+from tree import HANGS, Tree
 
 BY_ID = ("unshare", "--user", "--map-user=54321", "--map-group=54321")  # a user whom the system has no name for
 NAMES = ("HOME", "USER", "LOGNAME", "LNAME", "USERNAME")
@@ -33,7 +33,7 @@ def make(tree: Tree, commands: Path, *arguments: str, before=(), environment=Non
         env=tree.environment() if environment is None else environment,
         capture_output=True,
         encoding="utf-8",
-        timeout=300,
+        timeout=HANGS,
     )
 
 
@@ -59,6 +59,29 @@ def test_a_misspelt_study(target, tree, commands):
     line, of_make = answer.stderr.splitlines()
     assert answer.returncode == 2 and answer.stdout == "" and of_make.startswith("make: ***")
     assert line.startswith("progsem: given the study 'tinny'") and "did you mean 'tiny'?" in line and "full-cpu" in line
+
+
+@pytest.mark.parametrize(
+    "content, said",
+    [
+        (b'figures: {title: "abc', "line 1, column 18: not valid YAML"),
+        (b"- a\n", "given list, expected sections such as `lm:`"),
+        (b"figures: {title: caf\xe9}\n", "not valid YAML"),
+        (b"lm: {layers: three}\n", "lm.layers: given 'three', expected an integer"),
+        (None, "Is a directory"),
+    ],
+)
+def test_a_study_that_cannot_be_read(content, said, tree, commands, tmp_path):
+    """One line before Snakemake starts, which would end in a traceback."""
+    own = tmp_path / "own.yaml"
+    if content is None:
+        own.mkdir()
+    else:
+        own.write_bytes(content)
+    answer = make(tree, commands, "figures", f"STUDY={own}")
+    line, of_make = answer.stderr.splitlines()
+    assert answer.returncode == 2 and answer.stdout == "" and of_make.startswith("make: ***")
+    assert line.startswith("progsem: ") and str(own) in line and said in line
 
 
 @pytest.mark.parametrize("home", [None, "/nonexistent"])

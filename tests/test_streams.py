@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from tree import TINY, tiny
+from tree import HANGS, TINY, tiny
 
 from progsem.study.plan import Plan
 
@@ -74,7 +74,7 @@ def test_a_run_with_closed_streams(tree, tmp_path, closed):
     corpus = Plan(tiny()).corpus
     wanted = [corpus.file("manifest.json"), "--snakefile", str(tree.root / "Snakefile"), "--cores", "1"]
     study = [TINY[0], str(tree.root / TINY[1])]
-    answer = ask(tree.command(*wanted, *study), closed, cwd=tmp_path, env=tree.environment(), timeout=400)
+    answer = ask(tree.command(*wanted, *study), closed, cwd=tmp_path, env=tree.environment(), timeout=HANGS)
     assert answer.returncode == 0, answer.stderr
     assert answer.stdout == "" and "Traceback" not in answer.stderr
     for name in json.loads((tmp_path / corpus.file("manifest.json")).read_bytes())["files"]:
@@ -91,7 +91,7 @@ def test_a_run_that_fails_with_closed_streams(tree, tmp_path):
     (tmp_path / shard).write_bytes(b"damaged")
     wanted = [plan.tokens.file("manifest.json"), "--snakefile", str(tree.root / "Snakefile"), "--cores", "1"]
     study = [TINY[0], str(tree.root / TINY[1])]
-    answer = ask(tree.command(*wanted, *study), CLOSED[-1], cwd=tmp_path, env=tree.environment(), timeout=400)
+    answer = ask(tree.command(*wanted, *study), CLOSED[-1], cwd=tmp_path, env=tree.environment(), timeout=HANGS)
     assert answer.returncode == 1
     log = (tmp_path / f"results/logs/tokens/{plan.tokens.key}.log").read_text(encoding="utf-8")
     assert log.startswith(f"progsem: {shard}: damaged") and log.count("\n") == 1

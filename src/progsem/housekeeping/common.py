@@ -49,7 +49,7 @@ def repository() -> Path:
     package = Path(progsem.__file__).resolve().parent
     here = Path.cwd()
     if (here / "Snakefile").is_file() and (here / "src" / "progsem").is_dir():
-        if (here / "src" / "progsem").resolve() != package:
+        if not package.samefile(here / "src" / "progsem"):  # which may be reached by several names
             raise UserError(
                 f"given the progsem in {package}, expected the one in {here / 'src'}, which Snakemake uses here; "
                 "run .venv/bin/progsem"
