@@ -64,7 +64,7 @@ def test_a_misspelt_study(target, tree, commands):
 @pytest.mark.parametrize(
     "content, said",
     [
-        (b'figures: {title: "abc', "line 1, column 18: not valid YAML"),
+        (b'figures: {title: "abc', "line 1, column 22: not valid YAML"),
         (b"- a\n", "given list, expected sections such as `lm:`"),
         (b"figures: {title: caf\xe9}\n", "not valid YAML"),
         (b"lm: {layers: three}\n", "lm.layers: given 'three', expected an integer"),
