@@ -28,6 +28,7 @@ from progsem.lm.operations import attention, lookup
 from progsem.storage.files import load_tensors, save_tensors, write_json
 
 GROUPS = 4  # CodeGen stores queries, values and keys in four groups of heads, one for each TPU core it was trained on
+_SPECIAL_IDS = {"bos_token_id": BEGIN_ID, "eos_token_id": END_ID, "pad_token_id": PADDING_ID}
 
 
 @dataclass(frozen=True)
@@ -59,16 +60,13 @@ class Shape:
             "attn_pdrop": 0.0,
             "tie_word_embeddings": False,
             "use_cache": True,
-            "bos_token_id": BEGIN_ID,
-            "eos_token_id": END_ID,
-            "pad_token_id": PADDING_ID,
+            **_SPECIAL_IDS,
         }
 
 
 def generation_config() -> dict:
     """The `generation_config.json` by which `generate` writes greedily up to the end token."""
-    ids = {"bos_token_id": BEGIN_ID, "eos_token_id": END_ID, "pad_token_id": PADDING_ID}
-    return {**ids, "do_sample": False, "max_length": MAX_POSITIONS}
+    return {**_SPECIAL_IDS, "do_sample": False, "max_length": MAX_POSITIONS}
 
 
 class Block(nn.Module):
