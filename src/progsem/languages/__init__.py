@@ -1,1 +1,46 @@
-"""The languages that programs are written in, a package each."""
+"""The programming languages that a study can be about, and what the rest of the package asks of one.
+
+A language is a folder of this package. Outside of it nothing imports its modules by name: everything goes through
+`LANGUAGE`, whose attributes are the modules of that folder which the seam names (`Language`). They are imported
+when they are first asked for, since some are heavy and Snakemake reads the config each time it starts; and a stage
+whose code says `LANGUAGE.sampling` has the language's `sampling` among its sources (`progsem.storage.sources`), but
+not its `features`.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+
+class Language:
+    """A programming language, by the name of its folder. A module of the folder is an attribute:
+
+    config: the config's sections `Worlds` and `Programs`; `ACTIONS` and `FEATURES`, names of statements and of what
+        probes may be asked; `check(study)`, `codes`, `specifications`, `varied`, the bounds that a config is checked
+        against; `AUTHORS_ALTERNATIVES`. Light: nothing is imported that takes time.
+    codes: programs as rows of small integers: `ACTIONS`, `PAD`, `ORIGINAL`, `semantics(mapping)`, `is_action`,
+        `has_control_flow`, `most_codes`.
+    permutations: `mirror_pairs`, `meaning` and `MIRRORED`, other meanings of the statements and their mirror images.
+    grammar: `GRAMMAR`, a `progsem.data.grammar.Grammar` of the codes.
+    sampling: `sampler(...)`, which draws specifications.
+    execution: `execute` and `trace` under a mapping; `WorldStates` and `ProgramStates`, the arrays that worlds and the
+        states of programs are held in.
+    text: `ENCODINGS`, what specifications and programs look like to the language model; `glyphs`, `source`.
+    features: `heads` and `labels`, what a probe is asked about a program state.
+    gallery: what the gallery and the trace viewer show of a run.
+    drawing: how they draw it.
+    """
+
+    def __init__(self, name: str):
+        self.name = name
+
+    def __getattr__(self, topic: str):
+        try:
+            module = import_module(f"{__name__}.{self.name}.{topic}")
+        except ModuleNotFoundError as error:
+            raise AttributeError(f"the language {self.name} has no {topic}") from error
+        setattr(self, topic, module)
+        return module
+
+
+LANGUAGE = Language("karel")

@@ -16,6 +16,7 @@ from functools import cache
 from pathlib import Path
 
 import progsem
+from progsem.languages import LANGUAGE
 from progsem.stages import MODULES
 from progsem.storage.files import digest
 
@@ -129,6 +130,8 @@ def _imports(path: Path) -> list[str]:
             names.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
             names.update([node.module, *(f"{node.module}.{alias.name}" for alias in node.names)])
+        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "LANGUAGE":
+            names.add(f"progsem.languages.{LANGUAGE.name}.{node.attr}")  # see `progsem.languages`
         waiting.extend(ast.iter_child_nodes(node))
     inside = [name for name in names if name.split(".")[0] == "progsem"]
     return sorted({part for name in inside for part in _with_packages(name)})
