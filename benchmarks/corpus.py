@@ -112,9 +112,9 @@ def _reexecution(plain: Callable) -> Row:
     paper = study("paper", {})
     sampler = corpus.sampler(job(Path(), PROGRAMS), 0, paper.programs.train_length)
     drawn = corpus.Shard(sampler, 0, REEXECUTED, paper.programs.step_limit)
-    worlds = drawn.poses.shape[1]
+    worlds = drawn.worlds.poses.shape[1]
     programs = np.repeat(drawn.programs, worlds, axis=0)
-    cells, poses = drawn.cells.reshape(-1, *drawn.cells.shape[2:]), drawn.poses.reshape(-1, 3)
+    cells, poses = (array.reshape(-1, *array.shape[2:]) for array in drawn.worlds)
     meanings = [semantics(mapping) for mapping in paper.interventions.alternatives.values()]
     shares = np.array_split(np.arange(len(programs)), CORES)
     shares = [slice(share[0], share[-1] + 1) for share in shares]

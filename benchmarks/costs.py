@@ -14,9 +14,9 @@ from itertools import pairwise
 from pathlib import Path
 
 from benchmarks.common import study
-from progsem.data.encodings import Compact
 from progsem.errors import UserError
 from progsem.languages.karel import features
+from progsem.languages.karel.text import Compact
 from progsem.storage.files import read_json
 from progsem.storage.inventory import BENCHMARK, duration
 from progsem.study.config import Study
@@ -34,9 +34,7 @@ class Work:
     def __init__(self, of: Study):
         corpus, lm, plan = of.corpus, of.lm, Plan(of)
         compact = Compact()
-        self.prompt = (
-            len(compact._head) + 2 * corpus.examples * of.worlds.height * of.worlds.width + len(compact._begin)
-        )
+        self.prompt = len(compact.head) + 2 * corpus.examples * of.worlds.height * of.worlds.width + len(compact.begin)
         self.statements = sum(of.programs.train_length) / 2  # of a training program, on average
         self.tested = sum(of.programs.test_length) / 2
         document = self.prompt + self.statements + 2  # closing brace and end
@@ -64,7 +62,7 @@ class Work:
 
 def _weights(of: Study, hidden: tuple[int, ...]) -> int:
     """Weights of one probe of each feature, with these hidden widths."""
-    heads = features.heads(of.probes.features, of.worlds.height, of.worlds.width)
+    heads = features.heads(of.probes.features, of.worlds.model_dump())
     shared = sum(one * other for one, other in pairwise([of.lm.width, *hidden]))
     last = [of.lm.width, *hidden][-1]
     return len(of.probes.features) * shared + last * sum(head.classes for head in heads)

@@ -26,6 +26,7 @@ from benchmarks.common import Row, in_turn, study
 from benchmarks.limits import matrix_rate
 from progsem.hardware import choose_precision
 from progsem.languages.karel import features
+from progsem.languages.labels import Head
 from progsem.probing.fits import TEST, TRAIN, VALIDATION, WARMUP, Fitted, States, fit
 from progsem.study import config
 
@@ -43,7 +44,7 @@ class Case(NamedTuple):
     """What a job fits that probes one semantics: two data sets, the heads of all features, the recipe."""
 
     data: list[States]
-    heads: list[features.Head]
+    heads: list[Head]
     recipe: config.Probes
 
 
@@ -51,7 +52,7 @@ class Case(NamedTuple):
 def case() -> Case:
     """Of the default study's shape."""
     default = study(None, {})
-    heads = features.heads(default.probes.features, default.worlds.height, default.worlds.width)
+    heads = features.heads(default.probes.features, default.worlds.model_dump())
     width = default.lm.width
     split = np.repeat(list(_STATES), list(_STATES.values()))
     data = []

@@ -18,10 +18,11 @@ from benchmarks import corpus as programs_of
 from benchmarks import limits
 from benchmarks.common import Row, in_turn
 from progsem.data import corpus, tokens
-from progsem.data.encodings import ENCODINGS, tokenizer
 from progsem.data.special_tokens import END, PADDING
 from progsem.jobs.job import Job
+from progsem.languages.karel.execution import of_columns
 from progsem.languages.karel.syntax import decode, unparse
+from progsem.languages.karel.text import ENCODINGS
 from progsem.languages.karel.world import World
 from progsem.storage.files import read_table, read_tables, write_table
 
@@ -86,16 +87,17 @@ class Plain:
 
     def __init__(self, source: Path, target: Path):
         columns, metadata = read_table(source)
-        cells, poses, out_cells, out_poses = (array[:PLAIN] for array in tokens.shown_worlds(columns, metadata))
+        shown = np.s_[:PLAIN, : metadata["examples"]]
+        inputs, outputs = (of_columns(columns, metadata, prefix).at(shown) for prefix in ("", "out_"))
         self._target = target
-        self._tokenizer = tokenizer(ENCODINGS["compact"]())
+        self._tokenizer = ENCODINGS["compact"]().tokenizer()
         self._tokenizer.enable_padding(pad_token=PADDING)
         self.texts = []
         for row, program in enumerate(columns["program"][:PLAIN]):
             worlds = [
                 _text(*world)
-                for pair in zip(cells[row], poses[row], out_cells[row], out_poses[row], strict=True)
-                for world in (pair[:2], pair[2:])
+                for example in range(metadata["examples"])
+                for world in (inputs.at((row, example)), outputs.at((row, example)))
             ]
             self.texts.append(f"Examples: {' '.join(worlds)} Code: {unparse(decode(program))} {END}")
         self.ids = self.encode()

@@ -23,11 +23,11 @@ import torch
 from benchmarks.common import Row, in_turn
 from benchmarks.limits import matrix_rate
 from progsem.data import corpus
-from progsem.data.encodings import ENCODINGS
 from progsem.hardware import choose_precision
 from progsem.jobs.job import Job
 from progsem.languages.karel.codes import ACTIONS, CLOSE, PAD
 from progsem.languages.karel.grammar import NEXT
+from progsem.languages.karel.text import ENCODINGS
 from progsem.lm import model as lm
 from progsem.lm import traces
 from progsem.study import config

@@ -16,8 +16,10 @@ from pathlib import Path
 import numpy as np
 
 from progsem.jobs.job import Job
-from progsem.languages.karel import codes, features, kernels
+from progsem.languages.karel import codes, features
+from progsem.languages.karel.execution import WorldStates, trace
 from progsem.languages.karel.permutations import meaning, mirror_pairs
+from progsem.languages.labels import majority_label, spans
 from progsem.measures.columns import TABLES
 from progsem.storage.files import write_json, write_table
 from progsem.study.config import Study, load
@@ -206,10 +208,10 @@ def _programs(path, rng, study, lm_seed, step, reference, generated, cells, pose
         "unconstrained_parses": rng.random(count) < 0.2 + 0.8 * skill(study, step),
         "unconstrained_correct": correct & (rng.random(count) < 0.98),
         "cells": cells.reshape(count, -1),
-        "pose": poses,
+        "poses": poses,
     }
     rows = np.r_[np.arange(len(others)), np.arange(count)].astype(np.int32)
-    about = {"height": cells.shape[1], "width": cells.shape[2], "step": step, "seed": lm_seed, "layers": 3}
+    about = {"height": cells.shape[1], "width": cells.shape[2], "worlds": 1, "step": step, "seed": lm_seed, "layers": 3}
     table = {"split": split, "row": rows} | {name: with_others(values) for name, values in columns.items()}
     write_table(path, table, about)
     return path
@@ -263,10 +265,9 @@ def _controls(path, table, rng, study, lm_seed, step, programs, cells, poses, ba
 
 def _description(path, rng, study, lm_seed, step, programs, babbling) -> None:
     """description.arrow: a tenth of the training states in the uniform code, the others cheaper by skill and depth."""
-    heads = features.heads(study.probes.features, study.worlds.height, study.worlds.width)
+    heads = features.heads(study.probes.features, study.worlds.model_dump())
     uniform = {
-        feature: float(sum(np.log2(head.classes) for head in heads[span]))
-        for feature, span in features.spans(heads).items()
+        feature: float(sum(np.log2(head.classes) for head in heads[span])) for feature, span in spans(heads).items()
     }
     shape = (len(study.probes.depths), study.probes.seeds)
     portions, parts = {}, []
@@ -336,16 +337,14 @@ def _probed(study: Study, step: int, babbling: int) -> list[str]:
 def _states(study, source, programs, cells, poses, mapping, offset) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Columns that say which test states these are, and their labels (N, heads)."""
     program, probes = programs[SOURCES.index(source)], study.probes
-    trace = kernels.trace(program, cells, poses, codes.semantics(mapping), 1000)
-    length = (program < 5).sum(axis=1)
-    end = trace.poses[np.arange(len(program)), length - 1]
+    run = trace(program, WorldStates(cells, poses), 1000, codes.semantics(mapping))
+    length = run.actions
     index, statement = np.nonzero(np.arange(program.shape[1]) < length[:, None])
     final = statement == length[index] - 1
     keep = (statement + offset >= 0) & (statement + offset < length[index])
     if probes.drop_final:
         keep &= ~final
     index, statement, final = index[keep], statement[keep], final[keep]
-    at = index, statement + offset
     columns = {
         "source": np.full(len(index), SOURCES.index(source), np.int8),
         "offset": np.full(len(index), offset, np.int8),
@@ -353,8 +352,7 @@ def _states(study, source, programs, cells, poses, mapping, offset) -> tuple[dic
         "statement": statement.astype(np.int16),
         "final": final,
     }
-    after = trace.poses[at], trace.markers[at], trace.tested[at]
-    return columns, features.labels(probes.features, cells[index], poses[index], end[index], *after)
+    return columns, features.labels(probes.features, run.states(index, statement + offset))
 
 
 def _shuffled(rng, program, states, labels, study) -> np.ndarray:
@@ -369,12 +367,12 @@ def _shuffled(rng, program, states, labels, study) -> np.ndarray:
 
 def _answers(rng, study, labels, chances, key) -> tuple[dict[str, np.ndarray], list[list]]:
     """Columns of labels and answers, and rows of accuracy.csv; `chances` (N,) by depth, of knowing the label."""
-    heads = features.heads(study.probes.features, study.worlds.height, study.worlds.width)
+    heads = features.heads(study.probes.features, study.worlds.model_dump())
     columns, rows = {}, []
     seeds = study.probes.seeds
-    for feature, span in features.spans(heads).items():
+    for feature, span in spans(heads).items():
         label, count = labels[:, span], span.stop - span.start
-        most = features.majority_label(label)
+        most = majority_label(label)
         answers = np.empty((len(labels), len(chances), seeds, count), np.uint8)
         for d, chance in enumerate(chances.values()):
             knows = rng.random((len(labels), seeds)) < chance[:, None]
@@ -399,14 +397,14 @@ def _about(study, heads) -> dict:
         "seeds": study.probes.seeds,
         "features": {
             feature: {"heads": span.stop - span.start, "classes": [head.classes for head in heads[span]]}
-            for feature, span in features.spans(heads).items()
+            for feature, span in spans(heads).items()
         },
     }
 
 
 def _write(path, parts, study, about, more=None) -> None:
     """A predictions.arrow, with columns but no rows where there are no parts; `more` names further columns."""
-    heads = features.heads(study.probes.features, study.worlds.height, study.worlds.width)
+    heads = features.heads(study.probes.features, study.worlds.model_dump())
     if not parts:
         types = (more or {}) | {
             "source": np.int8,
@@ -417,7 +415,7 @@ def _write(path, parts, study, about, more=None) -> None:
         }
         columns = {name: np.zeros(0, dtype) for name, dtype in types.items()}
         probes = len(study.probes.depths) * study.probes.seeds
-        for feature, span in features.spans(heads).items():
+        for feature, span in spans(heads).items():
             count = span.stop - span.start
             columns[f"label_{feature}"] = np.zeros((0, count), np.uint8)
             columns[f"majority_{feature}"] = np.zeros(0, bool)

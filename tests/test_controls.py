@@ -12,15 +12,16 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from test_traces import Setting
 
-from progsem.data.encodings import CELLS, ENCODINGS
 from progsem.jobs.job import Job
-from progsem.languages.karel.codes import ORIGINAL, PAD
-from progsem.languages.karel.features import Head
+from progsem.languages.karel.codes import PAD
+from progsem.languages.karel.execution import WorldStates, trace
+from progsem.languages.karel.text import CELLS, ENCODINGS
+from progsem.languages.labels import Head
 from progsem.lm import traces
 from progsem.probing import probes
 from progsem.probing.controls import Controls, Description, block_ends, control_labels, names, one_hot, run, uniform
 from progsem.probing.fits import TEST, TRAIN, VALIDATION, States, fit
-from progsem.probing.probes import DataSet, Prober, Traced, labelled, run_programs
+from progsem.probing.probes import DataSet, Prober, Traced, labelled
 from progsem.storage.files import read_table, save_tensors, write_table
 from progsem.study import config
 
@@ -85,7 +86,7 @@ def test_the_token_read_is_that_of_the_first_hidden_state(setting, source):
     np.testing.assert_array_equal(
         states.activations[states.rows].astype(np.float16), table["layer_0"][data.states.rows]
     )
-    if setting.encoding.name == "compact":  # otherwise every statement of a straight-line program comes after a space
+    if not setting.encoding.behind:  # otherwise every statement of a straight-line program comes after a space
         assert len(np.unique(states.rows)) > 2
 
 
@@ -103,9 +104,7 @@ def test_inputs_against_plain_loops(setting, source):
         assert shown[row, : position + 1].tolist() == so_far.tolist() and (shown[row, position + 1 :] == PAD).all()
     # The first grids of the prompt, token by token.
     encoding, size = setting.encoding, 2 * 3 * 3
-    tokens = (
-        setting.prompts[:, 2 : 2 + size] if encoding.name == "compact" else setting.prompts[:, 4 : 4 + 2 * size : 2]
-    )
+    tokens = setting.prompts[:, 2 : 2 + size] if not encoding.behind else setting.prompts[:, 4 : 4 + 2 * size : 2]
     names = [[encoding.vocabulary[token] for token in row] for row in tokens]
     assert [[CELLS[glyph] for glyph in row] for row in controls.grids] == names
 
@@ -115,7 +114,7 @@ def test_one_hot_inputs_say_the_same_as_what_they_encode(setting, source):
     """Rows are equal exactly where the values are, as far as training states have them."""
     data, controls = setting.data[source], setting.controls
     everything = replace(data, states=replace(data.states, split=np.full(len(data.program), TRAIN, np.int8)))
-    pose = setting.programs["pose"][data.program]
+    pose = setting.programs["poses"][data.program]
     meant = {
         "prefix": controls.so_far(data),
         "start": pose,
@@ -316,11 +315,11 @@ def folder(tmp_path_factory):
             "generated": np.concatenate([programs, np.full((n, 2), PAD, np.uint8)], 1),
             "reference": programs,
             "cells": cells.reshape(n, -1),
-            "pose": poses,
+            "poses": poses,
         },
-        {"height": height, "width": width, "step": 500, "seed": 7, "layers": 1},
+        {"height": height, "width": width, "worlds": 1, "step": 500, "seed": 7, "layers": 1},
     )
-    outcome = run_programs(programs, cells, poses, ORIGINAL, 100)
+    outcome = trace(programs, WorldStates(cells, poses), 100)
     program, statement = np.nonzero(programs != PAD)
     noise = random.normal(size=(2, len(program), 8))
     mean = 0.3 * noise[0]

@@ -7,16 +7,16 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from progsem.data import encodings
-from progsem.data.encodings import CELLS, ENCODINGS, glyphs
 from progsem.data.special_tokens import PADDING_ID
 from progsem.data.tokens import save_tokenizer
 from progsem.languages.karel.codes import ACTIONS, CONDITIONS, MAX_MARKERS, PAD, WALL, program_width
+from progsem.languages.karel.execution import WorldStates
 from progsem.languages.karel.sampling import Sampler
 from progsem.languages.karel.syntax import decode, unparse
+from progsem.languages.karel.text import CELLS, ENCODINGS, glyphs
 from progsem.study.config import load
 
-TOKENIZERS = {name: encodings.tokenizer(encoding()) for name, encoding in ENCODINGS.items()}
+TOKENIZERS = {name: encoding().tokenizer() for name, encoding in ENCODINGS.items()}
 
 
 def sampled(control_flow: float, count: int = 200):
@@ -38,9 +38,15 @@ def sampled(control_flow: float, count: int = 200):
     )
     drawn = sampler.allocate(count)
     sampler.draw(0, np.zeros(count, np.int64), np.arange(count), drawn)
-    cells = drawn[1]
+    cells, poses = drawn.worlds
     cells[cells == 1] = np.random.default_rng(0).choice([*range(1, 12), MAX_MARKERS], (cells == 1).sum())
-    return drawn[0], cells, drawn[2]
+    return drawn.programs, cells, poses
+
+
+def glyphs_of_both(cells: np.ndarray, poses: np.ndarray) -> list[np.ndarray]:
+    """Glyphs of the first two worlds and of the other two."""
+    worlds = WorldStates(cells, poses)
+    return [glyphs(worlds.at(np.s_[:, which])) for which in (slice(2), slice(2, None))]
 
 
 def source(program: np.ndarray) -> str:
@@ -61,7 +67,7 @@ def grid(cells: np.ndarray, pose: np.ndarray) -> str:
 def documents(encoding, control_flow):
     """(ids, text) of every sampled document; worlds 0 and 1 are inputs, 2 and 3 their outputs."""
     programs, cells, poses = sampled(control_flow)
-    prompts = encoding.prompts(cells[:, :2], poses[:, :2], cells[:, 2:], poses[:, 2:])
+    prompts = encoding.prompts(*glyphs_of_both(cells, poses))
     spelled, lengths, _, _ = encoding.spell(programs)
     for row in range(len(programs)):
         worlds = " ".join(grid(cells[row, k], poses[row, k]) for k in (0, 2, 1, 3))
@@ -73,7 +79,7 @@ def documents(encoding, control_flow):
 @pytest.mark.parametrize("name", ENCODINGS)
 def test_text_and_ids_round_trip(name, control_flow):
     encoding = ENCODINGS[name]()
-    tokenizer = encodings.tokenizer(encoding)
+    tokenizer = encoding.tokenizer()
     for ids, text in documents(encoding, control_flow):
         assert tokenizer.encode(text).ids == ids
         assert tokenizer.decode(ids) == text
@@ -84,9 +90,9 @@ def test_documents_begin_and_end(name):
     """As text, and as the rows of a table whose programs differ in length."""
     encoding = ENCODINGS[name]()
     programs, cells, poses = sampled(0.5)
-    prompts = encoding.prompts(cells[:, :2], poses[:, :2], cells[:, 2:], poses[:, 2:])
+    prompts = encoding.prompts(*glyphs_of_both(cells, poses))
     ids, lengths = encoding.documents(prompts, programs)
-    written = encodings.tokenizer(encoding)
+    written = encoding.tokenizer()
     for row, (expected, text) in enumerate(documents(encoding, 0.5)):
         document = ids[row, : lengths[row]].tolist()
         assert document == [*expected, encoding.ids["<eos>"]] == written.encode(f"{text}<eos>").ids
@@ -120,7 +126,7 @@ STRANGE = {
 @pytest.mark.parametrize("text", STRANGE)
 def test_unknown_text_is_unknown(text):
     for name, expected in zip(("compact", "spaced"), STRANGE[text], strict=True):
-        tokens = encodings.tokenizer(ENCODINGS[name]()).encode(text).tokens
+        tokens = ENCODINGS[name]().tokenizer().encode(text).tokens
         assert [{"<unk>": "?", " ": "_"}.get(token, token) for token in tokens] == ["<bos>", *expected.split()]
 
 
@@ -180,7 +186,7 @@ def test_no_document_is_longer_than_the_config_reckons(name, control_flow):
 def test_compact_spends_one_token_a_cell_and_a_statement():
     encoding = ENCODINGS["compact"]()
     programs, cells, poses = sampled(0.0)
-    prompts = encoding.prompts(cells[:, :2], poses[:, :2], cells[:, 2:], poses[:, 2:])
+    prompts = encoding.prompts(*glyphs_of_both(cells, poses))
     assert prompts.shape[1] == 4 * 15 + 3
     _, lengths, decided, ends = encoding.spell(programs)
     statements = (programs != PAD).sum(axis=1)
@@ -205,4 +211,4 @@ def test_spaced_marks_the_name_of_each_statement():
 def test_glyphs_of_a_world_drawn_by_hand():
     cells = np.array([[[[0, 1, WALL], [9, 0, 3]]]], np.uint8)
     poses = np.array([[[1, 2, 3]]], np.uint8)  # west, on a cell with three markers, which it hides
-    assert [CELLS[index] for index in glyphs(cells, poses)[0, 0]] == [".", "1", "#", "9", ".", "<"]
+    assert [CELLS[index] for index in glyphs(WorldStates(cells, poses))[0, 0]] == [".", "1", "#", "9", ".", "<"]

@@ -6,10 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from progsem.languages.karel import features
-from progsem.languages.karel.codes import FAILED, HELD, ORIGINAL, WALL
+from progsem.languages.karel.codes import FAILED, HELD, WALL
+from progsem.languages.karel.execution import ProgramStates, WorldStates, trace
+from progsem.languages.karel.features import FEATURES
 from progsem.languages.karel.syntax import encode, parse
-from progsem.probing.probes import run_programs
-from progsem.study import config
+from progsem.languages.labels import corrected_accuracy, majority_label, spans
 
 # Three columns, two rows; # is a wall:
 #   . # .
@@ -20,7 +21,7 @@ NORTH, EAST, SOUTH, WEST = range(4)
 
 def labels_of(feature, pose, start=(0, 0, NORTH), end=(1, 2, EAST), markers=0, branch=0):
     arrays = (np.array([value], np.uint8) for value in (start, end, pose, markers, branch))
-    return features.labels((feature,), CELLS, *arrays)[0].tolist()
+    return features.labels((feature,), ProgramStates(CELLS, *arrays))[0].tolist()
 
 
 def test_facing_is_the_heading():
@@ -78,12 +79,9 @@ def test_states_inside_blocks_and_behind_them():
     )
     codes = np.array([encode(program)], np.uint8)
     start = np.array([[1, 0, EAST]], np.uint8)
-    run = run_programs(codes, CELLS, start, ORIGINAL, 100)
+    run = trace(codes, WorldStates(CELLS, start), 100)
     asked = ("facing", "offset_from_start", "offset_from_end", "wall_ahead", "markers", "branch")
-    seen = [
-        features.labels(asked, CELLS, run.starts, run.ends, run.poses[:, k], run.markers[:, k], run.branch[:, k])[0]
-        for k in range(8)
-    ]
+    seen = [features.labels(asked, run.states(np.array([0]), np.array([k])))[0] for k in range(8)]
     assert run.executed[0, :8].tolist() == [True, True, False, True, True, True, True, True]
     here, east_of, west_of = [2, 1], [3, 1], [1, 1]  # dx and dy of 0 and 0, 1 and 0, -1 and 0
     assert [row.tolist() for row, there in zip(seen, run.executed[0], strict=False) if there] == [
@@ -98,12 +96,12 @@ def test_states_inside_blocks_and_behind_them():
 
 
 def test_heads_describe_every_feature_of_the_config():
-    heads = features.heads(config.FEATURES, height=2, width=3)
+    heads = features.heads(tuple(FEATURES), {"height": 2, "width": 3})
     assert [(head.name, head.classes) for head in heads if head.feature == "offset_from_end"] == [("dx", 5), ("dy", 3)]
     assert [(head.name, head.classes) for head in heads if head.feature == "position"] == [("x", 3), ("y", 2)]
-    spans = features.spans(heads)
-    assert list(spans) == list(config.FEATURES)
-    assert spans["neighbour_walls"] == slice(8, 12)
+    columns = spans(heads)
+    assert list(columns) == list(FEATURES)
+    assert columns["neighbour_walls"] == slice(8, 12)
 
 
 @settings(deadline=None, max_examples=60)
@@ -116,24 +114,24 @@ def test_labels_are_below_their_number_of_classes(data):
         np.stack([random.integers(0, limit, n) for limit in (height, width, 4)], 1).astype(np.uint8) for _ in range(3)
     ]
     markers, branch = random.integers(0, 10, n, np.uint8), random.integers(0, 3, n, np.uint8)
-    got = features.labels(config.FEATURES, cells, *poses, markers, branch)
-    heads = features.heads(config.FEATURES, height, width)
+    got = features.labels(tuple(FEATURES), ProgramStates(cells, *poses, markers, branch))
+    heads = features.heads(tuple(FEATURES), {"height": height, "width": width})
     assert got.shape == (n, len(heads)) and got.dtype == np.uint8
     assert (got < [head.classes for head in heads]).all()
-    spans = features.spans(heads)
-    neighbours, facing = got[:, spans["neighbour_walls"]], got[:, spans["facing"]]
-    assert (np.take_along_axis(neighbours, facing, 1) == got[:, spans["wall_ahead"]]).all()
+    columns = spans(heads)
+    neighbours, facing = got[:, columns["neighbour_walls"]], got[:, columns["facing"]]
+    assert (np.take_along_axis(neighbours, facing, 1) == got[:, columns["wall_ahead"]]).all()
 
 
 def test_majority_is_of_the_joint_label():
     # dx is mostly 1 and dy mostly 1, yet (1, 1) is never seen.
     train = np.array([[1, 0]] * 3 + [[0, 1]] * 4 + [[1, 2]] * 2, np.uint8)
-    assert features.majority_label(train).tolist() == [0, 1]
-    assert features.majority_label(np.array([[2], [1], [2], [1]], np.uint8)).tolist() == [1]
+    assert majority_label(train).tolist() == [0, 1]
+    assert majority_label(np.array([[2], [1], [2], [1]], np.uint8)).tolist() == [1]
 
 
 def test_corrected_accuracy():
-    assert features.corrected_accuracy(0.8, 0.6) == pytest.approx(0.5)
-    assert features.corrected_accuracy(0.5, 0.6) == pytest.approx(-0.25)
-    assert np.isnan(features.corrected_accuracy(1.0, 1.0))
-    assert features.corrected_accuracy(np.array([1.0, 0.5]), np.array([0.5, 0.5])).tolist() == [1.0, 0.0]
+    assert corrected_accuracy(0.8, 0.6) == pytest.approx(0.5)
+    assert corrected_accuracy(0.5, 0.6) == pytest.approx(-0.25)
+    assert np.isnan(corrected_accuracy(1.0, 1.0))
+    assert corrected_accuracy(np.array([1.0, 0.5]), np.array([0.5, 0.5])).tolist() == [1.0, 0.0]

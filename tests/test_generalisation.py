@@ -8,11 +8,12 @@ import pytest
 import torch
 
 from progsem.data.corpus import SPLITS, sampler
-from progsem.data.encodings import ENCODINGS
 from progsem.errors import UserError
 from progsem.jobs.job import Job
 from progsem.languages.karel.codes import ORIGINAL, PAD, WALL
+from progsem.languages.karel.execution import WorldStates
 from progsem.languages.karel.kernels import execute
+from progsem.languages.karel.text import ENCODINGS, glyphs
 from progsem.lm import generalisation, traces
 from progsem.lm import model as lm
 from progsem.lm.decoding import Written
@@ -71,8 +72,13 @@ def exact(monkeypatch):
 def drawn(job: Job, name: str) -> dict[str, np.ndarray]:
     """All specifications of a set."""
     shards = list(generalisation.specifications(generalisation.set_jobs(job)[name], name))
-    fields = ("programs", "cells", "poses", "out_cells", "out_poses", "keys")
-    return {field: np.concatenate([getattr(shard, field) for shard in shards]) for field in fields}
+    parts = [
+        {"programs": shard.programs, "keys": shard.keys}
+        | shard.worlds._asdict()
+        | {f"out_{field}": array for field, array in shard.outputs._asdict().items()}
+        for shard in shards
+    ]
+    return {field: np.concatenate([part[field] for part in parts]) for field in parts[0]}
 
 
 def rows(job: Job, name: str) -> dict[str, np.ndarray]:
@@ -162,8 +168,10 @@ def test_programs_are_written_as_in_the_traces(tmp_path, control_flow):
     for name, one in generalisation.set_jobs(job).items():
         specifications, written = drawn(job, name), rows(job, name)
         tracer = traces.Tracer(model, encoding, one)
-        fields = ("cells", "poses", "out_cells", "out_poses")
-        prompts = encoding.prompts(*(specifications[field][:, :1] for field in fields))
+        grids = (
+            glyphs(WorldStates(specifications[f"{end}cells"], specifications[f"{end}poses"])) for end in ("", "out_")
+        )
+        prompts = encoding.prompts(*(grid[:, :1] for grid in grids))
         expected, *_ = tracer.read(prompts, specifications["programs"])
         codes = traces.whole_programs(expected)
         statements = LENGTHS[name][1] + one.section("traces").extra_statements
@@ -197,13 +205,11 @@ def test_judged_as_the_worlds_say(tmp_path):
         grid[pose[0], pose[1]] = 100 + pose[2]  # the robot hides the markers of its cell
         return grid
 
-    cells, poses, _ = execute(programs, shard.cells, shard.poses, np.array(ORIGINAL, np.uint8), 200)
+    cells, poses, _ = execute(programs, *shard.worlds, np.array(ORIGINAL, np.uint8), 200)
     outcomes = set()
     for row in range(40):
         right = [
-            np.array_equal(
-                picture(cells[row, k], poses[row, k]), picture(shard.out_cells[row, k], shard.out_poses[row, k])
-            )
+            np.array_equal(picture(cells[row, k], poses[row, k]), picture(*shard.outputs.at((row, k))))
             for k in range(3)
         ]
         assert solved["correct_shown"][row] == (right[0] and finished[row])

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from karel_cases import FULL, GOLDEN, KEPT, golden, meanings, padded, programs, worlds
+from progsem.languages.karel.replay import cells_after
 
 from progsem.languages.karel import interpreter, kernels
 from progsem.languages.karel.codes import (
@@ -35,7 +36,6 @@ from progsem.languages.karel.codes import (
     WHILE,
     semantics,
 )
-from progsem.languages.karel.replay import cells_after
 from progsem.languages.karel.syntax import Action, Program, Repeat, actions, decode, encode, parse
 from progsem.languages.karel.world import World
 

@@ -32,9 +32,10 @@ from progsem.languages.karel.codes import (
     WHILE,
     semantics,
 )
-from progsem.languages.karel.features import Head
+from progsem.languages.karel.execution import WorldStates, trace
+from progsem.languages.labels import Head, spans
 from progsem.probing.fits import TEST, TRAIN, VALIDATION, ProbeBatch, States, fit, standardised
-from progsem.probing.probes import aligned, run, run_programs
+from progsem.probing.probes import aligned, run
 from progsem.storage.files import read_table, write_table
 from progsem.study import config
 
@@ -274,7 +275,7 @@ MIDDLE = np.array([[1, 1, 0]], np.uint8)
 def single(codes, meanings=ORIGINAL, length=12):
     program = np.full((1, length), PAD, np.uint8)
     program[0, : len(codes)] = codes
-    return run_programs(program, EMPTY, MIDDLE, meanings, 50)
+    return trace(program, WorldStates(EMPTY, MIDDLE), 50, meanings)
 
 
 def facing_at(offset, outcome, drop_final=False):
@@ -345,11 +346,11 @@ def folder(tmp_path_factory):
             "generated": np.concatenate([programs, np.full((n, 2), PAD, np.uint8)], 1),
             "reference": programs,
             "cells": cells.reshape(n, -1),
-            "pose": poses,
+            "poses": poses,
         },
-        {"height": 3, "width": 4, "step": 500, "seed": 7, "layers": 1},
+        {"height": 3, "width": 4, "worlds": 1, "step": 500, "seed": 7, "layers": 1},
     )
-    outcome = run_programs(programs, cells, poses, ORIGINAL, 100)
+    outcome = trace(programs, WorldStates(cells, poses), 100)
     program, statement = np.nonzero(programs != PAD)
     heading = np.eye(4)[outcome.poses[program, statement, 2]]
     for source in ("generated", "forced"):
@@ -456,7 +457,7 @@ def test_stage_under_an_alternative(folder):
     programs, _ = read_table(folder / "programs.arrow")
     turns = (programs["reference"] == RIGHT).astype(int) - (programs["reference"] == LEFT)
     turns = turns.cumsum(1)[columns["program"], columns["statement"]]
-    start = programs["pose"][columns["program"], 2].astype(int)
+    start = programs["poses"][columns["program"], 2].astype(int)
     assert np.array_equal(original["label_facing"][at_zero, 0], ((start + turns) % 4)[at_zero])
     assert np.array_equal(columns["label_facing"][at_zero, 0], ((start - turns) % 4)[at_zero])
     # The states hold the original heading only; where both agree the alternative's is decodable too.
@@ -495,7 +496,7 @@ def test_too_few_states_give_no_rows(folder):
     write_table(
         folder / "few.arrow",
         few | {"split": few["split"].astype(np.int8)},
-        {"height": 3, "width": 4, "step": 0, "seed": 0, "layers": 1},
+        {"height": 3, "width": 4, "worlds": 1, "step": 0, "seed": 0, "layers": 1},
     )
     columns, metadata, rows, job = stage(folder, "few", programs="few.arrow")
     assert rows == [] and {len(column) for column in columns.values()} == {0}
@@ -513,7 +514,7 @@ def test_too_few_states_give_no_rows(folder):
 
 
 def test_heads_of_a_feature_count_together():
-    assert features.spans(features.heads(("position", "facing"), 4, 4)) == {
+    assert spans(features.heads(("position", "facing"), {"height": 4, "width": 4})) == {
         "position": slice(0, 2),
         "facing": slice(2, 3),
     }

@@ -16,8 +16,9 @@ from sklearn.linear_model import LinearRegression
 from synthetic import only, small_study, table, write_results
 
 from progsem.errors import UserError
-from progsem.languages.karel import codes, features
-from progsem.measures import bootstrap, content, gallery, generation, statistics, tables, training
+from progsem.languages.karel import codes, features, gallery
+from progsem.languages.karel.execution import ProgramStates, WorldStates
+from progsem.measures import bootstrap, content, generation, statistics, tables, training
 from progsem.measures.columns import TABLES
 from progsem.measures.results import Settings, read_programs
 from progsem.storage.files import read_table, write_table
@@ -614,7 +615,7 @@ def test_gallery_shows_true_robots_and_readings(job):
     for entry in shown["entries"]:
         row = test_rows[columns["row"][test_rows] == entry["specification"]][0]
         assert len(entry["statements"]) >= 3
-        poses = run_slowly(columns["generated"][row], np.array(entry["cells"]), columns["pose"][row])
+        poses = run_slowly(columns["generated"][row], np.array(entry["cells"]), columns["poses"][row])
         true = [
             (state["true"]["row"], state["true"]["column"], state["true"]["heading"]) for state in entry["statements"]
         ]
@@ -646,10 +647,9 @@ def test_positions_are_read_back_from_offsets(height, width, data):
     )
     cells = np.zeros((1, height, width), np.uint8)
     nothing = np.zeros(1, np.uint8)
-    label = features.labels(
-        ("offset_from_start",), cells, start[None], start[None], pose[None].astype(int), nothing, nothing
-    )[0]
-    assert gallery.position_from_offset(label, start, height, width) == (pose[0], pose[1])
+    state = ProgramStates(cells, start[None], start[None], pose[None], nothing, nothing)
+    label = features.labels(("offset_from_start",), state)[0]
+    assert gallery.position_from_offset(label, WorldStates(cells[0], start)) == (pose[0], pose[1])
 
 
 def test_stages_do_not_import_torch():

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from progsem.data import corpus, encodings, tokens
-from progsem.data.encodings import ENCODINGS
+from progsem.data import corpus, tokens
 from progsem.hardware import choose_precision
 from progsem.jobs.job import Job
 from progsem.languages.karel.codes import ACTIONS, CLOSE, ORIGINAL, PAD, WALL
 from progsem.languages.karel.grammar import FIRST, NEXT
 from progsem.languages.karel.kernels import execute
 from progsem.languages.karel.syntax import decode
+from progsem.languages.karel.text import ENCODINGS
 from progsem.lm import model as lm
 from progsem.lm import traces
 from progsem.lm.decoding import Followed, TokenGrammar
@@ -211,18 +211,15 @@ def test_correctness_is_what_the_worlds_say(outputs, tmp_path):
     """By the real outputs, whatever stands in the text."""
     setting = Setting(tmp_path, "compact", 0.0, outputs=outputs)
     read, programs = setting.specifications, setting.programs
-    cells, poses, _ = execute(programs["generated"], read.cells, read.poses, np.array(ORIGINAL, np.uint8), 200)
+    cells, poses, _ = execute(programs["generated"], *read.worlds, np.array(ORIGINAL, np.uint8), 200)
 
     for row in range(50):
-        right = [
-            drawn(cells[row, k], poses[row, k]) == drawn(read.out_cells[row, k], read.out_poses[row, k])
-            for k in range(3)
-        ]
+        right = [drawn(cells[row, k], poses[row, k]) == drawn(*read.outputs.at((row, k))) for k in range(3)]
         finished = bool(programs["generated_finished"][row])
         assert programs["correct_shown"][row] == (right[0] and finished)
         assert programs["correct_all"][row] == (all(right) and finished)
     # References satisfy their own specification.
-    assert read.satisfied(read.programs, 200).all()
+    assert traces.satisfied(read.programs, read.worlds, read.outputs, 200).all()
 
 
 def corpus_programs(setting):
@@ -250,15 +247,15 @@ def specifications(folder: Path, outputs: str) -> traces.Specifications:
 @pytest.mark.parametrize("name", ENCODINGS)
 def test_only_the_output_grids_leave_the_text(name, tmp_path):
     encoding = ENCODINGS[name]()
-    tokenizer = encodings.tokenizer(encoding)
+    tokenizer = encoding.tokenizer()
     for outputs in OUTPUTS:
         read = specifications(tmp_path, outputs)
         prompts = read.prompts(encoding, slice(None))
         for row in range(len(read)):
             words = []
             for k in range(2):
-                given = drawn(read.cells[row, k], read.poses[row, k])
-                real = drawn(read.out_cells[row, k], read.out_poses[row, k])
+                given = drawn(*read.worlds.at((row, k)))
+                real = drawn(*read.outputs.at((row, k)))
                 words += [given, {"shown": real, "blank": ". . . . . .", "copied": given}[outputs]]
             text = f"Examples: {' '.join(words)} Code: def run() {{"
             assert tokenizer.encode(text).ids == prompts[row].tolist()
@@ -270,7 +267,7 @@ def test_outputs_that_are_not_shown_cannot_be_read(name, tmp_path):
     for outputs in OUTPUTS:
         read = specifications(tmp_path, outputs)
         before = read.prompts(ENCODINGS[name](), slice(None))
-        read.out_cells, read.out_poses = np.roll(read.out_cells, 1, axis=0), np.roll(read.out_poses, 1, axis=0)
+        read.outputs = read.outputs.at(np.roll(np.arange(len(read)), 1))
         after = read.prompts(ENCODINGS[name](), slice(None))
         assert (before.tobytes() == after.tobytes()) == (outputs != "shown")
 
@@ -281,7 +278,7 @@ def test_batch_size_changes_no_program(tmp_path):
     one, other = Setting(tmp_path / "a", "compact", 0.5, batch=7), Setting(tmp_path / "b", "compact", 0.5, batch=50)
     np.testing.assert_array_equal(one.programs["generated"], other.programs["generated"])
     np.testing.assert_allclose(one.generated["mean"], other.generated["mean"], atol=2e-3)
-    assert one.metadata == {"height": 3, "width": 3, "step": 5, "seed": 0, "layers": 2}
+    assert one.metadata == {"height": 3, "width": 3, "worlds": 1, "step": 5, "seed": 0, "layers": 2}
 
 
 def test_threads_change_no_bit(tmp_path):

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from progsem.data import corpus, tokens
-from progsem.data.encodings import ENCODINGS
 from progsem.jobs.job import Job
+from progsem.languages.karel.text import ENCODINGS
 from progsem.lm import model as lm
 from progsem.lm import train
 from progsem.storage.files import read_tables

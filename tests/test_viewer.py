@@ -111,7 +111,7 @@ def test_statements_have_the_world_and_the_reading(job, shown):
     right = 0
     for specification in shown["specifications"]:
         (index,) = rows[programs["row"][rows] == specification["specification"]]
-        cells, pose = np.array(specification["cells"], np.uint8), programs["pose"][index]
+        cells, pose = np.array(specification["cells"], np.uint8), programs["poses"][index]
         start = pose.astype(int)
         program = programs["generated"][index]
         statements = specification["runs"][-1]["statements"]

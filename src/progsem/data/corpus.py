@@ -16,9 +16,7 @@ import numpy as np
 
 from progsem.errors import UserError
 from progsem.jobs.job import Job
-from progsem.languages.karel.codes import ACTIONS, ORIGINAL, most_codes
-from progsem.languages.karel.kernels import execute
-from progsem.languages.karel.sampling import Sampler
+from progsem.languages import LANGUAGE
 from progsem.storage.files import WRITERS, write_table
 
 SPLITS = ("train", "validation", "test")
@@ -26,24 +24,22 @@ _MAX_ATTEMPTS = 1000
 
 
 class Shard:
-    """Rows first … first + count of a split, in memory; `name` begins the line that says what is wrong with it."""
+    """Rows first … first + count of a split, in memory; `name` begins the line that says what is wrong with it.
 
-    def __init__(self, sampler: Sampler, first: int, count: int, step_limit: int, name: str = "corpus"):
+    programs: (count, L) uint8; worlds, outputs: (count, K), what they get and what they make of it; keys,
+    program_keys: those of the sampler.
+    """
+
+    def __init__(self, sampler, first: int, count: int, step_limit: int, name: str = "corpus"):
         self._name = name
         self._sampler = sampler
         self._first = first
         self._step_limit = step_limit
         self._attempts = np.zeros(count, np.int64)
         self._drawn = sampler.allocate(count)
-        self.out_cells = np.empty_like(self._drawn[1])
-        self.out_poses = np.empty_like(self._drawn[2])
+        self.programs, self.worlds, self.keys, self.program_keys = self._drawn
+        self.outputs = self.worlds
         self.redraw(np.arange(count))
-
-    programs = property(lambda self: self._drawn[0])
-    cells = property(lambda self: self._drawn[1])
-    poses = property(lambda self: self._drawn[2])
-    keys = property(lambda self: self._drawn[3])
-    program_keys = property(lambda self: self._drawn[4])
 
     def draw_again(self, rows: np.ndarray) -> None:
         """Replace the specifications of these rows by the next of their streams."""
@@ -58,17 +54,16 @@ class Shard:
         """Draw and execute these rows, as often as it takes until each program halts on all its worlds."""
         while rows.size:
             self._sampler.draw(self._first, self._attempts, rows, self._drawn)
-            everything = rows.size == len(self.programs)
-            programs, cells, poses = (
-                array if everything else array[rows] for array in (self.programs, self.cells, self.poses)
+            whole = rows.size == len(self.programs)
+            chosen = slice(None) if whole else rows
+            outputs, halted = LANGUAGE.execution.execute(
+                self.programs[chosen], self.worlds.at(chosen), self._step_limit
             )
-            out_cells, out_poses, halted = execute(
-                programs, cells, poses, np.array(ORIGINAL, np.uint8), self._step_limit
-            )
-            if everything:
-                self.out_cells, self.out_poses = out_cells, out_poses
+            if whole:
+                self.outputs = outputs
             else:
-                self.out_cells[rows], self.out_poses[rows] = out_cells, out_poses
+                for array, part in zip(self.outputs, outputs, strict=True):
+                    array[rows] = part
             rows = rows[~halted.all(axis=1)]
             self._count_attempt(rows, "no program found that halts on all its worlds; raise programs.step_limit")
 
@@ -79,42 +74,14 @@ class Shard:
 
     def write(self, path: Path, metadata: dict) -> None:
         """Write the rows as one Arrow shard."""
-        count = len(self.programs)
-        write_table(
-            path,
-            {
-                "program": self.programs,
-                "cells": self.cells.reshape(count, -1),
-                "poses": self.poses.reshape(count, -1),
-                "out_cells": self.out_cells.reshape(count, -1),
-                "out_poses": self.out_poses.reshape(count, -1),
-            },
-            metadata,
-        )
+        columns = {"program": self.programs, **self.worlds.columns(), **self.outputs.columns("out_")}
+        write_table(path, columns, metadata)
 
 
-def sampler(job: Job, split: int, length: tuple[int, int]) -> Sampler:
-    """The sampler of specifications as the job's slice describes them, with programs of so many statements.
-
-    split: its number in `SPLITS`; other numbers have streams of their own.
-    """
-    worlds, programs, corpus = job.section("worlds"), job.section("programs"), job.section("corpus")
-    weights = programs.weights.model_dump()
-    return Sampler(
-        seed=corpus.seed,
-        split=split,
-        height=worlds.height,
-        width=worlds.width,
-        wall_probability=worlds.wall_probability,
-        marker_probability=worlds.marker_probability,
-        length=length,
-        weights=tuple(weights[action] for action in ACTIONS),
-        control_flow=programs.control_flow,
-        max_depth=programs.max_depth,
-        worlds=corpus.examples + corpus.held_out,
-        shown=corpus.examples,
-        codes=most_codes(programs),
-    )
+def sampler(job: Job, split: int, length: tuple[int, int]):
+    """The language's sampler of specifications as the job's slice describes them, see `LANGUAGE.sampling`."""
+    sections = (job.section(name) for name in ("worlds", "programs", "corpus"))
+    return LANGUAGE.sampling.sampler(*sections, split, length)
 
 
 def distinct(shard: Shard, taken: np.ndarray) -> np.ndarray:
@@ -155,8 +122,7 @@ def run(job: Job) -> None:
         for number, split in enumerate(SPLITS)
     }
     metadata = {
-        "height": worlds.height,
-        "width": worlds.width,
+        **LANGUAGE.execution.shape(worlds),
         "worlds": corpus.examples + corpus.held_out,
         "examples": corpus.examples,
     }

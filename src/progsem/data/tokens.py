@@ -9,34 +9,23 @@ from threading import Semaphore
 import numpy as np
 
 from progsem.data.corpus import SPLITS
-from progsem.data.encodings import ENCODINGS, Encoding, tokenizer
+from progsem.data.encodings import Encoding
 from progsem.data.special_tokens import BEGIN, END, PADDING, PADDING_ID, UNKNOWN
 from progsem.jobs.job import Job
+from progsem.languages import LANGUAGE
 from progsem.limits import MAX_POSITIONS
 from progsem.storage.files import WRITERS, read_table, replacing, write_json, write_table
-
-
-def shown_worlds(columns: dict[str, np.ndarray], metadata: dict) -> tuple[np.ndarray, ...]:
-    """The shown worlds of corpus rows: cells, poses, out_cells, out_poses.
-
-    Grids are (N, K, H, W), poses (N, K, 3), with K the number of examples in the text.
-    """
-    return tuple(array[:, : metadata["examples"]] for array in all_worlds(columns, metadata))
-
-
-def all_worlds(columns: dict[str, np.ndarray], metadata: dict) -> tuple[np.ndarray, ...]:
-    """As `shown_worlds`, the held-out worlds included behind the shown ones."""
-    worlds, height, width = (metadata[key] for key in ("worlds", "height", "width"))
-    return tuple(
-        columns[name].reshape((-1, worlds, 3) if name.endswith("poses") else (-1, worlds, height, width))
-        for name in ("cells", "poses", "out_cells", "out_poses")
-    )
 
 
 def encode_shard(source: Path, encoding: Encoding) -> tuple[dict[str, np.ndarray], dict]:
     """The documents of one corpus shard as ids (N, T) with their lengths (N,), and what is said about them."""
     columns, metadata = read_table(source)
-    prompts = encoding.prompts(*shown_worlds(columns, metadata))
+    shown = np.s_[:, : metadata["examples"]]
+    inputs, outputs = (
+        LANGUAGE.text.glyphs(LANGUAGE.execution.of_columns(columns, metadata, prefix).at(shown))
+        for prefix in ("", "out_")
+    )
+    prompts = encoding.prompts(inputs, outputs)
     ids, lengths = encoding.documents(prompts, columns["program"])
     return {"tokens": ids, "length": lengths.astype(np.uint16)}, {
         "prompt_length": prompts.shape[1],
@@ -48,7 +37,7 @@ def encode_shard(source: Path, encoding: Encoding) -> tuple[dict[str, np.ndarray
 def save_tokenizer(encoding: Encoding, path: Path, config_path: Path) -> None:
     """Write tokenizer.json and tokenizer_config.json, which `AutoTokenizer.from_pretrained` reads."""
     with replacing(path) as temporary:
-        temporary.write_text(tokenizer(encoding).to_str(pretty=True), encoding="utf-8")
+        temporary.write_text(encoding.tokenizer().to_str(pretty=True), encoding="utf-8")
     write_json(
         config_path,
         {
@@ -68,7 +57,7 @@ def save_tokenizer(encoding: Encoding, path: Path, config_path: Path) -> None:
 
 def run(job: Job) -> None:
     """Encode every shard of every split."""
-    encoding = ENCODINGS[job.section("tokens").encoding]()
+    encoding = LANGUAGE.text.ENCODINGS[job.section("tokens").encoding]()
     pairs = [pair for split in SPLITS for pair in zip(job.inputs[split], job.outputs[split], strict=True)]
     computing = Semaphore(job.threads)
 

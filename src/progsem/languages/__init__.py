@@ -21,7 +21,7 @@ class Language:
     codes: programs as rows of small integers: `ACTIONS`, `PAD`, `ORIGINAL`, `semantics(mapping)`, `is_action`,
         `has_control_flow`, `most_codes`.
     permutations: `mirror_pairs`, `meaning` and `MIRRORED`, other meanings of the statements and their mirror images.
-    grammar: `GRAMMAR`, a `progsem.data.grammar.Grammar` of the codes.
+    grammar: `GRAMMAR`, a `progsem.languages.grammar.Grammar` of the codes.
     sampling: `sampler(...)`, which draws specifications.
     execution: `execute` and `trace` under a mapping; `WorldStates` and `ProgramStates`, the arrays that worlds and the
         states of programs are held in.

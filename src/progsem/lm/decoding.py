@@ -1,6 +1,6 @@
 """Greedy decoding of programs under the grammar, with a record of what the model did.
 
-The grammar over codes (`karel.grammar`) becomes an automaton over tokens: each
+The grammar over codes (`LANGUAGE.grammar`) becomes an automaton over tokens: each
 state's legal codes are spelled by the encoding, and the spellings form a trie.
 A node of the automaton is a state and a path into its trie; it follows the whole
 batch with a few array lookups a step. A program that is finished leaves the batch.
@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 
 from progsem.data.encodings import Encoding
-from progsem.languages.karel.codes import ACTIONS, CLOSE, ELSE, IFELSE, PAD
-from progsem.languages.karel.grammar import CONTROL, FIRST, NEXT, NEXT_STATE, OTHERWISE, STATES
+from progsem.languages import LANGUAGE
+from progsem.languages.grammar import NOTHING
 from progsem.lm.inference import Memory, Reader
 
 _NONE = 254  # no code is decided or completed by this token
@@ -29,16 +29,15 @@ _NONE = 254  # no code is decided or completed by this token
 class TokenGrammar:
     """The automaton: tables of shape (nodes, vocabulary)."""
 
-    def __init__(self, encoding: Encoding, control_flow: bool):
-        spelled = {
-            (state, code): ids
-            for (state, code), ids in encoding.expansions.items()
-            if control_flow or code < len(ACTIONS) or code == CLOSE
-        }
-        paths = {(state, ()) for state in range(STATES)}
+    def __init__(self, encoding: Encoding, blocks: bool):
+        """blocks: whether programs may have any."""
+        self.grammar = grammar = encoding.grammar
+        opens = grammar.pushes != NOTHING
+        spelled = {pair: ids for pair, ids in encoding.expansions.items() if blocks or not opens[pair[1]]}
+        paths = {(state, ()) for state in range(grammar.states)}
         paths |= {(state, tuple(ids[:k])) for (state, _), ids in spelled.items() for k in range(1, len(ids))}
         self.nodes = {path: index for index, path in enumerate(sorted(paths))}
-        self.roots = np.array([self.nodes[state, ()] for state in range(STATES)])
+        self.roots = np.array([self.nodes[state, ()] for state in range(grammar.states)])
         shape = len(self.nodes), len(encoding.vocabulary)
         self.next_node = np.zeros(shape, np.int64)
         self.completes, self.decides = np.full((2, *shape), _NONE, np.uint8)
@@ -48,14 +47,14 @@ class TokenGrammar:
             for k, token in enumerate(ids):
                 node = self.nodes[state, tuple(ids[:k])]
                 self.legal[1, node, token] = True
-                self.legal[0, node, token] |= code not in CONTROL
+                self.legal[0, node, token] |= not opens[code]
                 if k == decided:
                     self.decides[node, token] = code
                 if k + 1 < len(ids):
                     self.next_node[node, token] = self.nodes[state, tuple(ids[: k + 1])]
                 else:
                     self.completes[node, token] = code
-                    self.next_node[node, token] = self.nodes[int(NEXT_STATE[state, code]), ()]
+                    self.next_node[node, token] = self.roots[grammar.next_state[state, code]]
 
 
 class Followed:
@@ -64,10 +63,10 @@ class Followed:
     def __init__(self, grammar: TokenGrammar, batch: int, codes: int, max_depth: int):
         self.grammar = grammar
         self.max_depth = max_depth
-        self.node = np.full(batch, grammar.nodes[FIRST, ()])
+        self.node = np.full(batch, grammar.roots[grammar.grammar.first])
         self.depth = np.zeros(batch, np.int64)
-        self.otherwise = np.zeros((batch, max_depth + 1), bool)
-        self.codes = np.full((batch, codes), PAD, np.uint8)
+        self.stack = np.zeros((batch, max_depth + 1), np.uint8)  # the state behind the end of each open block
+        self.codes = np.full((batch, codes), LANGUAGE.codes.PAD, np.uint8)
         self.count = np.zeros(batch, np.int64)
         self.done = np.zeros(batch, bool)
 
@@ -81,25 +80,24 @@ class Followed:
 
     def decides(self, rows: np.ndarray, tokens: np.ndarray) -> np.ndarray:
         """(R,) bool: whether this token settles which action comes next."""
-        return self.grammar.decides[self.node[rows], tokens] < len(ACTIONS)
+        return LANGUAGE.codes.is_action(self.grammar.decides[self.node[rows], tokens])
 
     def advance(self, rows: np.ndarray, tokens: np.ndarray) -> None:
         """Read a legal token (R,) of each of programs `rows`."""
-        grammar = self.grammar
+        grammar, (_, _, pushes, closes) = self.grammar, self.grammar.grammar
         completed = grammar.completes[self.node[rows], tokens]
         self.node[rows] = grammar.next_node[self.node[rows], tokens]
-        closing = completed == CLOSE
+        closing = completed == closes
         self.done[rows] = closing & (self.depth[rows] == 0)
         writes = (completed != _NONE) & ~self.done[rows]
         self.codes[rows[writes], self.count[rows[writes]]] = completed[writes]
         self.count[rows] += writes
         inner = rows[closing & ~self.done[rows]]
         self.depth[inner] -= 1
-        afterwards = np.where(self.otherwise[inner, self.depth[inner]], OTHERWISE, NEXT)
-        self.node[inner] = grammar.roots[afterwards]
-        opens = np.isin(completed, (ELSE, *CONTROL))
+        self.node[inner] = grammar.roots[self.stack[inner, self.depth[inner]]]
+        opens = np.flatnonzero(np.isin(completed, np.flatnonzero(pushes != NOTHING)))
         opening = rows[opens]
-        self.otherwise[opening, self.depth[opening]] = completed[opens] == IFELSE
+        self.stack[opening, self.depth[opening]] = pushes[completed[opens]]
         self.depth[opening] += 1
 
 

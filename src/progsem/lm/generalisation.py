@@ -24,11 +24,11 @@ import numpy as np
 import torch
 
 from progsem.data.corpus import SPLITS, Shard, distinct, sampler
-from progsem.data.encodings import ENCODINGS, Encoding
+from progsem.data.encodings import Encoding
 from progsem.hardware import choose_device
 from progsem.jobs.job import Job
 from progsem.jobs.progress import Progress
-from progsem.languages.karel.codes import PAD
+from progsem.languages import LANGUAGE
 from progsem.lm import model as lm
 from progsem.lm.traces import Tracer, satisfied, whole_programs
 from progsem.storage.files import write_table
@@ -37,11 +37,11 @@ from progsem.storage.files import write_table
 def set_jobs(job: Job) -> dict[str, Job]:
     """By name of each set: the job whose slice has the worlds and programs of that set in place of training's.
 
-    The slice says of each set `length` (shortest and longest program), `height` and `width`.
+    The slice says of each set `length`, the shortest and longest program, and how large its worlds are.
     """
     jobs = {}
     for name, kind in sorted(job.slice["generalisation"]["sets"].items()):
-        worlds = job.slice["worlds"] | {side: kind[side] for side in ("height", "width")}
+        worlds = job.slice["worlds"] | {side: size for side, size in kind.items() if side != "length"}
         programs = job.slice["programs"] | {"train_length": kind["length"], "test_length": kind["length"]}
         jobs[name] = replace(job, slice=job.slice | {"worlds": worlds, "programs": programs})
     return jobs
@@ -63,10 +63,10 @@ def solve(tracer: Tracer, encoding: Encoding, shard: Shard, examples: int, step_
 
     examples: how many worlds of a specification are shown; step_limit: executed actions and tests.
     """
-    worlds = shard.cells, shard.poses, shard.out_cells, shard.out_poses
-    written = tracer.write(encoding.prompts(*(array[:, :examples] for array in worlds)))
+    shown = (part.at(np.s_[:, :examples]) for part in (shard.worlds, shard.outputs))
+    written = tracer.write(encoding.prompts(*map(LANGUAGE.text.glyphs, shown)))
     generated = whole_programs(written)
-    right = satisfied(generated, *worlds, step_limit) & written.finished[:, None]
+    right = satisfied(generated, shard.worlds, shard.outputs, step_limit) & written.finished[:, None]
     shown = right[:, :examples].all(axis=1)
     return {
         "reference": shard.programs,
@@ -84,7 +84,7 @@ def run(job: Job) -> None:
     torch.set_num_threads(job.threads)
     device = choose_device(job.device)
     model = lm.load(job.input("weights"), job.input("config"), device).eval()
-    encoding = ENCODINGS[job.section("tokens").encoding]()
+    encoding = LANGUAGE.text.ENCODINGS[job.section("tokens").encoding]()
     examples, step_limit = job.section("corpus").examples, job.section("programs").step_limit
     jobs = set_jobs(job)
     progress = Progress(
@@ -118,5 +118,6 @@ def _joined(parts: list[np.ndarray]) -> np.ndarray:
     """Columns of several batches as one; programs (N, L) of different widths are filled up."""
     if parts[0].ndim == 1:
         return np.concatenate(parts)
+    pad = LANGUAGE.codes.PAD
     width = max(part.shape[1] for part in parts)
-    return np.concatenate([np.pad(part, ((0, 0), (0, width - part.shape[1])), constant_values=PAD) for part in parts])
+    return np.concatenate([np.pad(part, ((0, 0), (0, width - part.shape[1])), constant_values=pad) for part in parts])

@@ -2,7 +2,7 @@
 
 For every specification of each split: the program decoded greedily under the
 grammar, whether it satisfies the shown and the held-out examples (grids compared
-as they are drawn, so markers under the robot do not count), whether unconstrained
+as they are drawn, so what a drawing hides does not count), whether unconstrained
 decoding would have parsed, and log-likelihoods. Two kinds of states:
 
 - generated: of the position whose output *is* a statement, before it is fed
@@ -12,7 +12,7 @@ decoding would have parsed, and log-likelihoods. Two kinds of states:
 
 What the examples' outputs say of the states in between can be taken out of the text
 (`traces.outputs`; Latent Causal Probing, arXiv 2407.13765): every output grid is
-replaced by one of empty floor, without walls, markers and robot ("blank"), or by its
+replaced by an empty one ("blank"), or by its
 own input ("copied"). The language model was trained on real outputs and has met all of
 these tokens. Programs are judged by the real outputs all the same.
 """
@@ -27,13 +27,11 @@ import torch
 from torch import Tensor
 
 from progsem.data.corpus import SPLITS
-from progsem.data.encodings import ENCODINGS, Encoding, glyphs, outputs_in_text
-from progsem.data.tokens import all_worlds
+from progsem.data.encodings import Encoding, shown_grids
 from progsem.hardware import choose_device, choose_precision
 from progsem.jobs.job import Job
 from progsem.jobs.progress import Progress
-from progsem.languages.karel.codes import ACTIONS, ORIGINAL, PAD, most_codes
-from progsem.languages.karel.kernels import execute
+from progsem.languages import LANGUAGE
 from progsem.lm import model as lm
 from progsem.lm.decoding import TokenGrammar, Written, kept_states, write_programs
 from progsem.lm.inference import Memory, Reader
@@ -41,11 +39,12 @@ from progsem.storage.files import read_table, write_table
 
 
 class Specifications:
-    """The first rows of each split, one behind the other: programs (N, L) and all their worlds."""
+    """The first rows of each split, one behind the other: programs (N, L), and their worlds and outputs (N, K)."""
 
     def __init__(self, job: Job):
         wanted = job.section("traces")
-        programs, worlds, self.split, self.row = [], [], [], []
+        of_columns = LANGUAGE.execution.of_columns
+        programs, worlds, outputs, self.split, self.row = [], [], [], [], []
         for index, split in enumerate(SPLITS):
             left = getattr(wanted, split)
             first = 0
@@ -54,18 +53,21 @@ class Specifications:
                 taken = {name: column[:left] for name, column in columns.items()}
                 count = len(taken["program"])
                 programs.append(taken["program"])
-                worlds.append(all_worlds(taken, metadata))
+                worlds.append(of_columns(taken, metadata))
+                outputs.append(of_columns(taken, metadata, "out_"))
                 self.split.append(np.full(count, index, np.int8))
                 self.row.append(np.arange(first, first + count, dtype=np.int32))
                 left -= count
                 first += count
                 if left == 0:
                     break
-        self.examples: int = metadata["examples"]
-        self.outputs: str = wanted.outputs
-        self.metadata = {key: metadata[key] for key in ("height", "width")}
+        self.shown = np.s_[:, : metadata["examples"]]
+        self.outputs_in_text: str = wanted.outputs
+        self.metadata = {key: value for key, value in metadata.items() if key != "examples"} | {"worlds": 1}
         self.programs = np.concatenate(programs)
-        self.cells, self.poses, self.out_cells, self.out_poses = map(np.concatenate, zip(*worlds, strict=True))
+        self.worlds, self.outputs = (
+            type(parts[0])(*map(np.concatenate, zip(*parts, strict=True))) for parts in (worlds, outputs)
+        )
         self.split, self.row = np.concatenate(self.split), np.concatenate(self.row)
 
     def __len__(self) -> int:
@@ -73,34 +75,22 @@ class Specifications:
 
     def prompts(self, encoding: Encoding, rows: slice) -> np.ndarray:
         """(B, P) ids of the shown worlds, their outputs as `traces.outputs` has them."""
-        inputs = glyphs(self.cells[rows, : self.examples], self.poses[rows, : self.examples])
-        outputs = glyphs(self.out_cells[rows, : self.examples], self.out_poses[rows, : self.examples])
-        return encoding.prompts_of_grids(inputs, outputs_in_text(inputs, outputs, self.outputs))
-
-    def satisfied(self, programs: np.ndarray, step_limit: int) -> np.ndarray:
-        """(N, K) bool: on which worlds a program (N, L) halts in the world that the specification draws."""
-        return satisfied(programs, self.cells, self.poses, self.out_cells, self.out_poses, step_limit)
+        worlds, outputs = (part.at(rows).at(self.shown) for part in (self.worlds, self.outputs))
+        return encoding.prompts(*shown_grids(worlds, outputs, self.outputs_in_text))
 
 
-def satisfied(
-    programs: np.ndarray,
-    cells: np.ndarray,
-    poses: np.ndarray,
-    out_cells: np.ndarray,
-    out_poses: np.ndarray,
-    step_limit: int,
-) -> np.ndarray:
-    """On which worlds programs (N, L) halt in the world that is drawn: (N, K) bool.
+def satisfied(programs: np.ndarray, worlds, outputs, step_limit: int) -> np.ndarray:
+    """On which worlds (N, K) programs (N, L) halt in the output as it is drawn: (N, K) bool.
 
-    cells, out_cells: (N, K, H, W) uint8; poses, out_poses: (N, K, 3) uint8; step_limit: executed actions and tests.
+    step_limit: executed actions and tests.
     """
-    final_cells, final_poses, halted = execute(programs, cells, poses, np.array(ORIGINAL, np.uint8), step_limit)
-    return halted & (glyphs(final_cells, final_poses) == glyphs(out_cells, out_poses)).all(axis=2)
+    after, halted = LANGUAGE.execution.execute(programs, worlds, step_limit)
+    return halted & (LANGUAGE.text.glyphs(after) == LANGUAGE.text.glyphs(outputs)).all(axis=2)
 
 
 def positions_of_actions(programs: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Rows, positions and statement numbers of every action in programs (N, L), sorted by row and position."""
-    actions = programs < len(ACTIONS)
+    actions = LANGUAGE.codes.is_action(programs)
     rows, positions = np.nonzero(actions)
     return rows, positions, (actions.cumsum(axis=1) - 1)[rows, positions]
 
@@ -131,7 +121,7 @@ class Tracer:
         self.encoding, self.device = encoding, device
         self.each_layer = config.layers == "each"
         self.max_depth = programs.max_depth if programs.control_flow > 0 else 0
-        self.codes = most_codes(programs, config.extra_statements)
+        self.codes = LANGUAGE.codes.most_codes(programs, config.extra_statements)
         self.tokens = encoding.program_tokens(self.codes)
         self.grammar = TokenGrammar(encoding, programs.control_flow > 0)
         self._idle: list[Memory] = []  # kept from batch to batch: to get so much memory anew takes long
@@ -193,8 +183,7 @@ class Tracer:
 def whole_programs(written: Written) -> np.ndarray:
     """Codes of what was written; an unfinished program keeps its statements only if no block is left open."""
     codes = written.codes.copy()
-    straight = ((codes < len(ACTIONS)) | (codes == PAD)).all(axis=1)
-    codes[~written.finished & ~straight] = PAD
+    codes[~written.finished & LANGUAGE.codes.has_control_flow(codes)] = LANGUAGE.codes.PAD
     return codes
 
 
@@ -203,7 +192,7 @@ def run(job: Job) -> None:
     torch.set_num_threads(1)  # of one batch; several are read side by side
     device = choose_device(job.device)
     model = lm.load(job.input("weights"), job.input("config"), device).eval()
-    encoding = ENCODINGS[job.section("tokens").encoding]()
+    encoding = LANGUAGE.text.ENCODINGS[job.section("tokens").encoding]()
     specifications = Specifications(job)
     step_limit = job.section("programs").step_limit
     tracer = Tracer(model, encoding, job)
@@ -218,8 +207,8 @@ def run(job: Job) -> None:
     programs = np.concatenate([whole_programs(batch) for batch in written])
     finished = np.concatenate([batch.finished for batch in written])
     parses = np.concatenate([batch.parses_freely for batch in written])
-    satisfied = specifications.satisfied(programs, step_limit) & finished[:, None]
-    shown = satisfied[:, : specifications.examples].all(axis=1)
+    right = satisfied(programs, specifications.worlds, specifications.outputs, step_limit) & finished[:, None]
+    shown = right[specifications.shown].all(axis=1)
     metadata = {
         **specifications.metadata,
         "step": job.slice["step"],
@@ -235,15 +224,14 @@ def run(job: Job) -> None:
             "generated": programs,
             "generated_finished": finished,
             "correct_shown": shown,
-            "correct_all": satisfied.all(axis=1),
+            "correct_all": right.all(axis=1),
             "generated_log_likelihood": np.concatenate([batch.log_likelihood for batch in written]),
             "reference_log_likelihood": np.concatenate(reference_scores),
             "generated_tokens": np.concatenate([batch.tokens for batch in written]),
             "reference_tokens": np.concatenate(reference_tokens),
             "unconstrained_parses": parses,
             "unconstrained_correct": parses & shown,
-            "cells": specifications.cells[:, 0].reshape(count, -1),
-            "pose": specifications.poses[:, 0],
+            **specifications.worlds.at(np.s_[:, 0]).columns(),
         },
         metadata,
     )

@@ -1,7 +1,7 @@
 """Mirror pairs: is the true meaning ahead of its mirror image by more than any other is of its own?
 
 Exchanging the meanings left and right in a permutation gives its mirror image, whose
-labels are equally hard (`progsem.languages.karel.permutations`). Both of a drawn pair are other meanings
+labels are equally hard (`LANGUAGE.permutations`). Both of a drawn pair are other meanings
 than the one in the text, so that their difference shows by how much two such contents
 differ for other reasons. The table `permutations` has the corrected content of both and
 their difference at the last checkpoint, mean over the features that are defined for both;
@@ -21,7 +21,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from progsem.languages.karel import codes
 from progsem.measures import bootstrap
 from progsem.measures.bootstrap import Estimate
 from progsem.measures.content import comparable, contents_of, in_all, state_sets
@@ -79,7 +78,7 @@ def permutation_rows(
             pairs[POOLED][number] = {key: _pooled([one[key] for one in each]) for key in in_all(each)}
     rows = []
     for name in names:
-        if is_mirror_image(settings):
+        if settings.mirrored:
             rows += [row for row in own_rows(results["alternatives"], settings) if row["lm_seed"] == name]
         estimates = {
             number: {key: pair_estimates(pair, settings) for key, pair in found.items()}
@@ -94,16 +93,6 @@ def permutation_rows(
             for key, pair in found.items():
                 rows += [where | row for row in _rows(key, pair, estimates[number][key], settings)]
     return rows
-
-
-def is_mirror_image(settings: Settings) -> bool:
-    """Whether the difficulty-matched alternative is the original's mirror image, as far as what is probed goes."""
-    if not settings.alternatives:
-        return False
-    meanings = codes.semantics(settings.interventions.alternatives[settings.interventions.difficulty_matched])
-    mirrored = (codes.PICK, codes.PUT, codes.RIGHT, codes.LEFT, codes.MOVE)
-    renamed = (codes.PUT, codes.PICK, *mirrored[2:])  # the same where markers do not matter
-    return meanings == mirrored or (meanings == renamed and not settings.markers_matter)
 
 
 def own_rows(alternatives: list[dict], settings: Settings) -> list[dict]:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from progsem.errors import UserError
-from progsem.languages.karel import codes
+from progsem.languages import LANGUAGE
 from progsem.measures import answers
 from progsem.storage.files import read_csv, read_metadata, read_table
 from progsem.study import config
@@ -126,7 +126,7 @@ class Settings:
 
     permutations: the names of each mirror pair that was drawn; sets: those of the
     stage `generalisation`; train_length: the shortest and longest training program;
-    markers_matter: whether what is probed depends on markers.
+    mirrored: whether the difficulty-matched alternative is the original's mirror image, as far as what is probed goes.
     """
 
     study: str
@@ -141,17 +141,18 @@ class Settings:
     test: int
     step_limit: int
     train_length: tuple[int, int]
-    markers_matter: bool
+    mirrored: bool
 
     @classmethod
     def of(cls, job) -> Settings:
         """The settings of a job's frozen slice."""
-        programs = job.section("programs")
+        programs, interventions = job.section("programs"), job.section("interventions")
+        matched = interventions.alternatives.get(interventions.difficulty_matched)
         return cls(
             study=job.slice["study"],
             lm=job.section("lm"),
             probes=job.section("probes"),
-            interventions=job.section("interventions"),
+            interventions=interventions,
             controls=job.section("controls"),
             statistics=job.section("statistics"),
             permutations=tuple((first, second) for first, second in job.slice["permutations"]),
@@ -160,7 +161,8 @@ class Settings:
             test=job.section("traces").test,
             step_limit=programs.step_limit,
             train_length=programs.train_length,
-            markers_matter=programs.control_flow > 0 or "markers" in job.section("probes").features,
+            mirrored=matched is not None
+            and LANGUAGE.permutations.is_mirror_image(matched, programs, job.section("probes").features),
         )
 
     @property
@@ -403,7 +405,7 @@ def count_training_lengths(shards: list[Path]) -> np.ndarray:
 
 def statements(programs: np.ndarray) -> np.ndarray:
     """Number of action statements of (N, L) codes, shape (N,)."""
-    return (programs < len(codes.ACTIONS)).sum(axis=1)
+    return LANGUAGE.codes.is_action(programs).sum(axis=1)
 
 
 def _parse(text: str) -> int | float | None:

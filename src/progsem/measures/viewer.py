@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from progsem.measures.gallery import Readings, program_text
+from progsem.languages import LANGUAGE
+from progsem.measures.gallery import Readings
 from progsem.measures.results import Checkpoint, Settings, statements
 from progsem.measures.writing import plain
 
@@ -28,7 +29,7 @@ def choose(checkpoints: list[Checkpoint], settings: Settings) -> dict:
     solved, lengths = last.programs["correct_shown"].astype(bool), statements(last.programs["reference"])
     chosen = choose_specifications(solved, lengths)
     shown = [
-        last.example(index) | {"reference": program_text(last.programs["reference"][index]), "runs": []}
+        last.example(index) | {"reference": LANGUAGE.text.source(last.programs["reference"][index]), "runs": []}
         for index in chosen
     ]
     steps = []

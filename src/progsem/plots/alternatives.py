@@ -8,23 +8,16 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator
 
+from progsem.languages import LANGUAGE
 from progsem.plots import style
 from progsem.plots.style import Results
-
-SHORT = {
-    "pick_marker": "pick",
-    "put_marker": "put",
-    "turn_left": "left",
-    "turn_right": "right",
-    "move": "move",
-}
 
 
 def meanings(results: Results) -> str:
     """What each alternative changes, in one line."""
-    parts = []
+    parts, short = [], LANGUAGE.drawing.SHORT
     for name, row in results.summary["alternatives"].items():
-        changed = [f"{SHORT[token]}→{SHORT[meaning]}" for token, meaning in row["meaning"].items() if token != meaning]
+        changed = [f"{short[token]}→{short[meaning]}" for token, meaning in row["meaning"].items() if token != meaning]
         parts.append(f"{name}: {', '.join(changed)}")
     return "; ".join(parts) + "."
 

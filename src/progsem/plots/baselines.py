@@ -18,7 +18,7 @@ KINDS = {
     "input_only": ("input only, best of:", style.ORANGE, "v", 6.5),
     "counts": ("statement counts", style.ORANGE, "P", 4.5),
     "prefix": ("program so far", style.ORANGE, "X", 5),
-    "start": ("start of the robot", style.ORANGE, "<", 4.5),
+    "start": ("start of the run", style.ORANGE, "<", 4.5),
     "shuffled": ("shuffled labels", style.GREY, "*", 8),
 }
 CURVES = ("model", "untrained", "text", "input_only")
@@ -26,7 +26,7 @@ MEANINGS = {
     "untrained": "Untrained model: its hidden states before the first step (of what it wrote then, where it writes).",
     "embedding": "Embedding: only that of the token which the model reads at this place.",
     "text": "Text: all that stands there about the first example (input, output, program so far), one-hot.",
-    "input_only": "Input only: the best of statement counts, program so far, and start of the robot, by validation.",
+    "input_only": "Input only: the best of statement counts, program so far, and start of the run, by validation.",
     "shuffled": "Shuffled labels (control task, Hewitt & Liang 2019): the trained model's hidden states, asked for a "
     "random label for each different beginning of a program; the distance to it is the selectivity.",
 }

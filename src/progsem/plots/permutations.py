@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from progsem.languages import LANGUAGE
 from progsem.plots import style
 from progsem.plots.style import Results
 
@@ -26,8 +27,8 @@ def draw(results: Results) -> tuple[Figure, list[dict]] | None:
         2.9 + 4.2 * len(results.sources),
         "is the true meaning further ahead of its mirror image than others are of theirs?",
         [
-            "A permutation says what each of the five statements means instead; exchanging left and right in it gives "
-            "its mirror image, in which the robot does in the mirrored world what it did in this one, so that the "
+            f"A permutation says what each of the {len(LANGUAGE.codes.ACTIONS)} statements means instead; "
+            f"{LANGUAGE.drawing.MIRROR}, so that the "
             "labels of both are equally hard. Only the true meaning is in the text that the model learned from.",
             f"Step {last:,}; corrected accuracy, mean over {results.features()}; {style.STATE_NAMES[results.states]}. "
             f"{results.models()}. Bars: {results.interval()}, paired. Which of the other pairs' two "

@@ -7,7 +7,7 @@ than the hidden state, or asked something else than the program state:
 |--------------------|----------------------|
 | counts             | how often each statement stands in the program so far |
 | prefix             | every code of the program so far |
-| start              | the robot's row, column and heading in the first example's input |
+| start              | what a program starts from in the first example's input (`LANGUAGE.execution.start`) |
 | text               | all that stands in the text about the first example: its grids, and the program so far |
 | embedding          | the embedding of the token that the position reads |
 | layers             | each hidden state of its own: the controls layer_0, layer_1, … |
@@ -50,12 +50,10 @@ from itertools import pairwise
 import numpy as np
 import torch
 
-from progsem.data.encodings import EMPTY, ENCODINGS, glyphs, outputs_in_text
+from progsem.data.encodings import shown_grids
 from progsem.jobs.job import Job
-from progsem.languages.karel import features
-from progsem.languages.karel.codes import ACTIONS, ORIGINAL, PAD
-from progsem.languages.karel.features import Head
-from progsem.languages.karel.kernels import execute
+from progsem.languages import LANGUAGE
+from progsem.languages.labels import Head, spans
 from progsem.limits import FEWEST_STATES
 from progsem.probing.fits import TEST, TRAIN, VALIDATION, States
 from progsem.probing.probes import (
@@ -154,20 +152,20 @@ class Controls:
     def so_far(self, data: DataSet) -> np.ndarray:
         """(N, L) codes of each state's program, its own statement the last; PAD behind it."""
         programs = self.traced.programs[SOURCES[data.source]][data.program]
-        return np.where(np.arange(programs.shape[1]) <= data.position[:, None], programs, np.uint8(PAD))
+        return np.where(np.arange(programs.shape[1]) <= data.position[:, None], programs, np.uint8(LANGUAGE.codes.PAD))
 
     def counts(self, data: DataSet) -> np.ndarray:
-        """(N, 5) uint8."""
+        """(N, actions) uint8."""
         so_far = self.so_far(data)
-        return np.stack([(so_far == action).sum(1, dtype=np.uint8) for action in range(len(ACTIONS))], 1)
+        return np.stack([(so_far == action).sum(1, dtype=np.uint8) for action in range(len(LANGUAGE.codes.ACTIONS))], 1)
 
     def prefix(self, data: DataSet) -> np.ndarray:
         """(N, codes) uint8, one-hot at each position."""
         return one_hot(self.so_far(data), data.states.split == TRAIN)
 
     def start(self, data: DataSet) -> np.ndarray:
-        """(N, rows + columns + headings) uint8, one-hot."""
-        return one_hot(self.traced.programs["pose"][data.program], data.states.split == TRAIN)
+        """(N, columns) uint8, one-hot."""
+        return one_hot(LANGUAGE.execution.start(self.traced.worlds)[data.program], data.states.split == TRAIN)
 
     def text(self, data: DataSet) -> np.ndarray:
         """(N, glyphs + codes) uint8, one-hot at each cell of both grids and at each position."""
@@ -176,14 +174,10 @@ class Controls:
     @cached_property
     def grids(self) -> np.ndarray:
         """(programs, 2 * H * W) glyphs of the first example's input and output, as `traces.outputs` shows it."""
-        programs, metadata = self.traced.programs, self.traced.metadata
-        cells = programs["cells"].reshape(-1, 1, metadata["height"], metadata["width"])
-        poses = programs["pose"][:, None]
-        step_limit = self.job.slice["programs"]["step_limit"]
-        inputs = glyphs(cells, poses)
-        outputs = glyphs(*execute(programs["reference"], cells, poses, ORIGINAL, step_limit)[:2])
-        outputs = outputs_in_text(inputs, outputs, self.job.section("traces").outputs)
-        return np.concatenate([inputs, outputs], 1).reshape(len(cells), -1)
+        worlds, step_limit = self.traced.worlds, self.job.slice["programs"]["step_limit"]
+        outputs, _ = LANGUAGE.execution.execute(self.traced.programs["reference"], worlds, step_limit)
+        grids = shown_grids(worlds, outputs, self.job.section("traces").outputs)
+        return np.concatenate(grids, 1).reshape(len(grids[0]), -1)
 
     @cached_property
     def embeddings(self) -> np.ndarray:
@@ -196,10 +190,9 @@ class Controls:
         A generated state is of the token before the one that decides its statement, a
         forced one of the token that ends it.
         """
-        encoding = ENCODINGS[self.job.section("tokens").encoding]()
+        encoding = LANGUAGE.text.ENCODINGS[self.job.section("tokens").encoding]()
         ids, _, places, ends = encoding.spell(self.traced.programs[SOURCES[data.source]])
-        grid = np.full((1, 1, 1), EMPTY, np.uint8)
-        before = encoding.prompts_of_grids(grid, grid)[0, -1]  # whatever the worlds
+        before = encoding.ids[encoding.begin[-1]]
         documents = np.concatenate([np.full((len(ids), 1), before, ids.dtype), ids], 1)
         read = places if data.source == "generated" else ends + 1
         return documents[data.program, read[data.program, data.position]].astype(np.int64)
@@ -215,7 +208,7 @@ def one_hot(values: np.ndarray, train: np.ndarray) -> np.ndarray:
     columns = []
     for at in range(values.shape[1]):
         kinds = np.unique(values[train, at])
-        columns.append(values[:, at, None] == kinds[kinds != PAD])
+        columns.append(values[:, at, None] == kinds[kinds != LANGUAGE.codes.PAD])
     return np.concatenate(columns, 1).astype(np.uint8)
 
 
@@ -227,9 +220,9 @@ def control_labels(so_far: np.ndarray, labels: np.ndarray, train: np.ndarray, he
     on the feature's name only, besides these frequencies.
     """
     types, of_type = np.unique(so_far, axis=0, return_inverse=True)
-    codes = [row[row != PAD].tobytes() for row in types]
+    codes = [row[row != LANGUAGE.codes.PAD].tobytes() for row in types]
     control = np.empty_like(labels)
-    for feature, span in features.spans(heads).items():
+    for feature, span in spans(heads).items():
         values, counts = np.unique(labels[train, span], axis=0, return_counts=True)
         draws = [_uniform(program, feature) for program in codes]
         drawn = np.searchsorted(counts.cumsum() / counts.sum(), draws, side="right")
@@ -278,7 +271,7 @@ class Description:
             bits = np.concatenate([one.bits for one in fitted], 1)  # (states, depths, seeds, heads)
             costs = {
                 feature: bits[..., span].sum(-1).reshape(end - start, probes)
-                for feature, span in features.spans(self.heads).items()
+                for feature, span in spans(self.heads).items()
             }
             tables.append(coded(self.data.source, self.data.program[self.order[start:end]], block, costs))
         return tables
@@ -313,9 +306,7 @@ def coded(source: str, program: np.ndarray, block: int, bits: dict[str, np.ndarr
 
 def uniform(heads: list[Head]) -> dict[str, float]:
     """Bits that a state costs by feature, if all classes of every head are equally likely."""
-    return {
-        feature: sum(math.log2(head.classes) for head in heads[span]) for feature, span in features.spans(heads).items()
-    }
+    return {feature: sum(math.log2(head.classes) for head in heads[span]) for feature, span in spans(heads).items()}
 
 
 def block_ends(program: np.ndarray) -> list[int]:

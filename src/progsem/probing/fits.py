@@ -28,7 +28,7 @@ import numpy as np
 import torch
 
 from progsem.hardware import choose_precision
-from progsem.languages.karel.features import Head
+from progsem.languages.labels import Head
 from progsem.study.config import Probes
 
 TRAIN, VALIDATION, TEST = range(3)

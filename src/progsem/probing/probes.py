@@ -21,7 +21,6 @@ answer, multiplied over the heads.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -29,9 +28,8 @@ import torch
 from progsem.hardware import choose_device, choose_precision
 from progsem.jobs.job import Job
 from progsem.jobs.progress import Progress
-from progsem.languages.karel import features
-from progsem.languages.karel.codes import MOVE, semantics
-from progsem.languages.karel.kernels import execute, trace
+from progsem.languages import LANGUAGE
+from progsem.languages.labels import Head, majority_label, spans
 from progsem.limits import FEWEST_STATES
 from progsem.probing.fits import TEST, TRAIN, VALIDATION, Fitted, States, fit
 from progsem.storage.files import read_table, write_csv, write_table
@@ -45,51 +43,10 @@ ACCURACY_COLUMNS = (
 ).split(",")
 
 
-class Run(NamedTuple):
-    """What N programs did, each on its world.
-
-    `starts` and `ends` (N, 3) uint8 are the robot before and after the whole
-    program (for one that does not halt: at the step limit). `actions` (N,) counts
-    its action statements; for the k-th of them `executed` (N, K) says whether it ever
-    was, and right after its first execution `poses` (N, K, 3) is the robot, `markers`
-    (N, K) lie on its cell, and `branch` (N, K) is how the last condition came out.
-    """
-
-    cells: np.ndarray
-    starts: np.ndarray
-    ends: np.ndarray
-    actions: np.ndarray
-    poses: np.ndarray
-    markers: np.ndarray
-    branch: np.ndarray
-    executed: np.ndarray
-
-
-def run_programs(
-    programs: np.ndarray, cells: np.ndarray, starts: np.ndarray, meanings: tuple[int, ...], step_limit: int
-) -> Run:
-    """Execute programs (N, L) uint8 on worlds (N, H, W), (N, 3) under a semantics."""
-    steps = trace(programs, cells, starts, meanings, step_limit)
-    _, ends, _ = execute(programs, cells[:, None], starts[:, None], meanings, step_limit)
-    is_action = programs <= MOVE
-    # A stable sort brings the actions to the front in order: column k is the k-th action.
-    order = np.argsort(~is_action, axis=1, kind="stable")
-    return Run(
-        cells=cells,
-        starts=starts,
-        ends=ends[:, 0],
-        actions=is_action.sum(1),
-        poses=np.take_along_axis(steps.poses, order[:, :, None], 1),
-        markers=np.take_along_axis(steps.markers, order, 1),
-        branch=np.take_along_axis(steps.tested, order, 1),
-        executed=np.take_along_axis(steps.executed, order, 1),
-    )
-
-
 def aligned(
-    run: Run, program: np.ndarray, statement: np.ndarray, offset: int, drop_final: bool
+    run, program: np.ndarray, statement: np.ndarray, offset: int, drop_final: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Pair hidden states with the statements whose outcome is asked about.
+    """Pair hidden states with the statements of a run (`LANGUAGE.execution.trace`) whose outcome is asked about.
 
     `program` and `statement` (M,) say where each hidden state belongs. Returns the
     states (N,) that have a partner, and the partner's statement number (N,): their own
@@ -135,13 +92,14 @@ class Traced:
 
     def __init__(self, job: Job, recipe: Probes):
         self.programs, self.metadata = read_table(job.input("programs"))
-        height, width = self.metadata["height"], self.metadata["width"]
-        self.heads = features.heads(recipe.features, height, width)
+        self.heads = LANGUAGE.features.heads(recipe.features, self.metadata)
         self.tables = {source: read_table(job.input(source))[0] for source in recipe.sources}
-        cells = self.programs["cells"].reshape(-1, height, width)
-        meanings, step_limit = semantics(job.slice["mapping"]), job.slice["programs"]["step_limit"]
+        self.worlds = LANGUAGE.execution.of_columns(self.programs, self.metadata)  # (programs, 1)
+        first, meanings = self.worlds.at(np.s_[:, 0]), LANGUAGE.codes.semantics(job.slice["mapping"])
         self.runs = {
-            source: run_programs(self.programs[SOURCES[source]], cells, self.programs["pose"], meanings, step_limit)
+            source: LANGUAGE.execution.trace(
+                self.programs[SOURCES[source]], first, job.slice["programs"]["step_limit"], meanings
+            )
             for source in recipe.sources
         }
 
@@ -177,15 +135,7 @@ def labelled(traced: Traced, source: str, offset: int, recipe: Probes) -> DataSe
         kept = inside | (split == TEST)
         states, target, split = states[kept], target[kept], split[kept]
     program, statement = table["program"][states], table["statement"][states]
-    labels = features.labels(
-        recipe.features,
-        run.cells[program],
-        run.starts[program],
-        run.ends[program],
-        run.poses[program, target],
-        run.markers[program, target],
-        run.branch[program, target],
-    )
+    labels = LANGUAGE.features.labels(recipe.features, run.states(program, target))
     return DataSet(
         source=source,
         offset=offset,
@@ -215,7 +165,7 @@ def usable(job: Job, recipe: Probes, traced: Traced) -> list[DataSet]:
 class Prober:
     """Fits probes on a job's device, in its precision, and says how many of `fits` data sets' are done."""
 
-    def __init__(self, job: Job, recipe: Probes, heads: list[features.Head], fits: int):
+    def __init__(self, job: Job, recipe: Probes, heads: list[Head], fits: int):
         self.recipe, self.heads = recipe, heads
         self.device = choose_device(job.device)
         self.precision = choose_precision(job.section("lm").precision, self.device)
@@ -248,14 +198,14 @@ def about(traced: Traced, recipe: Probes) -> dict:
         "seeds": recipe.seeds,
         "features": {
             feature: {"heads": span.stop - span.start, "classes": [head.classes for head in traced.heads[span]]}
-            for feature, span in features.spans(traced.heads).items()
+            for feature, span in spans(traced.heads).items()
         },
         "step": traced.metadata["step"],
         "seed": traced.metadata["seed"],
     }
 
 
-def accuracies(data: DataSet, fitted: Fitted, heads: list[features.Head], recipe: Probes, semantics: str) -> list[list]:
+def accuracies(data: DataSet, fitted: Fitted, heads: list[Head], recipe: Probes, semantics: str) -> list[list]:
     """Rows of accuracy.csv for one data set.
 
     A feature is right where all its heads are. `chosen_step` lists its heads' steps,
@@ -265,8 +215,8 @@ def accuracies(data: DataSet, fitted: Fitted, heads: list[features.Head], recipe
     counts = [len(states.of(split)) for split in (TRAIN, VALIDATION, TEST)]
     train, validation, test = (states.labels[states.of(split)] for split in (TRAIN, VALIDATION, TEST))
     rows = []
-    for feature, span in features.spans(heads).items():
-        majority = (test[:, span] == features.majority_label(train[:, span])).all(1).mean()
+    for feature, span in spans(heads).items():
+        majority = (test[:, span] == majority_label(train[:, span])).all(1).mean()
         classes = int(np.prod([head.classes for head in heads[span]]))
         for depth, name in enumerate(recipe.depths):
             for seed in range(recipe.seeds):
@@ -282,7 +232,7 @@ def accuracies(data: DataSet, fitted: Fitted, heads: list[features.Head], recipe
     return rows
 
 
-def predictions(data: DataSet, fitted: Fitted, heads: list[features.Head]) -> dict[str, np.ndarray]:
+def predictions(data: DataSet, fitted: Fitted, heads: list[Head]) -> dict[str, np.ndarray]:
     """Columns of predictions.arrow for the test states of one data set."""
     test, train = data.states.of(TEST), data.states.of(TRAIN)
     columns = {
@@ -292,17 +242,17 @@ def predictions(data: DataSet, fitted: Fitted, heads: list[features.Head]) -> di
         "statement": data.statement[test].astype(np.int16),
         "final": data.final[test],
     }
-    for feature, span in features.spans(heads).items():
+    for feature, span in spans(heads).items():
         labels = data.states.labels[test, span]
         confidence = fitted.confidence[..., span].prod(-1).astype(np.float16)
         columns[f"label_{feature}"] = labels
-        columns[f"majority_{feature}"] = (labels == features.majority_label(data.states.labels[train, span])).all(1)
+        columns[f"majority_{feature}"] = (labels == majority_label(data.states.labels[train, span])).all(1)
         columns[f"predicted_{feature}"] = _rows(fitted.test[..., span])
         columns[f"confidence_{feature}"] = _rows(confidence)
     return columns
 
 
-def no_predictions(heads: list[features.Head], recipe: Probes) -> dict[str, np.ndarray]:
+def no_predictions(heads: list[Head], recipe: Probes) -> dict[str, np.ndarray]:
     """The columns of predictions.arrow without a row: those of a training state and no test states."""
     one = np.zeros(1, np.int64)
     states = States("", one[:, None], one, np.zeros((1, len(heads)), np.uint8), one + TRAIN)

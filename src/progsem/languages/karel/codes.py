@@ -14,11 +14,14 @@ cells of shape (H, W), the number of markers (0 to `MAX_MARKERS`) or `WALL`, and
 (row, column, heading) as uint8, headings clockwise from north.
 """
 
+import numpy as np
+
 ACTIONS = ("pick_marker", "put_marker", "turn_left", "turn_right", "move")
 PICK, PUT, LEFT, RIGHT, MOVE = range(5)
 CONDITIONS = ("front_is_clear", "left_is_clear", "right_is_clear", "markers_present", "no_markers_present")
 FRONT, LEFT_CLEAR, RIGHT_CLEAR, MARKERS, NO_MARKERS = range(5, 10)
 NOT, IF, IFELSE, ELSE, WHILE, REPEAT, OPEN, CLOSE, NUMBER = range(10, 19)
+KEYWORDS = {NOT: "not", IF: "if", IFELSE: "ifelse", ELSE: "else", WHILE: "while", REPEAT: "repeat"}
 MAX_REPEAT = 19  # the largest count that `repeat` takes
 CODES = NUMBER + MAX_REPEAT + 1  # how many codes there are
 PAD = 255
@@ -48,3 +51,13 @@ def most_codes(programs, extra_statements: int = 0) -> int:
 def semantics(mapping: dict[str, str]) -> tuple[int, ...]:
     """The meaning of each action code under a mapping of names; unnamed ones keep theirs."""
     return tuple(ACTIONS.index(mapping.get(name, name)) for name in ACTIONS)
+
+
+def is_action(programs: np.ndarray) -> np.ndarray:
+    """Which codes of programs are statements without control flow: bool, in the same shape."""
+    return programs < len(ACTIONS)
+
+
+def has_control_flow(programs: np.ndarray) -> np.ndarray:
+    """(N,) bool: which programs (N, L) have other codes than those of actions."""
+    return ~(is_action(programs) | (programs == PAD)).all(axis=-1)

@@ -1,15 +1,10 @@
-"""The grammar of code sequences as a pushdown automaton.
-
-A state says what may come next; a stack remembers, for every open block,
-whether its closing brace must be followed by `else`. Every block holds at least
-one statement. `NEXT_STATE[state, code]` is the state after a code, or `ILLEGAL`;
-after `CLOSE` the stack decides, see `close`.
-"""
+"""The grammar of Karel's codes. Every block holds at least one statement; that of an `ifelse` is followed by `else`."""
 
 from __future__ import annotations
 
 import numpy as np
 
+from progsem.languages.grammar import ILLEGAL, NOTHING, Grammar
 from progsem.languages.karel.codes import (
     ACTIONS,
     CLOSE,
@@ -27,14 +22,11 @@ from progsem.languages.karel.codes import (
     WHILE,
 )
 
-STATES = 7
-FIRST, NEXT, CONDITION, NEGATED, COUNT, BLOCK, OTHERWISE = range(STATES)
-ILLEGAL = 255
-CONTROL = (IF, IFELSE, WHILE, REPEAT)  # codes that open a block
+FIRST, NEXT, CONDITION, NEGATED, COUNT, BLOCK, OTHERWISE = range(7)
 
 
 def _transitions() -> np.ndarray:
-    table = np.full((STATES, CODES), ILLEGAL, np.uint8)
+    table = np.full((7, CODES), ILLEGAL, np.uint8)
     for state in (FIRST, NEXT):
         table[state, : len(ACTIONS)] = NEXT
         table[state, [IF, IFELSE, WHILE]] = CONDITION
@@ -48,4 +40,11 @@ def _transitions() -> np.ndarray:
     return table
 
 
-NEXT_STATE = _transitions()
+def _pushes() -> np.ndarray:
+    pushes = np.full(CODES, NOTHING, np.uint8)
+    pushes[[IF, WHILE, REPEAT, ELSE]] = NEXT
+    pushes[IFELSE] = OTHERWISE
+    return pushes
+
+
+GRAMMAR = Grammar(FIRST, _transitions(), _pushes(), CLOSE)

@@ -17,7 +17,7 @@ import hashlib
 from functools import cache
 from itertools import permutations
 
-from progsem.languages.karel.codes import ACTIONS, LEFT, ORIGINAL, PICK, PUT, RIGHT
+from progsem.languages.karel.codes import ACTIONS, LEFT, ORIGINAL, PICK, PUT, RIGHT, semantics
 
 PREFIX = "perm-"  # then a digit for each statement: the code of what it means
 
@@ -40,6 +40,21 @@ def meaning(name: str) -> dict[str, str]:
     """What each statement means under the permutation of that name."""
     digits = name.removeprefix(PREFIX)
     return {action: ACTIONS[int(digit)] for action, digit in zip(ACTIONS, digits, strict=True)}
+
+
+def markers_matter(programs, features: tuple[str, ...]) -> bool:
+    """Whether what is probed depends on markers: of conditions, or because they are asked for.
+
+    programs: that section of the config; features: what probes are asked.
+    """
+    return programs.control_flow > 0 or "markers" in features
+
+
+def is_mirror_image(mapping: dict[str, str], programs, features: tuple[str, ...]) -> bool:
+    """Whether a meaning of the statements is the original's mirror image, as far as what is probed goes."""
+    meanings, mirrored = semantics(mapping), _exchanged(ORIGINAL, LEFT, RIGHT)
+    renamed = not markers_matter(programs, features) and _exchanged(mirrored, PICK, PUT)
+    return meanings in (mirrored, renamed)
 
 
 def _named(meanings: tuple[int, ...], markers_matter: bool) -> str:

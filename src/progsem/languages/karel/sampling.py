@@ -19,10 +19,27 @@ share of what is left; conditions are uniform over the five and their negations,
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from progsem.jobs.compiled import njit
-from progsem.languages.karel.codes import CLOSE, ELSE, IF, IFELSE, NOT, NUMBER, OPEN, PAD, REPEAT, WALL, WHILE
+from progsem.languages.karel.codes import (
+    ACTIONS,
+    CLOSE,
+    ELSE,
+    IF,
+    IFELSE,
+    NOT,
+    NUMBER,
+    OPEN,
+    PAD,
+    REPEAT,
+    WALL,
+    WHILE,
+    most_codes,
+)
+from progsem.languages.karel.execution import WorldStates
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _LOW = np.uint64(0xFFFFFFFF)
@@ -185,6 +202,19 @@ def _threshold(probability: float) -> np.uint64:
     return np.uint64(round(probability * 2**32))
 
 
+class Drawn(NamedTuple):
+    """Programs (N, L) uint8 with their input worlds (N, K), and two keys each, (N,) uint64.
+
+    The first key of a row depends on its program and its shown worlds alone, the second on its program: what is equal
+    has equal keys, and the keys of different things differ but for one pair in 2⁶⁴.
+    """
+
+    programs: np.ndarray
+    worlds: WorldStates
+    keys: np.ndarray
+    program_keys: np.ndarray
+
+
 class Sampler:
     """Draws programs and their input worlds.
 
@@ -224,27 +254,26 @@ class Sampler:
         self._shown = shown
         self._codes = codes
 
-    def allocate(self, count: int) -> tuple[np.ndarray, ...]:
-        """Room for programs (N, L), cells (N, K, H, W), poses (N, K, 3), all uint8, and two keys a row, (N,) uint64."""
+    def allocate(self, count: int) -> Drawn:
+        """Room for so many."""
         worlds, height, width = self._shape
-        return (
+        return Drawn(
             np.empty((count, self._codes), np.uint8),
-            np.empty((count, worlds, height, width), np.uint8),
-            np.empty((count, worlds, 3), np.uint8),
+            WorldStates(
+                np.empty((count, worlds, height, width), np.uint8),
+                np.empty((count, worlds, 3), np.uint8),
+            ),
             np.empty(count, np.uint64),
             np.empty(count, np.uint64),
         )
 
-    def draw(self, first: int, attempts: np.ndarray, rows: np.ndarray, out: tuple[np.ndarray, ...]) -> None:
+    def draw(self, first: int, attempts: np.ndarray, rows: np.ndarray, out: Drawn) -> None:
         """Draw the given rows of a shard whose row 0 is program `first` of the split.
 
-        attempts: (N,) int64, how often each row was drawn before; rows: (M,) int64.
-        `out` comes from `allocate`. The first key of a row depends on its program and its
-        shown input worlds alone, the second on its program: what is equal has equal
-        keys, and the keys of different things differ but for one pair in 2⁶⁴.
+        attempts: (N,) int64, how often each row was drawn before; rows: (M,) int64; `out` comes from `allocate`.
         """
-        programs, cells, poses, keys, program_keys = out
         low, high = self._length
+        cells, poses = out.worlds
         _sample(
             self._seed,
             first,
@@ -259,5 +288,28 @@ class Sampler:
             self._marker,
             np.uint64(self._shape[2]),
             self._shown,
-            (programs, cells.reshape(*cells.shape[:2], -1), poses, keys, program_keys),
+            (out.programs, cells.reshape(*cells.shape[:2], -1), poses, out.keys, out.program_keys),
         )
+
+
+def sampler(worlds, programs, corpus, split: int, length: tuple[int, int]) -> Sampler:
+    """The sampler that sections of a config describe, for programs of so many statements.
+
+    split: its number in `SPLITS`; other numbers have streams of their own.
+    """
+    weights = programs.weights.model_dump()
+    return Sampler(
+        seed=corpus.seed,
+        split=split,
+        height=worlds.height,
+        width=worlds.width,
+        wall_probability=worlds.wall_probability,
+        marker_probability=worlds.marker_probability,
+        length=length,
+        weights=tuple(weights[action] for action in ACTIONS),
+        control_flow=programs.control_flow,
+        max_depth=programs.max_depth,
+        worlds=corpus.examples + corpus.held_out,
+        shown=corpus.examples,
+        codes=most_codes(programs),
+    )

@@ -133,7 +133,7 @@ def contents(results: Results) -> list[Line]:
                 "share",
                 _states(last),
                 claim="2",
-                what="The present state of the robot can be read out of the hidden states (accuracy)",
+                what="The present program state can be read out of the hidden states (accuracy)",
                 source=results.sources[0],
                 depth=depth,
                 paper=f"{CONTENT[depth]:.1%}",
