@@ -16,6 +16,7 @@ from progsem.storage.sources import closure, code_digest, code_files
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "src"
+TOPICS = ("sampling", "features", "drawing", "text")
 
 
 def python(code: str, source: Path = SOURCE) -> str:
@@ -64,8 +65,19 @@ def test_closure_has_imports_inside_functions_and_not_the_other_stages():
     assert "data/encodings.py" in code_files("controls")  # imported inside a function
 
 
+def test_modules_of_the_language_belong_to_the_stages_that_ask_for_them():
+    """A new feature leaves the corpus and the models that were trained on it where they are."""
+    asked = {stage: {path for path in code_files(stage) if path.startswith("languages/karel/")} for stage in MODULES}
+    have = {topic: {stage for stage in MODULES if f"languages/karel/{topic}.py" in asked[stage]} for topic in TOPICS}
+    assert have["sampling"] == {"corpus", "generalisation"}
+    assert have["features"] == {"probes", "controls", "statistics"}
+    assert have["drawing"] == {"figures"}
+    assert have["text"] >= {"tokens", "traces", "controls", "statistics"} and "corpus" not in have["text"]
+
+
 def test_a_page_belongs_to_the_module_beside_it():
-    assert {"plots/viewer.py", "plots/viewer.html"} <= set(code_files("figures"))
+    drawing = {f"languages/karel/drawing.{kind}" for kind in ("py", "js", "css")}
+    assert {"plots/viewer.py", "plots/viewer.html"} | drawing <= set(code_files("figures"))
     assert "plots/viewer.html" not in code_files("statistics")
 
 
@@ -128,7 +140,7 @@ def test_wording_and_layout_do_not_count(tmp_path):
 def test_line_ends_do_not_count(tmp_path):
     """A checkout under another setting of git's has the same digests, and shares results."""
     shutil.copytree(SOURCE / "progsem", tmp_path / "progsem", ignore=shutil.ignore_patterns("__pycache__"))
-    for path in (path for kind in ("*.py", "*.html") for path in (tmp_path / "progsem").rglob(kind)):
+    for path in (path for kind in ("*.py", "*.html", "*.js", "*.css") for path in (tmp_path / "progsem").rglob(kind)):
         path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
     assert digests(tmp_path).split() == [code_digest(stage) for stage in MODULES]
 

@@ -1,7 +1,7 @@
 """The trace viewer: one HTML file to step through programs, with all that it shows inside it.
 
 The page is `viewer.html`, beside this module: markup, style and script without a
-framework, which `progsem.storage.sources` counts among this module's sources. Its data are
+framework. What is the language's in it comes from `LANGUAGE.drawing`. Its data are
 text to the browser, never markup: whatever a study's title holds is shown as it is.
 
 A report in one file holds the page in a `data:` address, of which Chromium takes 2 MB;
@@ -15,12 +15,10 @@ import json
 import re
 from pathlib import Path
 
+from progsem.languages import LANGUAGE
 from progsem.plots import style
 
 PAGE = Path(__file__).with_suffix(".html")
-# What is packed of a robot as it is, and as it is read, in this order.
-TRUE = ("row", "column", "heading", "markers", "wall_ahead")
-READ = ("row", "column", "heading", "wall_ahead")
 
 
 def page(viewer: dict, title: str) -> str:
@@ -34,32 +32,22 @@ def page(viewer: dict, title: str) -> str:
     shown = viewer | about | {"specifications": [packed(one, viewer["features"]) for one in viewer["specifications"]]}
     data = json.dumps(shown, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
     colours = {"BLUE": style.BLUE, "SKY": style.SKY, "VERMILION": style.VERMILION, "ORANGE": style.ORANGE}
-    values = {"TITLE": html.escape(title), "DATA": data, "TRUE": json.dumps(TRUE), "READ": json.dumps(READ)} | colours
+    values = {"TITLE": html.escape(title), "DATA": data} | colours
+    page = PAGE.read_text(encoding="utf-8")
+    page = page.replace("@STYLE@", LANGUAGE.drawing.STYLE).replace("@SCRIPT@", LANGUAGE.drawing.SCRIPT)
     # All at once: what is put in is not looked at again.
-    return re.sub(rf"@({'|'.join(values)})@", lambda found: values[found[1]], PAGE.read_text(encoding="utf-8"))
+    return re.sub(rf"@({'|'.join(values)})@", lambda found: values[found[1]], page)
 
 
 def packed(specification: dict, features: list[str]) -> dict:
-    """A specification in few characters: each statement a list of four.
+    """A specification in few characters: each statement a list, what the language packs and the confidence by feature.
 
-    These are what differs from the input's cells, as [row, column, value] each; the true
-    robot, `TRUE`; the one that is read, `READ`; and the confidence by feature, if any. The
-    first two are null for a statement that is never reached. Its text is in the program.
+    Its text is in the program.
     """
-    cells = specification["cells"]
 
     def statement(one: dict) -> list:
-        read = [one["read"][key] for key in READ]
-        if not one["executed"]:
-            return [None, None, read, []]
-        changes = [
-            [row, column, value]
-            for row, line in enumerate(one["cells"])
-            for column, value in enumerate(line)
-            if value != cells[row][column]
-        ]
         sure = [one["confidence"][feature] for feature in features] if one["confidence"] else []
-        return [changes, [one["true"][key] for key in TRUE], read, sure]
+        return [*LANGUAGE.drawing.packed(specification, one), sure]
 
     runs = [run | {"statements": [statement(one) for one in run["statements"]]} for run in specification["runs"]]
     return specification | {"runs": runs}

@@ -1,11 +1,13 @@
 """The source files that a stage is made of: what it imports within the package, and a digest of them.
 
 Found by parsing, so that nothing heavy is imported and imports inside functions
-count. What asks for results, runs jobs and keeps their files (`NOT_COUNTED`) cannot
-change what a result is, and is no part of a stage. A page `NAME.html` beside a module
-`NAME.py` is part of that module. A digest of what the files do names the code in an artifact's folder, so a change of
-any of them leaves earlier results where they are. Of a module its syntax tree counts:
-comments, docstrings, layout and line ends make no difference.
+count, as do the modules of the language that a stage asks for (`progsem.languages`). What
+asks for results, runs jobs and keeps their files (`NOT_COUNTED`) cannot change what a
+result is, and is no part of a stage. A page, script or style sheet beside a module,
+`NAME.html` beside `NAME.py`, is part of that module. A digest of what the files do names
+the code in an artifact's folder, so a change of any of them leaves earlier results where
+they are. Of a module its syntax tree counts: comments, docstrings, layout and line ends
+make no difference.
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ NOT_COUNTED = (
     "progsem.storage.manifest",
     "progsem.storage.sources",
 )
+_PARTS = (".py", ".html", ".js", ".css")
 _WITH_DOCSTRING = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
@@ -48,7 +51,7 @@ def closure(module: str) -> list[Path]:
             continue
         path = _source(name)
         if path is not None and path not in found:
-            found.update(file for file in (path, path.with_suffix(".html")) if file.is_file())
+            found.update(file for file in map(path.with_suffix, _PARTS) if file.is_file())
             waiting.extend(_imports(path))
     return sorted(found)
 

@@ -1,9 +1,11 @@
 """How the gallery draws worlds: the grid, the robot as it is, and as a probe reads it. See `gallery` for the data.
 
-The trace viewer draws the same in the browser, with `drawing.html`.
+The trace viewer draws the same in the browser, with `drawing.js` and `drawing.css`.
 """
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -13,6 +15,7 @@ from matplotlib.patches import Rectangle
 from progsem.languages.karel.codes import ACTIONS, WALL
 from progsem.plots import style
 
+SCRIPT, STYLE = (Path(__file__).with_suffix(kind).read_text(encoding="utf-8") for kind in (".js", ".css"))
 TITLE = "where the robot is, and where a probe reads it to be"
 READING = "Position: start + the offset read."
 # What figures say of the language: statements for where there is little room, and in words what its mirror image is.
@@ -130,3 +133,21 @@ def row(statement: dict) -> dict:
         | {f"read_{key}": statement["read"][key] for key in ("row", "column", "heading")}
         | {key: statement[key] for key in ("facing_right", "position_right")}
     )
+
+
+def packed(specification: dict, statement: dict) -> list:
+    """A statement for the trace viewer in few characters: a list that `unpacked` in drawing.js turns back.
+
+    What differs from the input's cells, as [row, column, value] each; the true robot; the one that is read. The
+    first two are None for a statement that is never reached.
+    """
+    read = [statement["read"][key] for key in ("row", "column", "heading", "wall_ahead")]
+    if not statement["executed"]:
+        return [None, None, read]
+    changes = [
+        [row, column, value]
+        for row, line in enumerate(statement["cells"])
+        for column, value in enumerate(line)
+        if value != specification["cells"][row][column]
+    ]
+    return [changes, [statement["true"][key] for key in ("row", "column", "heading", "markers", "wall_ahead")], read]
