@@ -20,11 +20,12 @@ import progsem
 from progsem.errors import UserError
 from progsem.storage.files import canonical_json, file_digest, replacing
 from progsem.storage.sources import code_files
+from progsem.study.vocabulary import SPLITS
 
 NAME = "manifest.json"
 MARK = ".snakemake_timestamp"  # Snakemake's, in a folder that is an output
 ANY = "any"  # in place of a checksum, while files are being replaced
-_SUBFOLDERS = ("train", "validation", "test", "tokenizer")  # of shards and tokenizer files, below their manifest
+_SUBFOLDERS = (*SPLITS, "tokenizer")  # of shards and tokenizer files, below their manifest
 TEMPORARY = "state.safetensors"  # listed, and deleted once the next checkpoint is there
 _PACKAGES = ("numpy", "numba", "pyarrow", "torch", "matplotlib")
 # Stage, digest of the config, checkpoint. The name before the digest and that of the code behind it may be others:

@@ -18,6 +18,7 @@ from progsem.errors import UserError
 from progsem.languages.karel import permutations
 from progsem.languages.karel.codes import ACTIONS, most_codes
 from progsem.limits import FEWEST_STATES, MAX_POSITIONS
+from progsem.study.vocabulary import CONTROLS, DEPTHS, GENERATED, LAYER, LAYERS, MEAN, ORIGINAL, SOURCES, SPLITS
 
 Action = Literal[ACTIONS]
 FEATURES = (
@@ -30,14 +31,13 @@ FEATURES = (
     "markers",
     "branch",
 )
-CONTROLS = ("counts", "prefix", "start", "text", "embedding", "layers", "shuffled", "description_length")
 MOST_STEPS = 999_999  # folders of checkpoints have six digits
 # One command names all files that the statistics read, another all shards; the system takes 2 MB at most.
 MOST_FILES = 9_000
 MOST_SHARDS = 8_000
 MOST_GIGABYTES = 16  # of one array, wherever a job holds all of it: what is more is rather a slip than a study
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,39}$"
-LAYER = r"^(mean|layer_(0|[1-9][0-9]?))$"
+HIDDEN_STATE = rf"^({MEAN}|{LAYER}(0|[1-9][0-9]?))$"
 ONE_LINE = r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]*$"
 Name = Annotated[str, Field(pattern=NAME)]
 Probability = Annotated[float, Field(ge=0, le=1)]
@@ -258,11 +258,11 @@ class Probes(Section):
     features: tuple[Literal[FEATURES], ...] = Field(
         ("facing", "offset_from_start", "wall_ahead"), min_length=1, description="what is read out of a hidden state"
     )
-    depths: dict[Literal["linear", "mlp1", "mlp2"], tuple[Width, ...]] = Field(
+    depths: dict[Literal[tuple(DEPTHS)], tuple[Width, ...]] = Field(
         {"linear": (), "mlp1": (64,), "mlp2": (64, 256)}, description="hidden widths of each probe"
     )
-    sources: tuple[Literal["generated", "forced"], ...] = Field(
-        ("generated", "forced"),
+    sources: tuple[Literal[SOURCES], ...] = Field(
+        SOURCES,
         min_length=1,
         description="states of the LM's own programs, of fixed reference programs fed to it",
     )
@@ -275,7 +275,7 @@ class Probes(Section):
     learning_rate: float = Field(1e-2, gt=0, lt=1, description="largest of a fit")
     weight_decay: float = Field(0.1, ge=0, description="AdamW's")
     evaluations: int = Field(5, ge=1, description="times during a fit that validation accuracy is taken")
-    layer: str = Field("mean", pattern=LAYER, description="which hidden state is read")
+    layer: str = Field("mean", pattern=HIDDEN_STATE, description="which hidden state is read")
     drop_final: bool = Field(False, description="leave out the state of each program's last statement")
     positions: tuple[Positions, ...] = Field(
         (), max_length=30, description="statements whose states train and choose the probes, counted from 0; empty: all"
@@ -289,12 +289,11 @@ class Probes(Section):
             raise ValueError(
                 f"probes.offsets {list(self.offsets)} lack 0, which the curves and alternatives are drawn from; add it"
             )
-        expected = {"linear": 0, "mlp1": 1, "mlp2": 2}
         if not self.depths:
-            raise ValueError("probes.depths is empty; name at least one of linear, mlp1, mlp2")
+            raise ValueError(f"probes.depths is empty; name at least one of {', '.join(DEPTHS)}")
         for name, widths in self.depths.items():
-            if len(widths) != expected[name]:
-                raise ValueError(f"probes.depths.{name} is {list(widths)}; give {expected[name]} hidden widths")
+            if len(widths) != DEPTHS[name]:
+                raise ValueError(f"probes.depths.{name} is {list(widths)}; give {DEPTHS[name]} hidden widths")
         for first, last in self.positions:
             if first > last:
                 raise ValueError(f"probes.positions has [{first}, {last}]; give the earlier statement first")
@@ -347,7 +346,7 @@ class Interventions(Section):
         meanings: dict[tuple, str] = {}
         for name, mapping in self.alternatives.items():
             key = f"interventions.alternatives.{name}"
-            if name.lower() == "original":
+            if name.lower() == ORIGINAL:
                 raise ValueError(f"{key}: an alternative may not be called 'original'; choose another name")
             if name.lower().startswith(permutations.PREFIX):
                 raise ValueError(
@@ -513,7 +512,7 @@ class Study(Section):
 
     @model_validator(mode="after")
     def _traces_fit(self):
-        for split in ("train", "validation", "test"):
+        for split in SPLITS:
             wanted, there = getattr(self.traces, split), getattr(self.corpus, split)
             if wanted > there:
                 raise ValueError(f"traces.{split} is {wanted}, but corpus.{split} has only {there}; lower the first")
@@ -562,10 +561,10 @@ class Study(Section):
                     f"probes.positions has [{first}, {last}], but programs have at most {self.programs.longest} "
                     "statements, of which the first is 0"
                 )
-        if "layers" in self.controls.kinds and self.traces.layers != "each":
+        if LAYERS in self.controls.kinds and self.traces.layers != "each":
             raise ValueError("controls.kinds has layers; set traces.layers to 'each' to keep them")
-        if self.probes.layer != "mean":
-            layer = int(self.probes.layer.removeprefix("layer_"))
+        if self.probes.layer != MEAN:
+            layer = int(self.probes.layer.removeprefix(LAYER))
             if self.traces.layers != "each":
                 raise ValueError(f"probes.layer is {self.probes.layer}; set traces.layers to 'each' to keep it")
             if layer > self.lm.layers:
@@ -694,7 +693,7 @@ class Study(Section):
         """Most states that a program of a split gives to the probes of one offset."""
         lengths = self.programs.train_length if split == "train" else self.programs.test_length
         written = self.programs.longest + self.traces.extra_statements
-        return max(written if "generated" in self.probes.sources else 0, lengths[1]) - self.probes.drop_final
+        return max(written if GENERATED in self.probes.sources else 0, lengths[1]) - self.probes.drop_final
 
     def most_tokens(self, worlds: Worlds | None = None, longest: int | None = None) -> int:
         """Upper bound of a document's tokens, with the longest program that may be written.
@@ -762,7 +761,7 @@ def _expected(problem: dict) -> str:
         case "string_pattern_mismatch":
             return {
                 NAME: "1 to 40 of the characters A-Z a-z 0-9 _ -, the first a letter or a digit",
-                LAYER: "mean, or layer_0, layer_1, … up to layer_99",
+                HIDDEN_STATE: "mean, or layer_0, layer_1, … up to layer_99",
                 ONE_LINE: "one line of text, without control characters",
             }[context["pattern"]]
         case "string_type":

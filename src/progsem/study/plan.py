@@ -22,6 +22,7 @@ from progsem.storage.files import canonical_json, digest
 from progsem.storage.sources import code_digest
 from progsem.study.baseline import beyond_baseline
 from progsem.study.config import Study
+from progsem.study.vocabulary import ORIGINAL
 
 RESULTS = "results"
 FIGURES = f"{RESULTS}/figures"
@@ -149,7 +150,7 @@ class Plan:
         self.probes = artifact(
             "probes",
             shape,
-            {"probes": config["probes"], "semantics": "original", "mapping": {}, **execution},
+            {"probes": config["probes"], "semantics": ORIGINAL, "mapping": {}, **execution},
             self.traces,
         )
         at_zero = {**config["probes"], "offsets": [0]}
@@ -169,7 +170,7 @@ class Plan:
             {
                 "controls": {"kinds": config["controls"]["kinds"]},
                 "probes": at_zero,
-                "semantics": "original",
+                "semantics": ORIGINAL,
                 "mapping": {},
                 "tokens": config["tokens"],
                 "traces": {"outputs": study.traces.outputs},

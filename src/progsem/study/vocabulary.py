@@ -1,0 +1,24 @@
+"""Names that the config, the stages and the tables share, each said once.
+
+Results hold some of them by their place in the list (`SPLITS` and `SOURCES`) and others as text, so new names go to
+the end and none is renamed. This module is in no digest of code: a new name leaves earlier results as they are.
+What a language alone knows (actions, conditions, features) is said in its folder.
+"""
+
+SPLITS = ("train", "validation", "test")
+TRAIN, VALIDATION, TEST = range(len(SPLITS))
+
+# Where hidden states come from: programs that the model writes, and fixed ones that are fed to it.
+GENERATED, FORCED = SOURCES = ("generated", "forced")
+PROGRAMS = {GENERATED: "generated", FORCED: "reference"}  # the column of programs.arrow that holds these programs
+
+DEPTHS = {"linear": 0, "mlp1": 1, "mlp2": 2}  # hidden layers of a probe, shallowest first
+ORIGINAL = "original"  # the semantics in which every statement means itself
+
+MEAN = "mean"  # over the embedding and all layers, or over the features
+LAYER = "layer_"  # and its number, 0 for the embedding
+
+SHUFFLED, DESCRIPTION_LENGTH, LAYERS = "shuffled", "description_length", "layers"
+CONTROLS = ("counts", "prefix", "start", "text", "embedding", LAYERS, SHUFFLED, DESCRIPTION_LENGTH)
+
+METRICS = ("step", "tokens", "programs", "loss", "learning_rate", "gradient_norm")  # columns of metrics.csv
