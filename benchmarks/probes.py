@@ -27,8 +27,9 @@ from benchmarks.limits import matrix_rate
 from progsem.hardware import choose_precision
 from progsem.languages.karel import features
 from progsem.languages.labels import Head
-from progsem.probing.fits import TEST, TRAIN, VALIDATION, WARMUP, Fitted, States, fit
+from progsem.probing.fits import WARMUP, Fitted, States, fit
 from progsem.study import config
+from progsem.study.vocabulary import TEST, TRAIN, VALIDATION
 
 UNIT = "fits"
 GROWTH = (12, 24, 48)

@@ -25,6 +25,7 @@ from progsem.languages.karel.syntax import decode, unparse
 from progsem.languages.karel.text import ENCODINGS
 from progsem.languages.karel.world import World
 from progsem.storage.files import read_table, read_tables, write_table
+from progsem.study.vocabulary import SPLITS
 
 ROUNDS = 5
 PLAIN = 2_500  # documents that the baseline encodes in a round
@@ -34,7 +35,7 @@ GROWTH = programs_of.GROWTH
 
 def job(made: Job, folder: Path) -> Job:
     """The job that encodes what a corpus job has made, into `folder`."""
-    outputs = {split: [folder / split / path.name for path in made.outputs[split]] for split in corpus.SPLITS} | {
+    outputs = {split: [folder / split / path.name for path in made.outputs[split]] for split in SPLITS} | {
         name: [folder / f"tokenizer/{name}.json"] for name in ("tokenizer", "tokenizer_config")
     }
     return Job("tokens", made.slice, made.outputs, outputs, threads=made.threads)
@@ -62,7 +63,7 @@ def measure() -> list[Row]:
         plain = Plain(made.outputs["train"][0], folder / "plain.arrow")
         tokens.run(ours)
         seconds = in_turn(ROUNDS, ours=lambda: tokens.run(ours), plain=plain.encode)
-        count = sum(int(read_tables(ours.outputs[split])[0]["length"].sum()) for split in corpus.SPLITS)
+        count = sum(int(read_tables(ours.outputs[split])[0]["length"].sum()) for split in SPLITS)
         size = programs_of.written_bytes(ours) / count
         disk = limits.disk_rate(folder)
         _same(plain, ours.outputs["train"][0])

@@ -25,6 +25,7 @@ from progsem.jobs.job import Job
 from progsem.lm import model as lm
 from progsem.lm import train
 from progsem.storage.files import read_table
+from progsem.study.vocabulary import SPLITS
 
 UNIT = "programs"
 GROWTH = (1_024, 2_048, 4_096)
@@ -45,8 +46,8 @@ def documents(encoding: str, programs: int) -> tuple[np.ndarray, np.ndarray, dic
     slices = study(None, changes).model_dump(mode="json")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        programs_of = {split: [folder / "corpus" / split] for split in corpus.SPLITS}
-        texts = {split: [folder / "tokens" / split] for split in corpus.SPLITS}
+        programs_of = {split: [folder / "corpus" / split] for split in SPLITS}
+        texts = {split: [folder / "tokens" / split] for split in SPLITS}
         texts |= {name: [folder / "tokens" / name] for name in ("tokenizer", "tokenizer_config")}
         corpus.run(Job("corpus", slices, {}, programs_of))
         tokens.run(Job("tokens", slices, programs_of, texts))

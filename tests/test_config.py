@@ -16,10 +16,10 @@ from tree import HANGS
 from progsem.errors import UserError
 from progsem.housekeeping import common
 from progsem.limits import FEWEST_STATES
-from progsem.probing.fits import TEST, TRAIN, VALIDATION
 from progsem.probing.probes import FEWEST
 from progsem.study import configfiles, reference
 from progsem.study.config import Study, load
+from progsem.study.vocabulary import TEST, TRAIN, VALIDATION
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -20,10 +20,11 @@ from progsem.languages.labels import Head
 from progsem.lm import traces
 from progsem.probing import probes
 from progsem.probing.controls import Controls, Description, block_ends, control_labels, names, one_hot, run, uniform
-from progsem.probing.fits import TEST, TRAIN, VALIDATION, States, fit
+from progsem.probing.fits import States, fit
 from progsem.probing.probes import DataSet, Prober, Traced, labelled
 from progsem.storage.files import read_table, save_tensors, write_table
 from progsem.study import config
+from progsem.study.vocabulary import PROGRAMS, SOURCES, TEST, TRAIN, VALIDATION
 
 FEATURES = ("facing", "offset_from_start", "wall_ahead")
 KINDS = ("counts", "prefix", "start", "text", "embedding", "layers", "shuffled", "description_length")
@@ -73,11 +74,11 @@ def setting(request, tmp_path_factory):
     job = control_job(made.folder, recipe, tokens={"encoding": encoding}, traces={"outputs": outputs})
     traced = Traced(job, recipe)
     made.controls = Controls(job, traced)
-    made.data = {source: labelled(traced, source, 0, recipe) for source in probes.SOURCES}
+    made.data = {source: labelled(traced, source, 0, recipe) for source in SOURCES}
     return made
 
 
-@pytest.mark.parametrize("source", probes.SOURCES)
+@pytest.mark.parametrize("source", SOURCES)
 def test_the_token_read_is_that_of_the_first_hidden_state(setting, source):
     """Layer 0 of the traces is the embedding of the token at each position."""
     data = setting.data[source]
@@ -90,10 +91,10 @@ def test_the_token_read_is_that_of_the_first_hidden_state(setting, source):
         assert len(np.unique(states.rows)) > 2
 
 
-@pytest.mark.parametrize("source", probes.SOURCES)
+@pytest.mark.parametrize("source", SOURCES)
 def test_inputs_against_plain_loops(setting, source):
     data, controls = setting.data[source], setting.controls
-    programs = setting.programs[probes.SOURCES[source]]
+    programs = setting.programs[PROGRAMS[source]]
     counts = controls.states("counts", data)
     shown = controls.so_far(data)
     assert len(shown) == len(data.program) > 10
@@ -109,7 +110,7 @@ def test_inputs_against_plain_loops(setting, source):
     assert [[CELLS[glyph] for glyph in row] for row in controls.grids] == names
 
 
-@pytest.mark.parametrize("source", probes.SOURCES)
+@pytest.mark.parametrize("source", SOURCES)
 def test_one_hot_inputs_say_the_same_as_what_they_encode(setting, source):
     """Rows are equal exactly where the values are, as far as training states have them."""
     data, controls = setting.data[source], setting.controls
@@ -391,7 +392,7 @@ def test_stage_writes_what_it_promises(folder, written):
     assert list(rows[0])[:3] == ["control", "semantics", "source"] and len(rows) == len(controls) * 2 * 3 * 2 * 2
     for row in rows[::7]:
         here = columns["control"] == controls.index(row["control"])
-        here &= columns["source"] == list(probes.SOURCES).index(row["source"])
+        here &= columns["source"] == SOURCES.index(row["source"])
         predicted = columns[f"predicted_{row['feature']}"][here].reshape(states, 2, 2, -1)
         predicted = predicted[:, metadata["depths"].index(row["depth"]), int(row["seed"])]
         right = (predicted == columns[f"label_{row['feature']}"][here]).all(1).mean()
@@ -455,7 +456,7 @@ def test_description_is_of_the_hidden_state(written):
         "step": 500,
         "seed": 7,
     }
-    for number, source in enumerate(probes.SOURCES):
+    for number, source in enumerate(SOURCES):
         here = columns["source"] == number
         ends = metadata["portions"][source]
         assert ends[-1] == here.sum() and np.bincount(columns["block"][here]).tolist() == np.diff([0, *ends]).tolist()

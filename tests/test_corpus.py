@@ -13,6 +13,7 @@ from progsem.languages.karel.codes import MAX_MARKERS, ORIGINAL, PAD, WALL
 from progsem.languages.karel.kernels import execute
 from progsem.storage.files import read_tables
 from progsem.study import config
+from progsem.study.vocabulary import SPLITS
 
 
 def make(folder: Path, threads: int = 1, **changes) -> Job:
@@ -24,7 +25,7 @@ def make(folder: Path, threads: int = 1, **changes) -> Job:
         **changes,
     }
     study = config.load(sections)
-    counts = {split: -(-getattr(study.corpus, split) // study.corpus.shard) for split in corpus.SPLITS}
+    counts = {split: -(-getattr(study.corpus, split) // study.corpus.shard) for split in SPLITS}
     shards = {split: [folder / split / f"{n}.arrow" for n in range(count)] for split, count in counts.items()}
     job = Job("corpus", study.model_dump(mode="json"), {}, shards, threads=threads)
     corpus.run(job)
@@ -36,7 +37,7 @@ def rows(job: Job, split: str) -> dict[str, np.ndarray]:
 
 
 def digests(job: Job) -> list[str]:
-    return [hashlib.sha256(path.read_bytes()).hexdigest() for split in corpus.SPLITS for path in job.outputs[split]]
+    return [hashlib.sha256(path.read_bytes()).hexdigest() for split in SPLITS for path in job.outputs[split]]
 
 
 def specifications(columns, examples=2, worlds=5) -> set[bytes]:
@@ -74,7 +75,7 @@ def test_a_config_has_the_programs_and_worlds_it_always_had(tmp_path, changes, d
     """drawn: what random numbers alone decide, and where the robot ends; expected: everything."""
     job = make(tmp_path, **changes)
     part, whole = hashlib.sha256(), hashlib.sha256()
-    for split in corpus.SPLITS:
+    for split in SPLITS:
         for name, array in sorted(rows(job, split).items()):
             whole.update(name.encode() + array.tobytes())
             if name != "out_cells":
@@ -91,8 +92,8 @@ def test_outputs_of_loops_have_more_markers_than_a_digit_can_show(tmp_path):
 
 def test_notes_count_programs_as_they_stand_in_the_shards(tmp_path):
     job = make(tmp_path)
-    programs = {split: {row.tobytes() for row in rows(job, split)["program"]} for split in corpus.SPLITS}
-    assert job.notes["distinct_programs"] == {split: len(programs[split]) for split in corpus.SPLITS}
+    programs = {split: {row.tobytes() for row in rows(job, split)["program"]} for split in SPLITS}
+    assert job.notes["distinct_programs"] == {split: len(programs[split]) for split in SPLITS}
     for split, share in job.notes["share_of_programs_also_in_training"].items():
         drawn = rows(job, split)["program"]
         assert share == round(np.mean([row.tobytes() in programs["train"] for row in drawn]), 6)
@@ -165,7 +166,7 @@ def test_splits_share_no_specification_even_where_there_are_few(tmp_path):
         "probes": {"offsets": [0]},
     }
     job = make(tmp_path, **tiny)
-    seen = {split: specifications(rows(job, split), examples=1, worlds=1) for split in corpus.SPLITS}
+    seen = {split: specifications(rows(job, split), examples=1, worlds=1) for split in SPLITS}
     assert len(seen["test"]) == len(seen["validation"]) == 100  # no specification twice
     assert not seen["train"] & (seen["test"] | seen["validation"])
     assert not seen["test"] & seen["validation"]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from progsem.data.corpus import SPLITS, sampler
+from progsem.data.corpus import sampler
 from progsem.errors import UserError
 from progsem.jobs.job import Job
 from progsem.languages.karel.codes import ORIGINAL, PAD, WALL
@@ -19,6 +19,7 @@ from progsem.lm import model as lm
 from progsem.lm.decoding import Written
 from progsem.storage.files import read_table
 from progsem.study import config
+from progsem.study.vocabulary import SPLITS
 
 SETS = {"longer": {"statements": 3}, "larger": {"cells": 1}, "shorter": {"statements": -1}}
 LENGTHS = {"longer": (5, 7), "larger": (2, 4), "shorter": (1, 1)}

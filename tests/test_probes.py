@@ -34,10 +34,11 @@ from progsem.languages.karel.codes import (
 )
 from progsem.languages.karel.execution import WorldStates, trace
 from progsem.languages.labels import Head, spans
-from progsem.probing.fits import TEST, TRAIN, VALIDATION, ProbeBatch, States, fit, standardised
+from progsem.probing.fits import ProbeBatch, States, fit, standardised
 from progsem.probing.probes import aligned, run
 from progsem.storage.files import read_table, write_table
 from progsem.study import config
+from progsem.study.vocabulary import TEST, TRAIN, VALIDATION
 
 WIDTH = 16
 

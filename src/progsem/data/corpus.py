@@ -18,8 +18,8 @@ from progsem.errors import UserError
 from progsem.jobs.job import Job
 from progsem.languages import LANGUAGE
 from progsem.storage.files import WRITERS, write_table
+from progsem.study.vocabulary import SPLITS
 
-SPLITS = ("train", "validation", "test")
 _MAX_ATTEMPTS = 1000
 
 

@@ -8,13 +8,13 @@ from threading import Semaphore
 
 import numpy as np
 
-from progsem.data.corpus import SPLITS
 from progsem.data.encodings import Encoding
 from progsem.data.special_tokens import BEGIN, END, PADDING, PADDING_ID, UNKNOWN
 from progsem.jobs.job import Job
 from progsem.languages import LANGUAGE
 from progsem.limits import MAX_POSITIONS
 from progsem.storage.files import WRITERS, read_table, replacing, write_json, write_table
+from progsem.study.vocabulary import SPLITS
 
 
 def encode_shard(source: Path, encoding: Encoding) -> tuple[dict[str, np.ndarray], dict]:

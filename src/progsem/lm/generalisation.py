@@ -23,7 +23,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from progsem.data.corpus import SPLITS, Shard, distinct, sampler
+from progsem.data.corpus import Shard, distinct, sampler
 from progsem.data.encodings import Encoding
 from progsem.hardware import choose_device
 from progsem.jobs.job import Job
@@ -32,6 +32,7 @@ from progsem.languages import LANGUAGE
 from progsem.lm import model as lm
 from progsem.lm.traces import Tracer, satisfied, whole_programs
 from progsem.storage.files import write_table
+from progsem.study.vocabulary import SPLITS
 
 
 def set_jobs(job: Job) -> dict[str, Job]:

@@ -26,7 +26,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from progsem.data.corpus import SPLITS
 from progsem.data.encodings import Encoding, shown_grids
 from progsem.hardware import choose_device, choose_precision
 from progsem.jobs.job import Job
@@ -36,6 +35,7 @@ from progsem.lm import model as lm
 from progsem.lm.decoding import TokenGrammar, Written, kept_states, write_programs
 from progsem.lm.inference import Memory, Reader
 from progsem.storage.files import read_table, write_table
+from progsem.study.vocabulary import LAYER, MEAN, SPLITS, TEST
 
 
 class Specifications:
@@ -102,7 +102,7 @@ def state_columns(programs: np.ndarray, activations: np.ndarray) -> dict[str, np
     """
     rows, positions, statements = positions_of_actions(programs)
     chosen = activations[rows, positions]
-    names = ["mean", *(f"layer_{layer}" for layer in range(chosen.shape[1] - 1))]
+    names = [MEAN, *(f"{LAYER}{layer}" for layer in range(chosen.shape[1] - 1))]
     return {
         "program": rows.astype(np.int32),
         "position": positions.astype(np.int16),
@@ -238,4 +238,4 @@ def run(job: Job) -> None:
     generated = np.concatenate([batch.activations for batch in written])
     write_table(job.output("generated"), state_columns(programs, generated), metadata)
     write_table(job.output("forced"), state_columns(specifications.programs, np.concatenate(forced)), metadata)
-    job.notes["generative_accuracy"] = round(float(shown[specifications.split == 2].mean()), 6)
+    job.notes["generative_accuracy"] = round(float(shown[specifications.split == TEST].mean()), 6)

@@ -55,10 +55,9 @@ from progsem.jobs.job import Job
 from progsem.languages import LANGUAGE
 from progsem.languages.labels import Head, spans
 from progsem.limits import FEWEST_STATES
-from progsem.probing.fits import TEST, TRAIN, VALIDATION, States
+from progsem.probing.fits import States
 from progsem.probing.probes import (
     ACCURACY_COLUMNS,
-    SOURCES,
     DataSet,
     Prober,
     Traced,
@@ -71,9 +70,20 @@ from progsem.probing.probes import (
 )
 from progsem.storage.files import load_tensors, write_csv, write_table
 from progsem.study.config import Probes
+from progsem.study.vocabulary import (
+    DESCRIPTION_LENGTH,
+    GENERATED,
+    LAYER,
+    LAYERS,
+    PROGRAMS,
+    SHUFFLED,
+    SOURCES,
+    TEST,
+    TRAIN,
+    VALIDATION,
+)
 
 PORTIONS = tuple(2.0**-k for k in range(6, -1, -1))  # of the training states: where blocks end
-DESCRIPTION_LENGTH = "description_length"
 
 
 def run(job: Job) -> None:
@@ -102,7 +112,7 @@ def run(job: Job) -> None:
             scores = accuracies(data, fitted, traced.heads, recipe, job.slice["semantics"])
             rows += [[control, *row] for row in scores]
     nothing = np.empty((0, len(recipe.depths) * recipe.seeds))
-    blocks = [coded("generated", nothing[:, 0], 0, dict.fromkeys(recipe.features, nothing))]
+    blocks = [coded(GENERATED, nothing[:, 0], 0, dict.fromkeys(recipe.features, nothing))]
     for one in described:
         blocks += one.blocks(prober)
     prober.close()
@@ -126,7 +136,7 @@ def run(job: Job) -> None:
 
 def names(kinds: tuple[str, ...], layers: int) -> list[str]:
     """The controls that probes answer for: the kinds, with one for every hidden state in place of `layers`."""
-    each = {"layers": [f"layer_{layer}" for layer in range(layers + 1)], DESCRIPTION_LENGTH: []}
+    each = {LAYERS: [f"{LAYER}{layer}" for layer in range(layers + 1)], DESCRIPTION_LENGTH: []}
     return [control for kind in kinds for control in each.get(kind, [kind])]
 
 
@@ -138,10 +148,10 @@ class Controls:
 
     def states(self, control: str, data: DataSet) -> States:
         """The states of a data set under a control; equal names give equal minibatches as without it."""
-        if control == "shuffled":
+        if control == SHUFFLED:
             so_far, train = self.so_far(data), data.states.split == TRAIN
             return replace(data.states, labels=control_labels(so_far, data.states.labels, train, self.traced.heads))
-        if control.startswith("layer_"):
+        if control.startswith(LAYER):
             return replace(data.states, activations=self.traced.tables[data.source][control])
         if control == "embedding":
             return replace(data.states, activations=self.embeddings, rows=self.tokens_read(data))
@@ -151,7 +161,7 @@ class Controls:
 
     def so_far(self, data: DataSet) -> np.ndarray:
         """(N, L) codes of each state's program, its own statement the last; PAD behind it."""
-        programs = self.traced.programs[SOURCES[data.source]][data.program]
+        programs = self.traced.programs[PROGRAMS[data.source]][data.program]
         return np.where(np.arange(programs.shape[1]) <= data.position[:, None], programs, np.uint8(LANGUAGE.codes.PAD))
 
     def counts(self, data: DataSet) -> np.ndarray:
@@ -191,10 +201,10 @@ class Controls:
         forced one of the token that ends it.
         """
         encoding = LANGUAGE.text.ENCODINGS[self.job.section("tokens").encoding]()
-        ids, _, places, ends = encoding.spell(self.traced.programs[SOURCES[data.source]])
+        ids, _, places, ends = encoding.spell(self.traced.programs[PROGRAMS[data.source]])
         before = encoding.ids[encoding.begin[-1]]
         documents = np.concatenate([np.full((len(ids), 1), before, ids.dtype), ids], 1)
-        read = places if data.source == "generated" else ends + 1
+        read = places if data.source == GENERATED else ends + 1
         return documents[data.program, read[data.program, data.position]].astype(np.int64)
 
 
@@ -297,7 +307,7 @@ class Description:
 def coded(source: str, program: np.ndarray, block: int, bits: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Columns of description.arrow for a block: `program` (n,), and `bits` (n, probes) by feature."""
     return {
-        "source": np.full(len(program), list(SOURCES).index(source), np.int8),
+        "source": np.full(len(program), SOURCES.index(source), np.int8),
         "program": program.astype(np.int32),
         "block": np.full(len(program), block, np.int16),
         **{f"bits_{feature}": values.astype(np.float32) for feature, values in bits.items()},

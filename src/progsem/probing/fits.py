@@ -30,8 +30,8 @@ import torch
 from progsem.hardware import choose_precision
 from progsem.languages.labels import Head
 from progsem.study.config import Probes
+from progsem.study.vocabulary import TEST, TRAIN, VALIDATION
 
-TRAIN, VALIDATION, TEST = range(3)
 WARMUP = 0.05  # of the steps
 CACHED = 450_000  # weights that a core's cache (2 MB) holds well enough; measured
 BLOCK = 64  # steps whose minibatches are drawn at once

@@ -31,11 +31,11 @@ from progsem.jobs.progress import Progress
 from progsem.languages import LANGUAGE
 from progsem.languages.labels import Head, majority_label, spans
 from progsem.limits import FEWEST_STATES
-from progsem.probing.fits import TEST, TRAIN, VALIDATION, Fitted, States, fit
+from progsem.probing.fits import Fitted, States, fit
 from progsem.storage.files import read_table, write_csv, write_table
 from progsem.study.config import Probes
+from progsem.study.vocabulary import GENERATED, PROGRAMS, SOURCES, TEST, TRAIN, VALIDATION
 
-SOURCES = {"generated": "generated", "forced": "reference"}  # whose states: the column with their programs
 FEWEST = dict(zip((TRAIN, VALIDATION, TEST), FEWEST_STATES.values(), strict=True))  # else a data set is left out
 ACCURACY_COLUMNS = (
     "semantics,source,offset,feature,depth,seed,n_train,n_validation,n_test,classes,chosen_step,"
@@ -98,7 +98,7 @@ class Traced:
         first, meanings = self.worlds.at(np.s_[:, 0]), LANGUAGE.codes.semantics(job.slice["mapping"])
         self.runs = {
             source: LANGUAGE.execution.trace(
-                self.programs[SOURCES[source]], first, job.slice["programs"]["step_limit"], meanings
+                self.programs[PROGRAMS[source]], first, job.slice["programs"]["step_limit"], meanings
             )
             for source in recipe.sources
         }
@@ -236,7 +236,7 @@ def predictions(data: DataSet, fitted: Fitted, heads: list[Head]) -> dict[str, n
     """Columns of predictions.arrow for the test states of one data set."""
     test, train = data.states.of(TEST), data.states.of(TRAIN)
     columns = {
-        "source": np.full(len(test), list(SOURCES).index(data.source), np.int8),
+        "source": np.full(len(test), SOURCES.index(data.source), np.int8),
         "offset": np.full(len(test), data.offset, np.int8),
         "program": data.program[test].astype(np.int32),
         "statement": data.statement[test].astype(np.int16),
@@ -257,7 +257,7 @@ def no_predictions(heads: list[Head], recipe: Probes) -> dict[str, np.ndarray]:
     one = np.zeros(1, np.int64)
     states = States("", one[:, None], one, np.zeros((1, len(heads)), np.uint8), one + TRAIN)
     fitted = Fitted.unfilled(0, 0, (len(recipe.depths), recipe.seeds, len(heads)))
-    return predictions(DataSet("generated", 0, states, one, one, one, one == 0), fitted, heads)
+    return predictions(DataSet(GENERATED, 0, states, one, one, one, one == 0), fitted, heads)
 
 
 def one_behind_another(parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
