@@ -19,7 +19,16 @@ from progsem.languages.karel.text import CELLS, ENCODINGS
 from progsem.languages.labels import Head
 from progsem.lm import traces
 from progsem.probing import probes
-from progsem.probing.controls import Controls, Description, block_ends, control_labels, names, one_hot, run, uniform
+from progsem.probing.controls import (
+    ControlInputs,
+    Description,
+    block_ends,
+    control_labels,
+    names,
+    one_hot,
+    run,
+    uniform,
+)
 from progsem.probing.fits import States, fit
 from progsem.probing.probes import DataSet, Prober, Traced, labelled
 from progsem.storage.files import read_table, save_tensors, write_table
@@ -73,7 +82,7 @@ def setting(request, tmp_path_factory):
     recipe = config.Probes(features=FEATURES, offsets=(0,))
     job = control_job(made.folder, recipe, tokens={"encoding": encoding}, traces={"outputs": outputs})
     traced = Traced(job, recipe)
-    made.controls = Controls(job, traced)
+    made.controls = ControlInputs(job, traced)
     made.data = {source: labelled(traced, source, 0, recipe) for source in SOURCES}
     return made
 

@@ -101,7 +101,7 @@ def run(job: Job) -> None:
     described = [Description(data, traced, recipe) for data in datasets if DESCRIPTION_LENGTH in kinds]
     fits = len(controls) * len(datasets) + sum(one.fits for one in described)
     prober = Prober(job, recipe, traced.heads, fits)
-    controlled = Controls(job, traced)
+    controlled = ControlInputs(job, traced)
     parts, rows = [{"control": np.empty(0, np.int8), **no_predictions(traced.heads, recipe)}], []
     for index, control in enumerate(controls):
         for original in datasets:
@@ -140,7 +140,7 @@ def names(kinds: tuple[str, ...], layers: int) -> list[str]:
     return [control for kind in kinds for control in each.get(kind, [kind])]
 
 
-class Controls:
+class ControlInputs:
     """What each control puts in place of the hidden states or of the labels of a data set."""
 
     def __init__(self, job: Job, traced: Traced):
