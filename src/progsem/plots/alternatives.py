@@ -158,18 +158,9 @@ def gap(axes: Axes, results: Results, where: dict) -> list[dict]:
         rows = compared(results, alternative=name, offset=0, **where)
         if not rows:
             continue
-        steps = style.column(rows, "step")
-        values = 100 * style.column(rows, "difference")
-        axes.plot(steps, values, color=colour, marker=marker, label=label(results, name))
-        axes.fill_between(
-            steps,
-            100 * style.column(rows, "ci_low"),
-            100 * style.column(rows, "ci_high"),
-            color=colour,
-            alpha=0.12,
-            linewidth=0,
-        )
-        ends.append((name, steps[-1], values[-1], colour))
+        look = {"colour": colour, "marker": marker, "label": label(results, name)}
+        style.curve(axes, rows, "difference", interval="ci", scale=100, pale=0.12, **look)
+        ends.append((name, rows[-1]["step"], 100 * style.column(rows, "difference")[-1], colour))
         drawn += rows
     if not ends:
         style.empty(axes, "no states probed")
@@ -245,7 +236,7 @@ def draw_robustness(results: Results) -> tuple[Figure, list[dict]] | None:
             axes.set_yticks(range(len(results.alternatives)), [label(results, name) for name in results.alternatives])
             axes.set_ylim(len(results.alternatives) - 0.4, -0.6)
             if not count:
-                axes.text(0.5, 0.5, "nothing to compare", transform=axes.transAxes, ha="center", color=style.GREY)
+                style.nothing(axes, "nothing to compare")
         line[0].set_ylabel(style.source_label(source))
     for axes in panels[-1]:
         axes.set_xlabel("difference (percentage points)")

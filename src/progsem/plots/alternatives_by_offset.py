@@ -43,8 +43,7 @@ def draw(results: Results) -> tuple[Figure, list[dict]] | None:
                 here = [row for row in rows if (row["source"], row["depth"], row["alternative"]) == key]
                 here.sort(key=lambda row: row["offset"])
                 x = style.column(here, "offset") + 0.06 * (index - (count - 1) / 2)
-                low, high = (100 * style.column(here, f"ci_{end}") for end in ("low", "high"))
-                axes.vlines(x, low, high, color=colour, linewidth=1.8, alpha=0.5)
+                style.bars(axes, x, here, "difference", interval="ci", scale=100, colour=colour, width=1.8)
                 values = 100 * style.column(here, "difference")
                 thick = 2 if results.summary["alternatives"][name]["difficulty_matched"] else 0.8
                 axes.plot(x, values, color=colour, marker=marker, linewidth=thick, label=label(results, name))
@@ -52,7 +51,7 @@ def draw(results: Results) -> tuple[Figure, list[dict]] | None:
             axes.set_title(style.DEPTH_NAMES[depth])
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         if not any(row["source"] == source for row in rows):
-            line[0].text(0.5, 0.5, "no states probed", transform=line[0].transAxes, ha="center", color=style.GREY)
+            style.nothing(line[0])
         line[0].set_ylabel(f"difference (percentage points)\n{style.source_label(source)}")
     for axes in panels[-1]:
         axes.set_xlabel("offset (statements)")

@@ -61,7 +61,7 @@ def draw(results: Results) -> tuple[Figure, list[dict]] | None:
             drawn += here.values()
             axes.set_title(f"{style.DEPTH_NAMES[depth]}\n{code_length(here)}".rstrip(), fontsize=9)
             if not here:
-                axes.text(0.5, 0.5, "no states probed", transform=axes.transAxes, ha="center", color=style.GREY)
+                style.nothing(axes)
                 continue
             compare(axes, here, names)
         first = next((row for row in rows if row["source"] == source), {"n_states": 0, "n_programs": 0})

@@ -147,22 +147,9 @@ def draw_offsets(results: Results, checkpoints: int = 5) -> tuple[Figure, list[d
             for index, step in enumerate(chosen):
                 rows = sorted(results.rows("offsets", step=step, depth=depth, **where), key=lambda row: row["offset"])
                 colour = colours(0.85 * step / last)
-                x = style.column(rows, "offset")
-                axes.plot(
-                    x,
-                    style.column(rows, "corrected"),
-                    color=colour,
-                    marker=style.MARKERS[index],
-                    label="untrained" if step == 0 else f"step {step:,}",
-                )
-                axes.fill_between(
-                    x,
-                    style.column(rows, "corrected_low"),
-                    style.column(rows, "corrected_high"),
-                    color=colour,
-                    alpha=0.2,
-                    linewidth=0,
-                )
+                label = "untrained" if step == 0 else f"step {step:,}"
+                marker = style.MARKERS[index]
+                style.curve(axes, rows, "corrected", over="offset", colour=colour, marker=marker, label=label)
                 drawn += rows
             axes.axvline(0, color=style.GREY, linewidth=0.8, linestyle=":", zorder=1)
             axes.axhline(0, color=style.GREY, linewidth=0.8, zorder=1)
@@ -174,7 +161,7 @@ def draw_offsets(results: Results, checkpoints: int = 5) -> tuple[Figure, list[d
         if chosen:
             line[-1].legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
         else:
-            line[0].text(0.5, 0.5, "no states probed", transform=line[0].transAxes, ha="center", color=style.GREY)
+            style.nothing(line[0])
     for axes in panels[-1]:
         axes.set_xlabel("offset (statements)")
     return figure, drawn

@@ -85,9 +85,8 @@ def by_length(axes: Axes, results: Results, sets: dict[str, list[dict]], looks: 
     for index, (name, rows) in enumerate(sets.items()):
         rows = [row for row in rows if row["length"] != WHOLE]
         x = style.column(rows, "length") + 0.06 * (index - (len(sets) - 1) / 2)
-        low, high = (style.column(rows, f"generative_accuracy_{end}") for end in ("low", "high"))
         colour, marker = looks[name]
-        axes.vlines(x, low, high, color=colour, alpha=0.5, linewidth=2)
+        style.bars(axes, x, rows, "generative_accuracy", colour=colour)
         line = "--" if name == REFERENCE else "-"
         y = style.column(rows, "generative_accuracy")
         axes.plot(x, y, color=colour, marker=marker, linewidth=1, linestyle=line, label=name)

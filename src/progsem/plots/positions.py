@@ -63,7 +63,7 @@ def draw(results: Results) -> tuple[Figure, list[dict]] | None:
             axes.set_title(BY[by][0])
             axes.axhline(0, color=style.GREY, linewidth=0.8, zorder=1)
             if not original:
-                axes.text(0.5, 0.5, "no states probed", transform=axes.transAxes, ha="center", color=style.GREY)
+                style.nothing(axes)
         style.percent_axis(line[0].yaxis, limits=False)
         line[0].set_ylabel(f"corrected probe accuracy\n{style.source_label(source)}")
         below[0].set_ylabel("states")
@@ -79,14 +79,7 @@ def draw(results: Results) -> tuple[Figure, list[dict]] | None:
 def curve(axes: Axes, rows: list[dict], shift: float, label: str, colour: str, marker: str) -> None:
     """Dots with intervals, joined; hollow where nothing has trained the probes."""
     x = style.column(rows, "value") + shift
-    axes.vlines(
-        x,
-        style.column(rows, "corrected_low"),
-        style.column(rows, "corrected_high"),
-        color=colour,
-        alpha=0.5,
-        linewidth=2,
-    )
+    style.bars(axes, x, rows, "corrected", colour=colour)
     axes.plot(x, style.column(rows, "corrected"), color=colour, marker=marker, linewidth=1, label=label)
     for at, row in zip(x, rows, strict=True):
         if row["trained"] is False and row["corrected"] is not None:

@@ -167,13 +167,37 @@ def column(rows: list[dict], key: str) -> np.ndarray:
     return np.array([np.nan if row.get(key) in (None, "") else row[key] for row in rows], dtype=float)
 
 
-def curve(axes: Axes, rows: list[dict], key: str, *, colour: str, marker: str = "o", label: str, **line) -> None:
-    """A column over training steps; a band where the table has its interval."""
-    steps = column(rows, "step")
-    axes.plot(steps, column(rows, key), color=colour, marker=marker, label=label, **line)
-    if rows and f"{key}_low" in rows[0]:
-        low, high = column(rows, f"{key}_low"), column(rows, f"{key}_high")
-        axes.fill_between(steps, low, high, color=colour, alpha=0.2, linewidth=0)
+def curve(
+    axes: Axes,
+    rows: list[dict],
+    key: str,
+    *,
+    colour,
+    marker: str = "o",
+    label: str | None,
+    over: str = "step",
+    interval: str | None = None,
+    scale: float = 1,
+    pale: float = 0.2,
+    **line,
+) -> None:
+    """A column times `scale` over another; a band where the table has its interval.
+
+    Columns of the interval begin with `interval` (default: the number's own name); `pale` is how opaque the band is.
+    """
+    x = column(rows, over)
+    axes.plot(x, scale * column(rows, key), color=colour, marker=marker, label=label, **line)
+    if rows and f"{interval or key}_low" in rows[0]:
+        low, high = (scale * column(rows, f"{interval or key}_{end}") for end in ("low", "high"))
+        axes.fill_between(x, low, high, color=colour, alpha=pale, linewidth=0)
+
+
+def bars(
+    axes: Axes, x: np.ndarray, rows: list[dict], key: str, *, colour, interval: str = "", scale=1, width=2
+) -> None:
+    """The interval of each row at x, (n,), as a vertical bar; its columns begin as those that `curve` draws."""
+    low, high = (scale * column(rows, f"{interval or key}_{end}") for end in ("low", "high"))
+    axes.vlines(x, low, high, color=colour, alpha=0.5, linewidth=width)
 
 
 def thin_curves(axes: Axes, series: Iterable[list[dict]], key: str, colour: str) -> None:
@@ -304,6 +328,11 @@ def percent_axis(axis, limits: bool = True) -> None:
     axis.set_major_formatter(FuncFormatter(lambda share, _: f"{round(100 * share, 6):g}%"))
     if limits:
         axis.axes.set_ylim(0, 1)
+
+
+def nothing(axes: Axes, text: str = "no states probed") -> None:
+    """Say in the middle of a panel that nothing is drawn in it."""
+    axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", color=GREY)
 
 
 def empty(axes: Axes, text: str) -> None:

@@ -9,6 +9,8 @@ from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 from progsem.plots import style
 from progsem.plots.style import Results
 
+DASHED = {"color": style.GREY, "linestyle": "--", "linewidth": 1}
+
 
 def draw(results: Results) -> tuple[Figure, list[dict]]:
     """The figure, and the rows it shows."""
@@ -48,28 +50,12 @@ def accuracy(axes: Axes, curves: list[dict], each: list[list[dict]]) -> None:
     """Generative accuracy, strict and unconstrained beside it, and how many unconstrained outputs parse."""
     style.thin_curves(axes, each, "generative_accuracy", style.BLUE)
     style.curve(axes, curves, "generative_accuracy", colour=style.BLUE, label="right on the shown examples")
-    style.curve(
-        axes, curves, "strict_accuracy", colour=style.GREEN, marker="^", label="right on held-out ones too", linewidth=1
-    )
-    style.curve(
-        axes,
-        curves,
-        "unconstrained_accuracy",
-        colour=style.ORANGE,
-        marker="v",
-        label="right, without the grammar",
-        linewidth=1,
-    )
-    style.curve(
-        axes,
-        curves,
-        "unconstrained_parses",
-        colour=style.GREY,
-        marker="x",
-        label="parses, without the grammar",
-        linewidth=1,
-        linestyle=":",
-    )
+    for key, colour, marker, line, label in (
+        ("strict_accuracy", style.GREEN, "^", "-", "right on held-out ones too"),
+        ("unconstrained_accuracy", style.ORANGE, "v", "-", "right, without the grammar"),
+        ("unconstrained_parses", style.GREY, "x", ":", "parses, without the grammar"),
+    ):
+        style.curve(axes, curves, key, colour=colour, marker=marker, label=label, linewidth=1, linestyle=line)
     style.percent_axis(axes.yaxis)
     axes.set_title("Generative accuracy", pad=16)
     axes.set_ylabel("share of test specifications")
@@ -94,9 +80,7 @@ def diversity(axes: Axes, curves: list[dict]) -> None:
     """Entropy of what is written, and of the references as the ceiling to compare with."""
     style.curve(axes, curves, "entropy_bits", colour=style.BLUE, label="programs it writes")
     ceiling = style.column(curves, "entropy_bits_reference")
-    axes.plot(
-        style.column(curves, "step"), ceiling, color=style.GREY, linestyle="--", linewidth=1, label="test programs"
-    )
+    axes.plot(style.column(curves, "step"), ceiling, label="test programs", **DASHED)
     axes.set_title("Diversity of the output")
     axes.set_ylabel("entropy (bits)")
     axes.set_ylim(0, 1.12 * max(1.0, ceiling.max()))
@@ -106,15 +90,10 @@ def diversity(axes: Axes, curves: list[dict]) -> None:
 def loss(axes: Axes, results: Results) -> None:
     """Training loss of each language model."""
     for index, seed in enumerate(results.seeds):
-        rows = results.rows("training", lm_seed=seed)
-        axes.plot(
-            style.column(rows, "step"),
-            style.column(rows, "loss"),
-            color=style.PURPLE,
-            alpha=1 if len(results.seeds) == 1 else 0.6,
-            linewidth=1.2,
-            label="each language model" if index == 0 and len(results.seeds) > 1 else None,
-        )
+        several = len(results.seeds) > 1
+        look = {"marker": "", "alpha": 0.6 if several else 1, "linewidth": 1.2}
+        label = "each language model" if several and index == 0 else None
+        style.curve(axes, results.rows("training", lm_seed=seed), "loss", colour=style.PURPLE, label=label, **look)
     axes.set_title("Training loss")
     axes.set_ylabel("nats per token (whole text)")
 
@@ -133,17 +112,11 @@ def content(axes: Axes, results: Results, source: str) -> list[dict]:
         drawn += [row | {"panel": f"content, {source}"} for row in rows]
     if drawn:
         rows = results.rows("probes", lm_seed=results.headline, depth=results.depths[0], **where)
-        axes.plot(
-            style.column(rows, "step"),
-            style.column(rows, "majority"),
-            color=style.GREY,
-            linestyle="--",
-            linewidth=1,
-            label="most frequent answer",
-        )
+        steps, majority = (style.column(rows, key) for key in ("step", "majority"))
+        axes.plot(steps, majority, label="most frequent answer", **DASHED)
         axes.legend(loc="best", ncols=2)
     else:
-        axes.text(0.5, 0.5, "no states probed", transform=axes.transAxes, ha="center", color=style.GREY)
+        style.nothing(axes)
     axes.set_title(f"Semantic content: {style.SOURCE_NAMES[source]}")
     axes.set_ylabel("probe accuracy (mean of features)")
     style.percent_axis(axes.yaxis)
