@@ -1,10 +1,13 @@
 """What several test modules share."""
 
+import fcntl
+import os
+import shutil
 import subprocess
 
 import pytest
 from kills import artifacts
-from tree import TINY, Tree
+from tree import ROOT, TINY, Tree
 
 from progsem.jobs import compiled
 
@@ -13,9 +16,23 @@ compiled.forget_outdated()
 
 @pytest.fixture(scope="session")
 def tree(tmp_path_factory) -> Tree:
-    """A copy of the repository after one run of the tiny study. Whoever uses it leaves that study finished."""
-    tree = Tree.copied(tmp_path_factory.mktemp("workflow") / "progsem")
-    tree.snakemake("--cores", "2", *TINY)
+    """A copy of the repository after one run of the tiny study. Whoever uses it leaves that study finished.
+
+    Processes that share the tests share that run: the first to need it makes it, and each has a copy.
+    """
+    own = tmp_path_factory.getbasetemp()
+    shared = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "finished"
+    with open(shared.with_suffix(".lock"), "w", encoding="utf-8") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not shared.exists():
+            made = Tree.copied(tmp_path_factory.mktemp("made") / "progsem")
+            # Kernels are compiled beside their sources: where they are copied from, once for all copies.
+            shutil.rmtree(made.root / "src")
+            (made.root / "src").symlink_to(ROOT / "src")
+            made.snakemake("--cores", "2", *TINY)
+            made.root.rename(shared)
+    tree = Tree(own / "workflow" / "progsem")
+    shutil.copytree(shared, tree.root)
     tree.undisturbed = artifacts(tree)
     return tree
 

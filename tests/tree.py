@@ -1,5 +1,6 @@
 """A copy of the repository in which Snakemake is run, for tests of the whole workflow."""
 
+import functools
 import json
 import os
 import shutil
@@ -8,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from forks import Forks
 from snakemake.utils import update_config
 
 from progsem.study import configfiles
@@ -26,6 +28,17 @@ def default_signals() -> None:
     """
     for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
         signal.signal(number, signal.SIG_DFL)
+
+
+@functools.cache
+def of_snakemake() -> Forks:
+    """Forks of a process that has imported Snakemake, and nothing of progsem. It ends with this process."""
+    return Forks(["snakemake.cli"], variables())
+
+
+def variables() -> dict[str, str]:
+    """Environment variables of a user: without what the tests were started with."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
 
 
 class Tree:
@@ -61,8 +74,8 @@ class Tree:
         return [sys.executable, "-m", "snakemake", *arguments]
 
     def environment(self) -> dict[str, str]:
-        """That of a user: without what the tests were started with."""
-        return {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+        """Variables that Snakemake is started with."""
+        return variables()
 
     def ask(self, *arguments: str, timeout: int = HANGS) -> subprocess.CompletedProcess:
         """Run Snakemake; its output and errors come together, as text."""
@@ -82,9 +95,15 @@ class Tree:
         assert answer.returncode == 0, answer.stdout[-6000:]
         return answer.stdout
 
+    def dry_run(self, *arguments: str) -> str:
+        """Run `snakemake -n`, which must succeed; returns all that it printed."""
+        answer = of_snakemake().run("snakemake", "-n", *arguments, cwd=self.root, together=True)
+        assert answer.returncode == 0, answer.stdout[-6000:]
+        return answer.stdout
+
     def planned(self, *arguments: str) -> dict[str, int]:
         """How many jobs of each rule would run, from a dry run."""
-        text = self.snakemake("-n", "--quiet", "rules", *arguments)
+        text = self.dry_run("--quiet", "rules", *arguments)
         if "Nothing to be done" in text:
             return {}
         table = text.split("Job stats:\n")[1].split("\n\n")[0].splitlines()[2:]
