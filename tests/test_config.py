@@ -5,13 +5,12 @@ import math
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import jsonschema
 import pytest
 import yaml
-from tree import HANGS
+from tree import of_snakemake
 
 from progsem.errors import UserError
 from progsem.housekeeping import common
@@ -368,13 +367,7 @@ def test_fewest_states_are_those_of_the_probes():
 
 
 def snakemake(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, "-m", "snakemake", "-n", *arguments],
-        cwd=cwd,
-        capture_output=True,
-        encoding="utf-8",
-        timeout=HANGS,
-    )
+    return of_snakemake().run("snakemake", "-n", *arguments, cwd=cwd)
 
 
 def one_line(answer: subprocess.CompletedProcess) -> str:

@@ -1,13 +1,13 @@
-"""Edit this key, and these rules run: the table in docs/config.md against real dry runs, for every key.
+"""Edit this key, and these rules run: the table in docs/config.md against real dry runs, for each kind of edit.
 
 A job runs where an output is missing, so a study whose files are all there is a
 finished one, whatever is in them. That lets Snakemake be asked about the default
-study, which would take a quarter of an hour.
+study, which would take a quarter of an hour. That the table says of every key what the
+plan says is asserted in test_config.py, and what the plan says of every key in test_plan.py.
 """
 
 import json
 import re
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from tree import ROOT, RULES, Tree
@@ -16,7 +16,7 @@ from progsem.jobs.job import Job
 from progsem.storage import manifest
 from progsem.study import reference
 from progsem.study.config import Study
-from progsem.study.plan import FIGURES, STAGES, Plan
+from progsem.study.plan import FIGURES, STAGES, Plan, reruns
 
 
 def write_study(tree: Tree, name: str, study: Study) -> tuple[str, str]:
@@ -27,7 +27,7 @@ def write_study(tree: Tree, name: str, study: Study) -> tuple[str, str]:
 
 def finish(tree: Tree, study: Study) -> None:
     """Make every file that Snakemake would, empty, with figures that say they are this study's."""
-    summary = tree.snakemake("--summary", "--cores", "1", *write_study(tree, "finished", study))
+    summary = tree.dry_run("--summary", "--cores", "1", *write_study(tree, "finished", study))
     outputs = [line.split("\t")[0] for line in summary.splitlines() if line.startswith("results/")]
     assert len(outputs) > 200
     for output in outputs:
@@ -41,32 +41,32 @@ def finish(tree: Tree, study: Study) -> None:
 
 
 @pytest.fixture(scope="module")
-def dry_runs(tmp_path_factory) -> dict[str, set[str]]:
-    """For each key, the rules that Snakemake would run after an edit of it in a finished study."""
-    edits = {key: reference.edited(key) for key in reference.keys()}
-    trees = {}
-    for old, _ in edits.values():
-        if old not in trees.values():
-            tree = Tree.copied(tmp_path_factory.mktemp("edits") / "progsem")
+def edits() -> dict[str, tuple[Study, Study]]:
+    """A key of each kind, with a study before and after an edit of it.
+
+    Edits are of one kind that are in one section, run the same stages, and lead to as many jobs of each.
+    """
+    found = {}
+    for key in reference.keys():
+        old, new = reference.edited(key)
+        counts = tuple(len(jobs) for jobs in Plan(new).jobs().values())
+        found.setdefault((key.split(".")[0], *reruns(old, new), counts), (key, (old, new)))
+    return dict(found.values())
+
+
+def test_the_table_says_what_runs(edits, tmp_path):
+    table = (ROOT / reference.TABLE).read_text(encoding="utf-8")
+    trees, said, planned = [], {}, {}
+    for key, (old, new) in edits.items():
+        tree = next((tree for tree, study in trees if study == old), None)
+        if tree is None:
+            tree = Tree.copied(tmp_path / str(len(trees)))
             finish(tree, old)
             assert tree.planned(*write_study(tree, "finished", old)) == {}
-            trees[tree] = old
-
-    def planned(key: str) -> set[str]:
-        old, new = edits[key]
-        (tree,) = (tree for tree, study in trees.items() if study == old)
-        return set(tree.planned(*write_study(tree, key, new)))
-
-    with ThreadPoolExecutor(2) as pool:
-        return dict(zip(edits, pool.map(planned, edits), strict=True))
-
-
-@pytest.mark.parametrize("key", reference.keys())
-def test_the_table_says_what_runs(dry_runs, key):
-    (said,) = re.findall(
-        rf"^\| `{re.escape(key)}` \|.*\| ([^|]*) \|$", (ROOT / reference.TABLE).read_text(encoding="utf-8"), re.M
-    )
-    stages = {"nothing": [], "everything": STAGES}.get(said) or [
-        stage for stage in said.split(", ") if said != "nothing"
-    ]
-    assert dry_runs[key] == {RULES.get(stage, stage) for stage in stages}
+            trees.append((tree, old))
+        planned[key] = set(tree.planned(*write_study(tree, key, new)))
+        (text,) = re.findall(rf"^\| `{re.escape(key)}` \|.*\| ([^|]*) \|$", table, re.MULTILINE)
+        stages = {"nothing": (), "everything": STAGES}.get(text, text.split(", "))
+        said[key] = {RULES.get(stage, stage) for stage in stages}
+    assert planned == said
+    assert {key.split(".")[0] for key in edits} == set(Study.model_fields)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from tree import HANGS, ROOT, default_signals
+from tree import ROOT, Tree, default_signals, of_snakemake, variables
 
 from progsem.errors import UserError
 from progsem.housekeeping import artifacts, common, keep, prune, verify
@@ -59,7 +59,7 @@ FILES = {  # what the job of one checkpoint makes
     "controls": ("predictions.arrow", "accuracy.csv", "description.arrow"),
     "generalisation": ("programs.arrow",),
 }
-ENVIRONMENT = {**{name: value for name, value in os.environ.items() if name != "PYTHONPATH"}, "PYTHONSAFEPATH": "1"}
+ENVIRONMENT = variables() | {"PYTHONSAFEPATH": "1"}
 
 
 @pytest.fixture
@@ -171,33 +171,14 @@ def standing() -> set[Path]:
 
 def run_progsem(*arguments: str, status: int = 0) -> subprocess.CompletedProcess:
     """The command in a process of its own."""
-    answer = subprocess.run(
-        [sys.executable, "-m", "progsem", *arguments],
-        capture_output=True,
-        encoding="utf-8",
-        env=ENVIRONMENT,
-        timeout=HANGS,
-    )
+    answer = of_snakemake().run("progsem", *arguments, cwd=Path.cwd())
     assert answer.returncode == status, answer.stdout + answer.stderr
     return answer
 
 
 def would_run(study: str) -> dict[str, int]:
     """Jobs by rule that `snakemake -n` says it would run."""
-    answer = subprocess.run(
-        [*(sys.executable, "-m", "snakemake", "-n", "--quiet", "rules"), "-s", str(ROOT / "Snakefile")]
-        + ["--configfile", f"studies/{study}.yaml"],
-        capture_output=True,
-        encoding="utf-8",
-        env=ENVIRONMENT,
-        timeout=HANGS,
-    )
-    assert answer.returncode == 0, answer.stdout + answer.stderr
-    said = answer.stdout + answer.stderr
-    if "Nothing to be done" in said:
-        return {}
-    lines = said.split("Job stats:\n")[1].split("\n\n")[0].splitlines()[2:]
-    return {line.split()[0]: int(line.split()[1]) for line in lines if line.split()[0] not in ("all", "total")}
+    return Tree(Path.cwd()).planned("-s", str(ROOT / "Snakefile"), "--configfile", f"studies/{study}.yaml")
 
 
 def would_run_says_plan(study: str) -> dict[str, int]:
