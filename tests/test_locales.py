@@ -31,10 +31,8 @@ def locales(tmp_path_factory) -> dict[str, dict[str, str]]:
     for name in LOCALES:
         language, charset = name.split(".")
         subprocess.run(["localedef", "-i", language, "-f", charset, folder / name], check=True, capture_output=True)
-    return {
-        **{name: {"LC_ALL": name, "LOCPATH": str(folder)} for name in LOCALES},
-        **{name: {"LC_ALL": name} for name in ("C", "C.UTF-8")},
-    }
+    # In C, Python does as in C.UTF-8.
+    return {"C": {"LC_ALL": "C"}} | {name: {"LC_ALL": name, "LOCPATH": str(folder)} for name in LOCALES}
 
 
 class Elsewhere(Tree):
@@ -47,11 +45,21 @@ class Elsewhere(Tree):
         known = {name: value for name, value in super().environment().items() if name not in ("LANG", "PYTHONUTF8")}
         return known | self.variables
 
+    def dry_run(self, *arguments: str) -> str:
+        """In a Python of its own, which takes the locale when it starts."""
+        return self.snakemake("-n", *arguments)
+
 
 @pytest.fixture(scope="module")
 def elsewhere(tree, locales, tmp_path_factory) -> Elsewhere:
-    """The tiny study with a title, run in a folder with an odd name under a locale that is not UTF-8."""
+    """The tiny study with a title, run in a folder with an odd name under a locale that is not UTF-8.
+
+    What is computed from a checkpoint is there already, but for the last one: the same program makes it.
+    """
     other = Elsewhere.copied(tmp_path_factory.mktemp("elsewhere") / CLONE)
+    for stage in ("traces", "probes", "interventions", "controls"):
+        earlier = shutil.ignore_patterns("step-000020")
+        shutil.copytree(tree.root / "results" / stage, other.root / "results" / stage, ignore=earlier)
     other.variables = locales["ja_JP.EUC-JP"]
     text = (ROOT / TINY[1]).read_text(encoding="utf-8").replace("figures:\n", f'figures:\n  title: "{TITLE}"\n')
     (other.root / "titled.yaml").write_text(f"# A comment … {TITLE}\n{text}", encoding="utf-8")
@@ -73,7 +81,7 @@ def test_the_same_results(tree, elsewhere):
     assert {name.split("/")[0] for name in differing} == {"figures"}
 
 
-@pytest.mark.parametrize("name", ["C.UTF-8", "C", "en_US.ISO-8859-1"])
+@pytest.mark.parametrize("name", ["C", "en_US.ISO-8859-1"])
 def test_the_same_figures(elsewhere, locales, name):
     """Drawn again under another locale."""
     drawn = figures(elsewhere)
@@ -101,7 +109,7 @@ def test_the_same_report(elsewhere, locales, tmp_path):
             }
             page = archive.read(f"{name}/report.html").decode()
             texts[name]["page"] = re.sub(r"\d{4}-\d\d-\d\d.\d\d:\d\d:\d\d\S*|\d+\.\d+", "", page)
-    assert texts["C"] == texts["C.UTF-8"] == texts["en_US.ISO-8859-1"] == texts["ja_JP.EUC-JP"]
+    assert texts["C"] == texts["en_US.ISO-8859-1"] == texts["ja_JP.EUC-JP"]
 
 
 @pytest.mark.parametrize("words", [["plan", "titled.yaml"], ["verify"], ["artifacts", "titled.yaml"], ["--help"]])

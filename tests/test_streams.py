@@ -11,7 +11,8 @@ from tree import HANGS, TINY, tiny
 
 from progsem.study.plan import Plan
 
-CLOSED = ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"]
+ALL = "<&- >&- 2>&-"
+CLOSED = ["<&-", ">&-", "2>&-", ALL]
 EXECUTE = "execute -"
 WORLD = {"program": "def run() { move() }", "worlds": [{"input": ["####", "#>.#", "####"]}]}
 
@@ -30,12 +31,21 @@ def progsem(tree, words: str) -> dict:
     }
 
 
-@pytest.mark.parametrize("closed", CLOSED)
+PLAN = "plan studies/tiny.yaml"
+
+
 @pytest.mark.parametrize(
-    "words", [EXECUTE, "plan studies/tiny.yaml", "keep studies/tiny.yaml", "verify", "artifacts", "prune", "--help"]
+    "words, closed",
+    [
+        *((words, closed) for words in (EXECUTE, PLAN) for closed in CLOSED),
+        *((words, ALL) for words in ("keep studies/tiny.yaml", "verify", "artifacts", "prune", "--help")),
+    ],
 )
 def test_a_command_with_closed_streams(tree, words, closed):
-    """It needs standard input only to read from it; without standard output it has nowhere to say what it found."""
+    """It needs standard input only to read from it; without standard output it has nowhere to say what it found.
+
+    One command reads and one starts Snakemake; the others only print.
+    """
     answer = ask(**progsem(tree, words), redirections=closed)
     unread = words == EXECUTE and "<" in closed
     if " >" in f" {closed}" or unread:
@@ -91,7 +101,7 @@ def test_a_run_that_fails_with_closed_streams(tree, tmp_path):
     (tmp_path / shard).write_bytes(b"damaged")
     wanted = [plan.tokens.file("manifest.json"), "--snakefile", str(tree.root / "Snakefile"), "--cores", "1"]
     study = [TINY[0], str(tree.root / TINY[1])]
-    answer = ask(tree.command(*wanted, *study), CLOSED[-1], cwd=tmp_path, env=tree.environment(), timeout=HANGS)
+    answer = ask(tree.command(*wanted, *study), ALL, cwd=tmp_path, env=tree.environment(), timeout=HANGS)
     assert answer.returncode == 1
     log = (tmp_path / f"results/logs/tokens/{plan.tokens.key}.log").read_text(encoding="utf-8")
     assert log.startswith(f"progsem: {shard}: damaged") and log.count("\n") == 1
