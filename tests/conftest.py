@@ -13,6 +13,18 @@ from progsem.jobs import compiled
 
 compiled.forget_outdated()
 
+# The modules that take longest, in the order in which they begin, so that processes which share the tests end
+# together. The first or the third makes the tiny study; meanwhile the second does without.
+LONGEST = (
+    *("test_slurm", "test_parallel", "test_workflow", "test_locales", "test_corruption", "test_kills", "test_disk"),
+    *("test_report", "test_make", "test_streams", "test_train"),
+)
+
+
+def pytest_collection_modifyitems(items):
+    order = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.path.stem, len(order)))
+
 
 @pytest.fixture(scope="session")
 def tree(tmp_path_factory) -> Tree:

@@ -45,9 +45,17 @@ class Elsewhere(Tree):
         known = {name: value for name, value in super().environment().items() if name not in ("LANG", "PYTHONUTF8")}
         return known | self.variables
 
-    def dry_run(self, *arguments: str) -> str:
+    def ask(self, *arguments: str) -> subprocess.CompletedProcess:
         """In a Python of its own, which takes the locale when it starts."""
-        return self.snakemake("-n", *arguments)
+        return subprocess.run(
+            self.command(*arguments),
+            cwd=self.root,
+            env=self.environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            encoding="utf-8",
+            timeout=HANGS,
+        )
 
 
 @pytest.fixture(scope="module")

@@ -77,17 +77,9 @@ class Tree:
         """Variables that Snakemake is started with."""
         return variables()
 
-    def ask(self, *arguments: str, timeout: int = HANGS) -> subprocess.CompletedProcess:
+    def ask(self, *arguments: str) -> subprocess.CompletedProcess:
         """Run Snakemake; its output and errors come together, as text."""
-        return subprocess.run(
-            self.command(*arguments),
-            cwd=self.root,
-            env=self.environment(),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            encoding="utf-8",
-            timeout=timeout,
-        )
+        return of_snakemake().run("snakemake", *arguments, cwd=self.root, together=True)
 
     def snakemake(self, *arguments: str) -> str:
         """Run Snakemake, which must succeed; returns all that it printed."""
@@ -95,15 +87,9 @@ class Tree:
         assert answer.returncode == 0, answer.stdout[-6000:]
         return answer.stdout
 
-    def dry_run(self, *arguments: str) -> str:
-        """Run `snakemake -n`, which must succeed; returns all that it printed."""
-        answer = of_snakemake().run("snakemake", "-n", *arguments, cwd=self.root, together=True)
-        assert answer.returncode == 0, answer.stdout[-6000:]
-        return answer.stdout
-
     def planned(self, *arguments: str) -> dict[str, int]:
         """How many jobs of each rule would run, from a dry run."""
-        text = self.dry_run("--quiet", "rules", *arguments)
+        text = self.snakemake("-n", "--quiet", "rules", *arguments)
         if "Nothing to be done" in text:
             return {}
         table = text.split("Job stats:\n")[1].split("\n\n")[0].splitlines()[2:]
