@@ -85,6 +85,13 @@ def corpus(target) -> list[str]:
     return ["-m", "progsem", "corpus", "--slice", Plan(tiny()).corpus.slice(), *outputs]
 
 
+LINK = """
+import numpy as np
+from progsem.languages.karel import kernels
+kernels._link(np.zeros(1, np.uint8), *np.zeros((2, 1), np.int64))
+"""
+
+
 def test_kernels_that_cannot_be_kept(read_only, tmp_path):
     """A shared clone, on a node without a home: one line, and the same bytes as where they are kept."""
     alone, kept, kernels = tmp_path / "alone", tmp_path / "kept", tmp_path / "kernels"
@@ -92,12 +99,14 @@ def test_kernels_that_cannot_be_kept(read_only, tmp_path):
     assert answer.returncode == 0, answer.stderr
     (line,) = answer.stderr.splitlines()
     assert line.startswith("progsem: no folder for compiled kernels can be written") and "NUMBA_CACHE_DIR" in line
-    answer = python(read_only, corpus(kept), NUMBA_CACHE_DIR=str(kernels))
+    answer = python(ROOT, corpus(kept), HOME=str(tmp_path))
     assert (answer.returncode, answer.stderr) == (0, "")
-    assert list(kernels.rglob("*.nbi"))
     assert {path.name: path.read_bytes() for path in alone.iterdir()} == {
         path.name: path.read_bytes() for path in kept.iterdir()
     }
+    answer = python(read_only, ["-c", LINK], NUMBA_CACHE_DIR=str(kernels))
+    assert (answer.returncode, answer.stderr) == (0, "")
+    assert list(kernels.rglob("*.nbi"))
 
 
 def test_every_kernel_does_without_its_cache(read_only):
