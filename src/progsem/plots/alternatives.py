@@ -40,7 +40,8 @@ def compared(results: Results, **where) -> list[dict]:
     return results.rows("alternatives", family="named", **where)
 
 
-def draw(results: Results) -> tuple[Figure, list[dict]] | None:
+@style.figure
+def alternatives(results: Results) -> tuple[Figure, list[dict]] | None:
     """Original and alternatives at the last checkpoint, raw and corrected, and their difference over the training."""
     if not results.alternatives:
         return None
@@ -184,7 +185,8 @@ def gap(axes: Axes, results: Results, where: dict) -> list[dict]:
     return drawn
 
 
-def draw_robustness(results: Results) -> tuple[Figure, list[dict]] | None:
+@style.figure
+def alternatives_robustness(results: Results) -> tuple[Figure, list[dict]] | None:
     """The difference at the last checkpoint for every depth, source and set of states."""
     if not results.alternatives:
         return None

@@ -14,7 +14,8 @@ from progsem.plots.alternatives import colours, compared, label
 from progsem.plots.style import Results
 
 
-def draw(results: Results) -> tuple[Figure, list[dict]] | None:
+@style.figure
+def alternatives_by_offset(results: Results) -> tuple[Figure, list[dict]] | None:
     """Difference at the last checkpoint by offset, for each source and depth; None if offset 0 is the only one."""
     where = {"lm_seed": results.headline, "states": results.states, "feature": "mean"}
     rows = compared(results, step=results.summary["step"], **where)

@@ -32,7 +32,8 @@ MEANINGS = {
 }
 
 
-def draw(results: Results) -> tuple[Figure, list[dict]] | None:
+@style.figure
+def baselines(results: Results) -> tuple[Figure, list[dict]] | None:
     """Corrected semantic content of the last checkpoint and of every baseline, by source and depth."""
     last = results.summary["step"]
     rows = results.rows("baselines", lm_seed=results.headline, step=last, states=results.states, feature="mean")
@@ -111,7 +112,8 @@ def code_length(rows: dict[str, dict]) -> str:
     return f"code length: {model['bits']:.2f} bits, uniform: {model['bits'] * model['compression']:.2f}"
 
 
-def draw_over_training(results: Results) -> tuple[Figure, list[dict]] | None:
+@style.figure
+def baselines_over_training(results: Results) -> tuple[Figure, list[dict]] | None:
     """The trained model and its baselines over the training, where the study asked for them at every checkpoint."""
     where = {"lm_seed": results.headline, "states": results.states, "feature": "mean"}
     rows = [row for row in results.rows("baselines", **where) if row["baseline"] in CURVES]

@@ -15,7 +15,8 @@ from progsem.plots.style import Results
 LOWEST = -0.1  # corrected content of the axis: what is below says no more than that nothing is read
 
 
-def draw_regression(results: Results) -> tuple[Figure, list[dict]]:
+@style.figure
+def content_vs_accuracy(results: Results) -> tuple[Figure, list[dict]]:
     """Semantic content of every trained checkpoint against its generative accuracy, with the straight line."""
     figure = style.new_figure(
         results,
@@ -115,7 +116,8 @@ def r2_text(row: dict) -> str:
     return f"{row['r2']:.2f} [{row['r2_low']:.2f}, {row['r2_high']:.2f}]"
 
 
-def draw_offsets(results: Results, checkpoints: int = 5) -> tuple[Figure, list[dict]]:
+@style.figure
+def offsets(results: Results, checkpoints: int = 5) -> tuple[Figure, list[dict]]:
     """Corrected semantic content by offset at a few checkpoints, evenly spaced over those probed."""
     figure = style.new_figure(
         results,

@@ -11,7 +11,9 @@ CSV set the results beside the paper's claims.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import multiprocessing
+import pkgutil
 import shutil
 import signal
 from collections.abc import Iterable, Iterator
@@ -20,44 +22,17 @@ from pathlib import Path
 
 import matplotlib
 
+from progsem import plots
 from progsem.jobs import interruption
-from progsem.plots import (
-    alternatives,
-    alternatives_by_offset,
-    baselines,
-    content,
-    gallery,
-    generalisation,
-    layers,
-    lengths,
-    permutations,
-    positions,
-    style,
-    training,
-    viewer,
-)
+from progsem.plots import style, viewer
 from progsem.plots.paper import page
 from progsem.storage import manifest
 from progsem.storage.files import disk_error, filling, read_csv, read_json
 
 SECTIONS = ("worlds", "programs", "corpus", "lm")  # of the config, which say what a study is of
-# Name -> what draws it: the figure and the rows in it, or None where the study has nothing for it.
-FIGURES = {
-    "training": training.draw,
-    "content_vs_accuracy": content.draw_regression,
-    "offsets": content.draw_offsets,
-    "alternatives": alternatives.draw,
-    "alternatives_robustness": alternatives.draw_robustness,
-    "alternatives_by_offset": alternatives_by_offset.draw,
-    "permutations": permutations.draw,
-    "baselines": baselines.draw,
-    "baselines_over_training": baselines.draw_over_training,
-    "layers": layers.draw,
-    "positions": positions.draw,
-    "generalisation": generalisation.draw,
-    "lengths": lengths.draw,
-    "gallery": gallery.draw,
-}
+for _, name, _ in pkgutil.iter_modules(plots.__path__):
+    importlib.import_module(f"{plots.__name__}.{name}")  # each lists its figures, see `style.figure`
+FIGURES = style.FIGURES
 
 
 def run(job) -> None:

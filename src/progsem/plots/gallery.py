@@ -12,7 +12,8 @@ from progsem.plots.style import Results
 SHOWN = 12  # statements of one program that fit into a row
 
 
-def draw(results: Results) -> tuple[Figure, list[dict]]:
+@style.figure
+def gallery(results: Results) -> tuple[Figure, list[dict]]:
     """One row a program: the example it was written for, then one panel a statement."""
     gallery = results.gallery
     entries = gallery["entries"]

@@ -18,7 +18,8 @@ REFERENCE = "test set"
 WHOLE = -1  # in the column `length`: all lengths together
 
 
-def draw(results: Results) -> tuple[Figure, list[dict]]:
+@style.figure
+def generalisation(results: Results) -> tuple[Figure, list[dict]]:
     """Accuracy in each set as a whole, and by the length of the program that the specification was made from."""
     last = results.summary["step"]
     rows = results.rows("generalisation", lm_seed=results.headline, step=last)

@@ -16,7 +16,8 @@ MEAN = "mean"
 FEWEST_INCHES = 0.2  # of a cell that a number fits into
 
 
-def draw(results: Results) -> tuple[Figure, list[dict]] | None:
+@style.figure
+def layers(results: Results) -> tuple[Figure, list[dict]] | None:
     """A heat map of layers and checkpoints for each source and depth."""
     where = {"lm_seed": results.headline, "states": results.states, "feature": "mean"}
     rows = results.rows("layers", **where)

@@ -18,7 +18,8 @@ KINDS = {
 }
 
 
-def draw(results: Results) -> tuple[Figure, list[dict]]:
+@style.figure
+def lengths(results: Results) -> tuple[Figure, list[dict]]:
     """Distributions at the last checkpoint, and means over the training."""
     last, n = results.summary["step"], results.summary["n"]
     figure = style.new_figure(

@@ -15,7 +15,8 @@ ORIGINAL = "original"
 COLUMNS = 6  # of the grid: divisible by the number of depths and by the two panels below them
 
 
-def draw(results: Results) -> tuple[Figure, list[dict]] | None:
+@style.figure
+def permutations(results: Results) -> tuple[Figure, list[dict]] | None:
     """Every pair's difference by size, and how content and difference depend on how hard and how alike labels are."""
     last = results.summary["step"]
     rows = results.rows("permutations", lm_seed=results.headline, step=last, states=results.states)

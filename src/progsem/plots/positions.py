@@ -16,7 +16,8 @@ BY = {
 }
 
 
-def draw(results: Results) -> tuple[Figure, list[dict]] | None:
+@style.figure
+def positions(results: Results) -> tuple[Figure, list[dict]] | None:
     """Corrected semantic content of the last checkpoint by place, under the original and the matched semantics."""
     depth, last = results.depths[-1], results.summary["step"]
     rows = results.rows("positions", lm_seed=results.headline, step=last, depth=depth, feature="mean")

@@ -8,7 +8,7 @@ carry no dates or versions, so that the same numbers give the same bytes.
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,6 +65,18 @@ CONTEXT = {
     "figure.facecolor": "white",
     "savefig.facecolor": "white",
 }
+
+
+FIGURES: dict[str, Callable[[Results], tuple[Figure, list[dict]] | None]] = {}
+
+
+def figure(draw: Callable) -> Callable:
+    """A decorator: the function draws the figure of its own name.
+
+    It returns the figure and the rows in it, or None where the study has nothing for it.
+    """
+    FIGURES[draw.__name__] = draw
+    return draw
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ from progsem.plots.style import Results
 DASHED = {"color": style.GREY, "linestyle": "--", "linewidth": 1}
 
 
-def draw(results: Results) -> tuple[Figure, list[dict]]:
+@style.figure
+def training(results: Results) -> tuple[Figure, list[dict]]:
     """The figure, and the rows it shows."""
     n, last = results.summary["n"], results.summary["checkpoints"][-1]
     figure = style.new_figure(

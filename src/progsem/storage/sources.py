@@ -1,7 +1,8 @@
 """The source files that a stage is made of: what it imports within the package, and a digest of them.
 
 Found by parsing, so that nothing heavy is imported and imports inside functions
-count, as do the modules of the language that a stage asks for (`progsem.languages`). What
+count, as do the modules of the language that a stage asks for (`progsem.languages`), and
+all modules of a package whose modules are listed by `pkgutil.iter_modules`. What
 asks for results, runs jobs and keeps their files (`NOT_COUNTED`) cannot change what a
 result is, and is no part of a stage. A page, script or style sheet beside a module,
 `NAME.html` beside `NAME.py`, is part of that module. A digest of what the files do names
@@ -113,6 +114,11 @@ def _parsed(text: bytes) -> ast.Module:
     return ast.parse(text)
 
 
+def _name(path: Path) -> str:
+    """The name of the package in a folder."""
+    return ".".join((_PACKAGE.name, *path.relative_to(_PACKAGE).parts))
+
+
 def _source(name: str) -> Path | None:
     """The file of a module of this package; None for a name that is not a module."""
     stem = _PACKAGE.joinpath(*name.split(".")[1:])
@@ -135,6 +141,8 @@ def _imports(path: Path) -> list[str]:
             names.update([node.module, *(f"{node.module}.{alias.name}" for alias in node.names)])
         elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "LANGUAGE":
             names.add(f"progsem.languages.{LANGUAGE.name}.{node.attr}")  # see `progsem.languages`
+        elif isinstance(node, ast.Attribute) and node.attr == "iter_modules":
+            names.update(f"{_name(path.parent)}.{other.stem}" for other in path.parent.glob("*.py"))
         waiting.extend(ast.iter_child_nodes(node))
     inside = [name for name in names if name.split(".")[0] == "progsem"]
     return sorted({part for name in inside for part in _with_packages(name)})
