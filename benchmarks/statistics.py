@@ -15,15 +15,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+from progsem.measures.draws import Draws
 
 from benchmarks.common import Row, in_turn, study
 from benchmarks.limits import matrix_rate
 from progsem.jobs.job import Job
 from progsem.measures import statistics
 from progsem.measures.content import checkpoint_contents, content_of
-from progsem.measures.draws import Draws
+from progsem.measures.content_rows import estimates_of
 from progsem.measures.results import Settings, find_checkpoints, read_programs
-from progsem.measures.tables import estimates_of
 from tests.synthetic import write_results
 
 UNIT = "resamples"

@@ -20,7 +20,7 @@ from progsem.languages.karel import codes, features
 from progsem.languages.karel.execution import WorldStates, trace
 from progsem.languages.karel.permutations import meaning, mirror_pairs
 from progsem.languages.labels import majority_label, spans
-from progsem.measures.columns import TABLES
+from progsem.measures.tables import TABLES
 from progsem.storage.files import write_json, write_table
 from progsem.study.config import Study, load
 

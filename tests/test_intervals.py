@@ -1,6 +1,6 @@
 """Do 95 % intervals hold the truth 95 times in 100? Simulated studies in which the truth is known.
 
-Every simulation repeats a small study thousands of times at once: the statistic's shape (…) in `bootstrap.estimate`
+Every simulation repeats a small study thousands of times at once: the statistic's shape (…) in `intervals.estimate`
 are the repetitions, and the resamples of programs are the same for all of them, which are independent of the data.
 Seeds are fixed. With N repetitions, coverage is known to within 1.96 sqrt(0.05 * 0.95 / N), 0.7 points for 4 000.
 """
@@ -10,7 +10,7 @@ import pytest
 from resamples import totals, weights_of
 from scipy.stats import binom
 
-from progsem.measures import bootstrap, content, generation
+from progsem.measures import content, generation, intervals, lines
 
 CONFIDENCE = 0.95
 RESAMPLES = 300
@@ -25,6 +25,12 @@ def coverage(estimate, truth):
 def effects(rng, sd, *shape):
     """Bell-shaped draws with mean 0 and this standard deviation, within 3 of them: no chance leaves [0, 1]."""
     return rng.uniform(-1, 1, (3, *shape)).sum(axis=0) * sd
+
+
+def borrowed(series):
+    """Estimates by step and name, with the variance of fits that neighbouring steps lend."""
+    lent = intervals.borrow({step: {"states": estimates} for step, estimates in series.items()})
+    return {step: found["states"] for step, found in lent.items()}
 
 
 class Answers:
@@ -59,12 +65,12 @@ def draws(rng, count):
 
 def of_probes(values, count):
     """Estimate of the one language model in (1 + R, 1, S, studies) values."""
-    return bootstrap.estimate(values[:, 0], CONFIDENCE, count, bootstrap.SHARE)
+    return intervals.estimate(values[:, 0], CONFIDENCE, count, intervals.SHARE)
 
 
 def of_models(values, count):
     """Estimate over language models, each the mean of its probes."""
-    return bootstrap.estimate(values.mean(axis=2), CONFIDENCE, count, bootstrap.SHARE)
+    return intervals.estimate(values.mean(axis=2), CONFIDENCE, count, intervals.SHARE)
 
 
 # Standard deviations of probes or language models that are nothing, about as much or much more than programs' part.
@@ -81,7 +87,7 @@ def test_probes_of_one_language_model(probes, fits):
         step: {"accuracy": of_probes(Answers(rng, 2500, probes=probes, fits=fits).values(weights), 200)}
         for step in range(5)
     }
-    covered = [coverage(one["accuracy"], Answers.MEAN) for one in bootstrap.borrow(series).values()]
+    covered = [coverage(one["accuracy"], Answers.MEAN) for one in borrowed(series).values()]
     assert LOWEST <= np.mean(covered) <= HIGHEST
 
 
@@ -95,7 +101,7 @@ def test_fits_that_vary_more_at_one_end_of_the_training(rising):
         step: {"accuracy": of_probes(Answers(rng, 1500, fits=fits).values(weights), 200)}
         for step, fits in enumerate(spread)
     }
-    covered = [coverage(one["accuracy"], Answers.MEAN) for one in bootstrap.borrow(series).values()]
+    covered = [coverage(one["accuracy"], Answers.MEAN) for one in borrowed(series).values()]
     assert LOWEST <= np.mean(covered) <= HIGHEST
     assert min(covered) >= 0.91  # at the noisy end, whose neighbours vary less
 
@@ -126,7 +132,7 @@ def test_a_single_probe_leaves_the_programs():
 def test_few_programs():
     rng = np.random.default_rng(5)
     values = Answers(rng, 4000, count=15, fits=0.02).values(draws(rng, 15))
-    assert LOWEST <= coverage(bootstrap.estimate(values[:, 0, :1], CONFIDENCE, 15), Answers.MEAN) <= HIGHEST
+    assert LOWEST <= coverage(intervals.estimate(values[:, 0, :1], CONFIDENCE, 15), Answers.MEAN) <= HIGHEST
 
 
 class Compared:
@@ -162,7 +168,7 @@ class Compared:
     def differences(self):
         """Estimates of the differences from each alternative, one a study."""
         original, *alternatives = (one.corrected[:, :, :-1, 0] for one in self.contents)
-        return [bootstrap.estimate(original - one, CONFIDENCE, self.contents[0].programs[0]) for one in alternatives]
+        return [intervals.estimate(original - one, CONFIDENCE, self.contents[0].programs[0]) for one in alternatives]
 
 
 def compared_over_training(seed, studies, gaps, **options):
@@ -172,7 +178,7 @@ def compared_over_training(seed, studies, gaps, **options):
     series = {
         step: dict(enumerate(Compared(rng, weights, studies, gaps, **options).differences())) for step in range(5)
     }
-    return list(bootstrap.borrow(series)[4].values())
+    return list(borrowed(series)[4].values())
 
 
 @pytest.mark.parametrize("fits", [0.0, 0.08])
@@ -182,8 +188,8 @@ def test_corrected_accuracies_and_their_paired_differences(fits):
     accuracies = {}
     for step in range(5):
         one = Compared(rng, weights, 1500, [], fits=fits).contents[0]
-        accuracies[step] = {"corrected": bootstrap.estimate(one.corrected[:, :, :-1, 0], CONFIDENCE, 150)}
-    covered = [coverage(one["corrected"], Compared.corrected(0)) for one in bootstrap.borrow(accuracies).values()]
+        accuracies[step] = {"corrected": intervals.estimate(one.corrected[:, :, :-1, 0], CONFIDENCE, 150)}
+    covered = [coverage(one["corrected"], Compared.corrected(0)) for one in borrowed(accuracies).values()]
     assert LOWEST <= np.mean(covered) <= HIGHEST
     (difference,) = compared_over_training(7, 3000, [0.04], fits=fits)
     truth = Compared.corrected(0) - Compared.corrected(0.04)
@@ -209,13 +215,13 @@ def test_p_agrees_with_the_interval():
 def test_no_gap_is_found_where_there_is_none():
     """After Holm, at least one of five equal alternatives is called different in at most 5 studies of 100."""
     p = np.stack([one.p_value() for one in compared_over_training(9, 1500, [0.0] * 5)], axis=-1)
-    assert np.mean((bootstrap.holm(p) < 0.05).any(axis=-1)) <= 0.05 + 1.96 * (0.05 * 0.95 / 1500) ** 0.5
+    assert np.mean((intervals.holm(p) < 0.05).any(axis=-1)) <= 0.05 + 1.96 * (0.05 * 0.95 / 1500) ** 0.5
 
 
 def test_a_gap_is_found():
     """12 points of raw accuracy, 150 programs, 2 probes that differ by 2: nine times in ten, Holm over five."""
     estimates = compared_over_training(10, 1000, [0.12, 0.0, 0.0, 0.0, 0.0], fits=0.02)
-    adjusted = bootstrap.holm(np.stack([one.p_value() for one in estimates], axis=-1))
+    adjusted = intervals.holm(np.stack([one.p_value() for one in estimates], axis=-1))
     assert np.mean(adjusted[:, 0] < 0.05) >= 0.9
     assert np.mean((adjusted[:, 1:] < 0.05).any(axis=-1)) <= 0.05 + 1.96 * (0.05 * 0.95 / 1000) ** 0.5
 
@@ -234,9 +240,9 @@ def test_mean_lengths_of_correct_programs_and_perplexities(models):
         totals(weights, array) for array in (solved * lengths, solved, lengths * nats, lengths)
     )
     chances = 0.9 - 0.15 * np.arange(1, 5)
-    mean_length = bootstrap.estimate(length / right, CONFIDENCE, int(count * chances.mean()))
+    mean_length = intervals.estimate(length / right, CONFIDENCE, int(count * chances.mean()))
     assert LOWEST <= coverage(mean_length, (chances @ np.arange(1, 5)) / chances.sum()) <= HIGHEST
-    perplexity = bootstrap.estimate(np.exp(surprise / tokens), CONFIDENCE, count)
+    perplexity = intervals.estimate(np.exp(surprise / tokens), CONFIDENCE, count)
     assert LOWEST <= coverage(perplexity, np.exp(0.8)) <= HIGHEST
 
 
@@ -246,8 +252,8 @@ def test_shares_of_specifications():
     for expected in (0.5, 4, 20, 500, 990, 999.5):
         successes = np.arange(n + 1)
         chances = binom.pmf(successes, n, expected / n)
-        estimate = bootstrap.estimate(np.tile(successes / n, (3, 1, 1)), CONFIDENCE, n, bootstrap.SHARE)
-        low, high = bootstrap.share_interval(estimate, n)
+        estimate = intervals.estimate(np.tile(successes / n, (3, 1, 1)), CONFIDENCE, n, intervals.SHARE)
+        low, high = intervals.share_interval(estimate, n)
         assert 0.90 <= chances[(low <= expected / n) & (expected / n <= high)].sum() <= 0.99
         assert low[0] == pytest.approx(0, abs=1e-12) and high[-1] == pytest.approx(1)
         assert high[0] > 3 / n and low[-1] < 1 - 3 / n
@@ -264,7 +270,7 @@ def test_diversity():
         for name, each in generation.pseudo_values(programs).items():
             values[name].append(weights @ each / 250)
     for replicates in values.values():
-        estimate = bootstrap.estimate(np.stack(replicates, axis=1)[:, None], CONFIDENCE, 250)
+        estimate = intervals.estimate(np.stack(replicates, axis=1)[:, None], CONFIDENCE, 250)
         assert LOWEST <= coverage(estimate, estimate.value.mean()) <= 0.985
 
 
@@ -279,30 +285,30 @@ def autocorrelated(rng, phi, studies, points):
     return series
 
 
-def held(intervals, truth):
-    low, high = np.transpose(intervals)
+def held(ends, truth):
+    low, high = np.transpose(ends)
     return np.mean((low <= truth) & (truth <= high))
 
 
 CORRELATION = 0.7
 
 
-def lines(phi, points, studies=3000):
+def fitted_lines(phi, points, studies=3000):
     """Series x and y with slope and correlation 0.7, and the lines through them."""
     rng = np.random.default_rng(13)
     x, noise = (autocorrelated(rng, phi, studies, points) for _ in range(2))
     y = CORRELATION * x + (1 - CORRELATION**2) ** 0.5 * noise
-    return x, y, [bootstrap.regress(*pair) for pair in zip(x, y, strict=True)]
+    return x, y, [lines.regress(*pair) for pair in zip(x, y, strict=True)]
 
 
 @pytest.mark.parametrize("phi", [0.0, 0.5, 0.9])
 @pytest.mark.parametrize("points", [11, 38])
 def test_lines_through_autocorrelated_checkpoints(points, phi):
-    _, _, fitted = lines(phi, points)
-    intervals = [line.intervals(CONFIDENCE) for line in fitted]
-    slope = held([one["slope"] for one in intervals], CORRELATION)
-    r2 = held([one["r2"] for one in intervals], CORRELATION**2)
-    intercept = held([one["intercept"] for one in intervals], 0.0)
+    _, _, fitted = fitted_lines(phi, points)
+    ends = [line.intervals(CONFIDENCE) for line in fitted]
+    slope = held([one["slope"] for one in ends], CORRELATION)
+    r2 = held([one["r2"] for one in ends], CORRELATION**2)
+    intercept = held([one["intercept"] for one in ends], 0.0)
     # A few checkpoints that resemble each other that much cannot tell how much they do, least of all of their mean.
     assert {0.0: LOWEST, 0.5: 0.92, 0.9: 0.87}[phi] <= slope <= HIGHEST
     assert (0.92 if phi == 0.9 else LOWEST) <= r2 <= 0.985
@@ -311,25 +317,24 @@ def test_lines_through_autocorrelated_checkpoints(points, phi):
 
 def test_what_other_intervals_of_lines_cover():
     """Why neither independent points nor percentiles of moving blocks are quoted."""
-    x, y, fitted = lines(0.9, 38, 400)
-    independent = [bootstrap.regress(*pair, independent=True) for pair in zip(x, y, strict=True)]
+    x, y, fitted = fitted_lines(0.9, 38, 400)
+    independent = [lines.regress(*pair, independent=True) for pair in zip(x, y, strict=True)]
     assert held([line.intervals(CONFIDENCE)["slope"] for line in independent], CORRELATION) < 0.65
     rng = np.random.default_rng(14)
     for points, phi in ((11, 0.5), (38, 0.9)):
-        x, y, _ = lines(phi, points, 400)
+        x, y, _ = fitted_lines(phi, points, 400)
         blocks = [
-            bootstrap.regress_blocks(*pair, bootstrap.block_weights(points, 200, rng))[0][1:]
-            for pair in zip(x, y, strict=True)
+            lines.regress_blocks(*pair, lines.block_weights(points, 200, rng))[0][1:] for pair in zip(x, y, strict=True)
         ]
-        assert held([bootstrap.percentiles(slopes, CONFIDENCE) for slopes in blocks], CORRELATION) < 0.9
+        assert held([intervals.percentiles(slopes, CONFIDENCE) for slopes in blocks], CORRELATION) < 0.9
 
 
 @pytest.mark.parametrize("phi", [0.0, 0.9])
 def test_lines_of_several_language_models(phi):
     """Student's interval of the mean of three slopes, whatever the checkpoints' dependence."""
-    _, _, fitted = lines(phi, 11, 3000)
+    _, _, fitted = fitted_lines(phi, 11, 3000)
     slopes = np.array([line.slope for line in fitted]).reshape(-1, 3)
-    assert LOWEST <= held([bootstrap.student_interval(three, CONFIDENCE) for three in slopes], CORRELATION) <= HIGHEST
-    z = np.array([bootstrap.fisher_z(line.correlation) for line in fitted]).reshape(-1, 3)
-    r2 = [bootstrap.r2_interval(*bootstrap.student_interval(three, CONFIDENCE)) for three in z]
+    assert LOWEST <= held([lines.student_interval(three, CONFIDENCE) for three in slopes], CORRELATION) <= HIGHEST
+    z = np.array([lines.fisher_z(line.correlation) for line in fitted]).reshape(-1, 3)
+    r2 = [lines.r2_interval(*lines.student_interval(three, CONFIDENCE)) for three in z]
     assert 0.92 <= held(r2, CORRELATION**2) <= HIGHEST

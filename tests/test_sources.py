@@ -94,7 +94,7 @@ def test_a_changed_module_changes_the_stages_that_import_it_and_no_others(tmp_pa
     everywhere = {stage: set(code_files(stage)) for stage in MODULES}
     several = (
         "languages/karel/kernels.py",
-        "measures/bootstrap.py",
+        "measures/intervals.py",
         "lm/model.py",
         "plots/style.py",
         "plots/viewer.html",

@@ -18,9 +18,19 @@ from synthetic import only, small_study, table, write_results
 from progsem.errors import UserError
 from progsem.languages.karel import codes, features, gallery
 from progsem.languages.karel.execution import ProgramStates, WorldStates
-from progsem.measures import bootstrap, content, generation, statistics, tables, training
-from progsem.measures.columns import TABLES
+from progsem.measures import (
+    content,
+    content_estimates,
+    generation,
+    intervals,
+    labels,
+    lines,
+    phases,
+    statistics,
+)
+from progsem.measures.resampling import resampling_weights
 from progsem.measures.results import Settings, read_programs
+from progsem.measures.tables import TABLES
 from progsem.storage.files import read_table, write_table
 from progsem.study.config import CONTROLS
 
@@ -60,14 +70,14 @@ def summary(job):
 
 
 def test_holm_by_hand():
-    assert bootstrap.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
-    assert bootstrap.holm([0.5, np.nan, 0.4]) == pytest.approx([0.8, np.nan, 0.8], nan_ok=True)
-    assert bootstrap.holm(np.array([[0.02, 0.03], [0.9, 0.8]])) == pytest.approx(np.array([[0.04, 0.04], [1, 1]]))
+    assert intervals.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert intervals.holm([0.5, np.nan, 0.4]) == pytest.approx([0.8, np.nan, 0.8], nan_ok=True)
+    assert intervals.holm(np.array([[0.02, 0.03], [0.9, 0.8]])) == pytest.approx(np.array([[0.04, 0.04], [1, 1]]))
 
 
 def one_unit(*columns):
     """Values (1 + R, 1, columns) of as many programs that their number does not matter."""
-    return bootstrap.estimate(np.stack(columns, axis=1)[:, None], 0.9, 10**9)
+    return intervals.estimate(np.stack(columns, axis=1)[:, None], 0.9, 10**9)
 
 
 def test_intervals_of_one_unit_are_percentiles():
@@ -97,8 +107,8 @@ def test_variances_of_a_layout_by_hand():
     rng = np.random.default_rng(0)
     shared, own = rng.normal(0, 1, (count, 1)), rng.normal(0, 0.5, (count, 2))
     scores = shared + own + np.array([0.0, 2.0])
-    weights = bootstrap.resampling_weights(count, 4000, rng)
-    estimate = bootstrap.estimate(weights.astype(float) @ scores / count, 0.95, count)
+    weights = resampling_weights(count, 4000, rng)
+    estimate = intervals.estimate(weights.astype(float) @ scores / count, 0.95, count)
     over_programs = scores.mean(axis=1).var(ddof=1) / count
     crossed = (scores - scores.mean(axis=1, keepdims=True)).var(axis=0, ddof=1).sum() / count / 2
     between = scores.mean(axis=0).var(ddof=1) / 2
@@ -113,16 +123,17 @@ def test_variances_of_a_layout_by_hand():
 
 
 def test_probes_borrow_their_variance_from_five_neighbours():
-    base = bootstrap.estimate(np.zeros((11, 2)), 0.95, 100)
-    by_step = {step: {"a": replace(base, units=np.float64(step))} for step in (0, 10, 20, 30, 40, 50, 60)}
-    by_step[20] = {"b": replace(base, units=np.float64(7))}
-    by_step[30]["a"] = replace(base, units=np.float64(np.nan))
-    borrowed = bootstrap.borrow(by_step)
-    found = {step: (float(one["a"].units), float(one["a"].unit_df)) for step, one in borrowed.items() if "a" in one}
-    # Steps that have the key: 0, 10, 30, 40, 50, 60, that of 30 undefined.
+    base = intervals.estimate(np.zeros((11, 2)), 0.95, 100)
+    by_step = {step: {"a": {"x": replace(base, units=np.float64(step))}} for step in (0, 10, 20, 30, 40, 50, 60)}
+    by_step[20] = {"a": {"y": base}, "b": {"x": replace(base, units=np.float64(7))}}
+    by_step[30]["a"]["x"] = replace(base, units=np.float64(np.nan))
+    borrowed = intervals.borrow(by_step)
+    found = {step: one["a"]["x"] for step, one in borrowed.items() if "x" in one["a"]}
+    found = {step: (float(one.units), float(one.unit_df)) for step, one in found.items()}
+    # Steps that have the column: 0, 10, 30, 40, 50, 60, that of 30 undefined.
     first, last = (100 / 4, 4), (160 / 4, 4)
     assert found == {0: first, 10: first, 30: first, 40: last, 50: last, 60: last}
-    assert borrowed[20]["b"].units == 7 and borrowed[20]["b"].unit_df == 1
+    assert borrowed[20]["b"]["x"].units == 7 and borrowed[20]["b"]["x"].unit_df == 1
 
 
 def test_regression_agrees_with_scikit_learn():
@@ -130,42 +141,42 @@ def test_regression_agrees_with_scikit_learn():
     x = np.linspace(0, 1, 30)
     y = 0.3 + 0.5 * x + rng.normal(0, 0.1, 30)
     reference = LinearRegression().fit(x[:, None], y)
-    line = bootstrap.regress(x, y)
+    line = lines.regress(x, y)
     assert line.slope == pytest.approx(reference.coef_[0])
     assert line.intercept == pytest.approx(reference.intercept_)
     assert line.r2 == pytest.approx(reference.score(x[:, None], y))
     # Residuals without memory: as many independent points as there are, and the textbook's errors.
     textbook = linregress(x, y)
-    independent = bootstrap.regress(x, y, independent=True)
+    independent = lines.regress(x, y, independent=True)
     assert independent.n_effective == 30
     assert independent.slope_error == pytest.approx(textbook.stderr)
     assert independent.intercept_error == pytest.approx(textbook.intercept_stderr)
-    slopes, correlations = bootstrap.regress_blocks(x, y, bootstrap.block_weights(30, 50, rng))
+    slopes, correlations = lines.regress_blocks(x, y, lines.block_weights(30, 50, rng))
     assert slopes[0] == pytest.approx(line.slope) and correlations[0] == pytest.approx(line.correlation)
     assert np.abs(correlations).max() <= 1 + 1e-9
 
 
 def test_regression_needs_three_different_points():
-    assert np.isnan(bootstrap.regress([0, 1], [0, 1]).r2)
-    assert np.isnan(bootstrap.regress([1, 1, 1], [0, 1, 2]).slope)
+    assert np.isnan(lines.regress([0, 1], [0, 1]).r2)
+    assert np.isnan(lines.regress([1, 1, 1], [0, 1, 2]).slope)
     for x, y in (([0.0, 1], [0.0, 1]), (np.ones(5), np.arange(5.0))):
-        weights = bootstrap.block_weights(len(x), 20, np.random.default_rng(0))
-        assert np.isnan(bootstrap.regress_blocks(x, y, weights)).all()
+        weights = lines.block_weights(len(x), 20, np.random.default_rng(0))
+        assert np.isnan(lines.regress_blocks(x, y, weights)).all()
 
 
 def test_r2_is_0_where_the_sign_of_the_correlation_is_open():
-    assert bootstrap.r2_interval(-0.5, 1.0) == (0.0, np.tanh(1.0) ** 2)
-    assert bootstrap.r2_interval(-1.0, -0.5) == (np.tanh(-0.5) ** 2, np.tanh(-1.0) ** 2)
-    perfect = bootstrap.regress([0, 1, 2, 3, 4], [0, 1, 2, 3, 4])
+    assert lines.r2_interval(-0.5, 1.0) == (0.0, np.tanh(1.0) ** 2)
+    assert lines.r2_interval(-1.0, -0.5) == (np.tanh(-0.5) ** 2, np.tanh(-1.0) ** 2)
+    perfect = lines.regress([0, 1, 2, 3, 4], [0, 1, 2, 3, 4])
     assert perfect.intervals(0.95)["r2"] == (pytest.approx(1), pytest.approx(1))
-    assert bootstrap.fisher_z(np.array([0.5, np.nan])) == pytest.approx([np.arctanh(0.5), np.nan], nan_ok=True)
+    assert lines.fisher_z(np.array([0.5, np.nan])) == pytest.approx([np.arctanh(0.5), np.nan], nan_ok=True)
 
 
 @settings(deadline=None, max_examples=30)
 @given(st.integers(1, 60), st.integers(0, 1000))
 def test_blocks_are_runs_of_neighbours(points, seed):
-    weights = bootstrap.block_weights(points, 20, np.random.default_rng(seed))
-    length = bootstrap.block_length(points)
+    weights = lines.block_weights(points, 20, np.random.default_rng(seed))
+    length = lines.block_length(points)
     assert (weights.sum(axis=1) == points).all() and (weights[0] == 1).all()
     assert 1 <= length <= points
     if points % length == 0 and points > length:
@@ -175,7 +186,7 @@ def test_blocks_are_runs_of_neighbours(points, seed):
 
 @pytest.mark.parametrize(("points", "length"), [(1, 1), (2, 2), (8, 2), (12, 3), (27, 3), (38, 4)])
 def test_block_length(points, length):
-    assert bootstrap.block_length(points) == length
+    assert lines.block_length(points) == length
 
 
 def test_intervals_of_autocorrelated_points_are_wider_in_blocks():
@@ -183,36 +194,36 @@ def test_intervals_of_autocorrelated_points_are_wider_in_blocks():
     wider = 0
     for _ in range(20):
         x, y = np.cumsum(rng.normal(size=(2, 200)), axis=1)
-        blocks = bootstrap.regress_blocks(x, y, bootstrap.block_weights(200, 200, rng))[0]
-        single = np.array([bootstrap.regress(x[i], y[i]).slope for i in rng.integers(0, 200, (200, 200))])
+        blocks = lines.regress_blocks(x, y, lines.block_weights(200, 200, rng))[0]
+        single = np.array([lines.regress(x[i], y[i]).slope for i in rng.integers(0, 200, (200, 200))])
         wider += np.std(blocks[1:]) > np.std(single)
     assert wider >= 18
 
 
 def test_entropy_by_hand():
-    assert bootstrap.entropy_bits([4, 4, 4, 4]) == pytest.approx(2)
-    assert bootstrap.entropy_bits([3, 1]) == pytest.approx(0.811278, abs=1e-6)
-    assert bootstrap.entropy_bits([7]) == 0 and bootstrap.entropy_bits([]) == 0
+    assert labels.entropy_bits([4, 4, 4, 4]) == pytest.approx(2)
+    assert labels.entropy_bits([3, 1]) == pytest.approx(0.811278, abs=1e-6)
+    assert labels.entropy_bits([7]) == 0 and labels.entropy_bits([]) == 0
 
 
 def test_rise_starts_where_the_curve_leaves_for_good():
-    assert bootstrap.rise([0, 0, 0.05, 0.5, 1, 0.9], 0.1, 0.1) == 3
-    assert bootstrap.rise([0.3, 0, 0.5, 1], 0.1, 0.1) == 2  # an early spike does not count
-    assert np.isnan(bootstrap.rise([0.2, 0.21, 0.22], 0.1, 0.1))
-    assert np.isnan(bootstrap.rise([1, 0.5, 0], 0.1, 0.1))
-    assert np.isnan(bootstrap.rise([0.4], 0.1, 0.1))
-    several = bootstrap.rise([[0.3, 0, 0.5, 1], [1, 0.5, 0, 0], [0, 1, 1, 0]], 0.1, 0.1)
+    assert phases.rise([0, 0, 0.05, 0.5, 1, 0.9], 0.1, 0.1) == 3
+    assert phases.rise([0.3, 0, 0.5, 1], 0.1, 0.1) == 2  # an early spike does not count
+    assert np.isnan(phases.rise([0.2, 0.21, 0.22], 0.1, 0.1))
+    assert np.isnan(phases.rise([1, 0.5, 0], 0.1, 0.1))
+    assert np.isnan(phases.rise([0.4], 0.1, 0.1))
+    several = phases.rise([[0.3, 0, 0.5, 1], [1, 0.5, 0, 0], [0, 1, 1, 0]], 0.1, 0.1)
     np.testing.assert_array_equal(several, [2, np.nan, 1])
 
 
 def test_phases_leave_out_the_untrained_model_and_keep_their_order():
     steps = [0, 10, 20, 30, 40]
     entropy, accuracy = [9, 1, 5, 8, 8], [0, 0.2, 0.2, 0.2, 0.9]
-    assert training.find_phases(steps, entropy, accuracy) == {"syntax_start": 20, "semantics_start": 40}
-    late = training.find_phases(steps, [0, 1, 1, 1, 8], [0, 0.2, 0.5, 0.7, 0.9])
+    assert phases.find_phases(steps, entropy, accuracy) == {"syntax_start": 20, "semantics_start": 40}
+    late = phases.find_phases(steps, [0, 1, 1, 1, 8], [0, 0.2, 0.5, 0.7, 0.9])
     assert late == {"syntax_start": 20, "semantics_start": 20}
-    assert all(np.isnan(start) for start in training.find_phases([0, 10], [0, 9], [0, 1]).values())
-    both = training.find_phases(steps, np.stack([entropy, [0] * 5]), np.stack([accuracy, accuracy]))
+    assert all(np.isnan(start) for start in phases.find_phases([0, 10], [0, 9], [0, 1]).values())
+    both = phases.find_phases(steps, np.stack([entropy, [0] * 5]), np.stack([accuracy, accuracy]))
     np.testing.assert_array_equal(both["syntax_start"], [20, np.nan])
     np.testing.assert_array_equal(both["semantics_start"], [40, 40])
 
@@ -229,7 +240,7 @@ def test_phases_say_how_many_resamples_agree(study):
         }
         for index, step in enumerate(steps)
     }
-    found = training.phases(curves, SimpleNamespace(statistics=study.statistics))
+    found = phases.phases_of_curves(curves, SimpleNamespace(statistics=study.statistics))
     assert found["syntax_start"] == 20 and found["syntax_start_ci"] == [20, 20]
     assert found["syntax_start_agreement"] == 1
     assert found["semantics_start"] == 30 and found["semantics_start_ci"] == [20, 40]
@@ -242,7 +253,7 @@ def test_diversity_by_hand():
     found = generation.pseudo_values(programs)
 
     def entropy(values):
-        return bootstrap.entropy_bits(np.unique(values, return_counts=True)[1])
+        return labels.entropy_bits(np.unique(values, return_counts=True)[1])
 
     statistics_of = {"distinct": lambda values: len(np.unique(values)) / len(values), "entropy_bits": entropy}
     for name, statistic in statistics_of.items():
@@ -660,35 +671,28 @@ def test_stages_do_not_import_torch():
 def test_disagreeing_probe_seeds_widen_the_interval():
     """Two probes with the same mean accuracy: one pair agrees on it, the other does not."""
     rng = np.random.default_rng(1)
-    weights = bootstrap.resampling_weights(500, 1000, rng)
+    weights = resampling_weights(500, 1000, rng)
     widths = []
     for shares in ((0.6, 0.6), (0.5, 0.7)):
         right = np.stack([np.arange(500) % 10 < 10 * share for share in shares], axis=1).astype(float)
         sums = np.concatenate([np.ones((500, 1)), np.zeros((500, 1)), right], axis=1)[:, None, :]
         measured = content.content_of(totals(weights, sums), np.array([500]), 2)
-        estimate = bootstrap.estimate(measured.accuracy[:, :, 0, 0], 0.95, 500)
+        estimate = intervals.estimate(measured.accuracy[:, :, 0, 0], 0.95, 500)
         assert estimate.value == pytest.approx(0.6)
         low, high = estimate.interval()
         widths.append(high - low)
     assert widths[1] > 2 * widths[0]
 
 
-def test_a_checkpoint_without_states_has_no_rows(job):
-    found = {"probes": [], "offsets": [], "alternatives": []}
-    tables.add_content_rows(found, {}, {}, {}, {}, Settings.of(job))
-    tables.add_alternative_rows(found, {}, {}, {}, Settings.of(job))
-    assert not any(found.values())
-
-
 def test_intervals_end_where_the_numbers_do(job):
     """Of two probes that disagree, corrected accuracy is never above 1; lengths are not below 0, shares in between."""
     settings = Settings.of(job)
-    weights = bootstrap.resampling_weights(500, 200, np.random.default_rng(1))
+    weights = resampling_weights(500, 200, np.random.default_rng(1))
     right = np.stack([np.arange(500) % 10 < share for share in (10, 8)], axis=1).astype(float)
     right = np.tile(right, len(settings.probes.depths))
     sums = np.concatenate([np.ones((500, 1)), (np.arange(500) % 2)[:, None], right], axis=1)[:, None, :]
     measured = content.content_of(totals(weights, sums), np.array([500]), 2)
-    found = tables.estimates_of(measured, settings)
+    found = content_estimates.estimates_of(measured, settings)
     for name, least in (("accuracy", 0.9), ("corrected", 0.8)):
         low, high = found[name].interval()
         assert found[name].value == pytest.approx(least) and (high == 1).all() and (low < 0.5).all()

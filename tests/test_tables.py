@@ -13,9 +13,12 @@ from synthetic import SOURCES, only, small_study, table, write_results
 from progsem.errors import UserError
 from progsem.jobs.job import Job
 from progsem.languages.karel.permutations import mirror_pairs
-from progsem.measures import baselines, draws, labels, permutations, statistics, transfer
+from progsem.measures import controls, description, intervals, labels, permutations, statistics, transfer
+from progsem.measures.content import for_all_features
+from progsem.measures.content_estimates import Estimated
+from progsem.measures.controls import ControlKey
+from progsem.measures.resampling import Resamples
 from progsem.measures.results import (
-    Chosen,
     Settings,
     find_checkpoints,
     find_generalisation,
@@ -227,7 +230,7 @@ def test_input_only_is_chosen_on_validation_states(job, tmp_path):
     settings = Settings.of(job)
     other = Job(job.stage, job.slice, job.inputs | {"controls_accuracy": changed}, job.outputs)
     (checkpoint,) = [one for one in find_checkpoints(other, settings) if one.step == LAST]
-    contents = baselines.control_contents(checkpoint, settings, None)
+    contents = controls.control_contents(checkpoint, settings, Resamples(np.ones((1, settings.test), np.float32)))
     best, counts, prefix = (contents[name, "forced", "all"].corrected[0] for name in ("input_only", "counts", "prefix"))
     f, d = FEATURES.index("facing"), DEPTHS.index("mlp1")
     assert (counts[:, f, d] < prefix[:, f, d]).all()
@@ -263,10 +266,10 @@ def test_bits_are_totals_over_states(job):
 
 
 def test_training_programs_are_drawn_whole(job):
-    """The spread of bits over resamples is that of a ratio of sums over programs, by the usual linearisation."""
+    """The dispersion of bits over resamples is that of a ratio of sums over programs, by the usual linearisation."""
     settings = replace(Settings.of(job), statistics=Settings.of(job).statistics.model_copy(update={"resamples": 2000}))
     checkpoint = find_checkpoints(job, settings)[-1]
-    bits = baselines.description_bits(checkpoint, settings)["forced"]
+    bits = description.description_bits(checkpoint, settings)["forced"]
     columns, _ = read_table(checkpoint.controls.description)
     here = columns["source"] == SOURCES.index("forced")
     coded = columns["bits_facing"][here].reshape(-1, 3, 2)[:, 2].mean(axis=1).astype(float)
@@ -281,14 +284,14 @@ def test_training_programs_are_drawn_whole(job):
 
 
 def test_variances_of_independent_fits_are_added():
-    one = baselines.bootstrap.estimate(np.array([[[1.0], [3.0]], [[1.5], [3.5]], [[0.5], [2.5]]]), 0.95, 50)
+    one = intervals.estimate(np.array([[[1.0], [3.0]], [[1.5], [3.5]], [[0.5], [2.5]]]), 0.95, 50)
     other = replace(one, units=np.array([3.0]), unit_df=np.array([5.0]), crossed=np.array([0.25]))
-    both = baselines.with_fits_of(one, one, other)
+    both = controls.with_fits_of(one, one, other)
     assert one.units[0] == pytest.approx(1.0) and both.units[0] == pytest.approx(4.0)
     assert both.crossed[0] == pytest.approx(one.crossed[0] + 0.25)
     assert both.unit_df[0] == pytest.approx(16 / (1 / 1 + 9 / 5))
     none = replace(one, units=np.array([0.0]), unit_df=np.array([np.inf]))
-    assert baselines.with_fits_of(one, none, none).unit_df[0] == np.inf
+    assert controls.with_fits_of(one, none, none).unit_df[0] == np.inf
 
 
 # ------------------------------------------------------------------- layers
@@ -474,19 +477,16 @@ def test_states_are_matched_where_both_have_them(job):
         **{name: getattr(whole, name)[order] for name in ("source", "offset", "cluster", "statement", "final")},
         labels={feature: values[order] for feature, values in whole.labels.items()},
     )
-    common = labels.Common.of(whole, cut, settings)
-    in_whole, in_cut = common.rows
-    assert len(in_whole) == len(order)
+    in_whole, in_cut = labels.common_states(whole, cut)
+    assert len(in_whole) == len(order) < len(whole.source)
     np.testing.assert_array_equal(order[in_cut], in_whole)
-    assert not common.differs.any() and not any(side.any() for side in common.unlike)
-    for one, other in zip(labels.common_states(whole, whole), labels.common_states(whole, cut), strict=True):
-        assert len(one) == len(whole.source) > len(other)
-    everything = Chosen.of(whole, np.ones(len(whole.source), bool))
+    common = labels.Common.of(whole, cut, settings)
+    assert not any(side.any() for side in common.differs)
+    np.testing.assert_array_equal(common.in_both, keep)
+    everything = for_all_features(np.ones(len(whole.source), bool), settings)
     assert common.share_differing(everything).tolist() == [0, 0, 0, 0]
-    nothing = everything.where(np.zeros((len(whole.source), 3), bool))
-    assert not nothing.features.any()
-    assert np.isnan(common.share_differing(nothing)).all()
-    assert np.isnan(labels.entropies(nothing, settings)).all()
+    assert np.isnan(common.share_differing(~everything)).all()
+    assert np.isnan(labels.entropies(whole, ~everything, settings)).all()
 
 
 def test_how_sure_the_probes_are(job):
@@ -536,7 +536,7 @@ def test_generalisation_is_counted_on_the_files(job):
 def test_the_same_stream_gives_the_same_draws(job):
     settings = Settings.of(job)
     sums = np.arange(40)
-    one, same, other = (draws.drawn(settings, stream, 40).totals(sums) for stream in (6, 6, 5))
+    one, same, other = (Resamples.drawn(settings, stream, 40).totals(sums) for stream in (6, 6, 5))
     np.testing.assert_array_equal(one, same)
     assert one.shape == (1 + settings.statistics.resamples,) and (one[1:] != other[1:]).any()
 
@@ -605,19 +605,17 @@ def test_controls_at_every_checkpoint_borrow_from_their_neighbours(pooled):
     """Where every checkpoint has controls, a fit's variance is the mean over neighbours; not of what is the same."""
     settings = Settings.of(pooled)
     assert settings.control_steps == (0, 200, 400)
-    estimate = baselines.bootstrap.estimate(np.array([[[0.5], [0.7]]] * 3), 0.95, 50)
+    estimate = intervals.estimate(np.array([[[0.5], [0.7]]] * 3), 0.95, 50)
     wider = replace(estimate, units=np.array([0.05]))
+    text, embedding = (ControlKey(kind, "forced", "all") for kind in ("text", "embedding"))
     by_step = {
-        step: {(kind, "forced", "all", "accuracy"): one for kind in ("text", "embedding")}
+        step: controls.MeasuredControls(Estimated({key: {"accuracy": one} for key in (text, embedding)}), {})
         for step, one in ((0, estimate), (200, estimate), (400, wider))
     }
-    found = baselines.borrow_where_they_differ(by_step, settings)
-    assert found[0]["embedding", "forced", "all", "accuracy"].units[0] == pytest.approx((0.01 + 0.01 + 0.05) / 3)
-    assert found[0]["embedding", "forced", "all", "accuracy"].unit_df[0] == 3
-    assert found[400]["text", "forced", "all", "accuracy"].units[0] == 0.05
-    ends = replace(settings, controls=settings.controls.model_copy(update={"checkpoints": "ends"}))
-    assert ends.control_steps == (0, 400)
-    assert baselines.borrow_where_they_differ(by_step, ends) is by_step
+    found = {step: one.estimated.estimates for step, one in controls.borrow_where_they_differ(by_step).items()}
+    assert found[0][embedding]["accuracy"].units[0] == pytest.approx((0.01 + 0.01 + 0.05) / 3)
+    assert found[0][embedding]["accuracy"].unit_df[0] == 3
+    assert found[400][text]["accuracy"].units[0] == 0.05
 
 
 # ------------------------------------------------------------ what is given

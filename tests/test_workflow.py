@@ -116,7 +116,7 @@ def test_what_a_study_says_to_run_can_be_planned(tree, command):
     "module, rules",
     [
         ("plots/lengths.py", {"figures"}),
-        ("measures/bootstrap.py", {"statistics", "figures"}),
+        ("measures/intervals.py", {"statistics", "figures"}),
         ("probing/fits.py", {"probes", "interventions", "controls", "statistics", "figures"}),
         ("lm/decoding.py", set(STAGES[STAGES.index("traces") :])),
         ("workflow/snakefile.py", set()),
@@ -136,7 +136,7 @@ def test_a_changed_module_runs_what_imports_it(tree, module, rules):
 
 def test_results_of_changed_code_stand_beside_the_earlier_ones(tree):
     """A run after a change of code says what it makes anew; putting the code back finds the earlier results."""
-    path = tree.root / "src" / "progsem" / "measures/bootstrap.py"
+    path = tree.root / "src" / "progsem" / "measures/intervals.py"
     text = path.read_bytes()
     before = tree.files()
     path.write_bytes(text + b"\nCHANGED = True\n")
@@ -144,7 +144,7 @@ def test_results_of_changed_code_stand_beside_the_earlier_ones(tree):
         output = tree.snakemake("--cores", "2", *TINY, "--until", "statistics")
     finally:
         path.write_bytes(text)
-    assert "the code of statistics has changed (measures/bootstrap.py): 1 results that took" in output
+    assert "the code of statistics has changed (measures/intervals.py): 1 results that took" in output
     after = tree.files()
     assert {file: after.get(file) for file in before} == before
     assert {file.split("/")[0] for file in set(after) - set(before)} == {"statistics"}
@@ -155,7 +155,7 @@ def test_results_of_changed_code_stand_beside_the_earlier_ones(tree):
 
 def test_what_took_long_is_made_anew_only_with_consent(tree):
     """The manifest of an expensive result says how long it took."""
-    module = tree.root / "src" / "progsem" / "measures/bootstrap.py"
+    module = tree.root / "src" / "progsem" / "measures/intervals.py"
     statistics = tree.root / Plan(tiny()).statistics.file("manifest.json")
     kept, text = statistics.read_bytes(), module.read_bytes()
     body = {name: value for name, value in json.loads(kept).items() if name != "checksum"} | {"seconds": 7200.0}

@@ -14,14 +14,18 @@ from typing import NamedTuple
 
 import numpy as np
 
-from progsem.measures import bootstrap
-from progsem.measures.bootstrap import Estimate
-from progsem.measures.draws import Draws
+from progsem.measures import intervals
+from progsem.measures.intervals import Estimate, quotient
+from progsem.measures.resampling import Resamples
 from progsem.measures.results import Settings, statements
 
-SHARES = ("generative_accuracy", "strict_accuracy", "unconstrained_accuracy", "unconstrained_parses", "finished")
-# What is compared with the correct programs' mean length in `length_tests`, by the column with the difference.
-COMPARISONS = {"longer_than_training": "correct_vs_training", "longer_than_references": "correct_vs_their_references"}
+ACCURACIES = {  # shares of specifications, and the columns of programs.arrow that say of which
+    "generative_accuracy": "correct_shown",
+    "strict_accuracy": "correct_all",
+    "unconstrained_accuracy": "unconstrained_correct",
+    "unconstrained_parses": "unconstrained_parses",
+    "finished": "generated_finished",
+}
 
 
 class Sampled(NamedTuple):
@@ -31,60 +35,43 @@ class Sampled(NamedTuple):
     n: int
 
 
-def generation_statistics(programs: dict[str, np.ndarray], draws: Draws, training_length: float) -> dict[str, Sampled]:
+def generation_statistics(
+    programs: dict[str, np.ndarray], draws: Resamples, training_length: float
+) -> dict[str, Sampled]:
     """What one language model wrote for the test specifications; `training_length` is the training programs' mean."""
-    generated, reference = statements(programs["generated"]), statements(programs["reference"])
     correct = programs["correct_shown"].astype(bool)
-    test, solved = len(correct), int(correct.sum())
-    pseudo = [pseudo_values(programs[written]) for written in ("generated", "reference")]
-    counted = draws.totals(
-        np.stack(
-            [
-                np.ones(test),
-                correct,
-                programs["correct_all"],
-                programs["unconstrained_correct"],
-                programs["unconstrained_parses"],
-                programs["generated_finished"],
-                generated,
-                generated * correct,
-                reference,
-                reference * correct,
-                programs["generated_log_likelihood"],
-                programs["generated_tokens"],
-                programs["reference_log_likelihood"],
-                programs["reference_tokens"],
-                *(values for one in pseudo for values in one.values()),
-            ],
-            axis=1,
-        ),
-    ).T
-    (n, right, strict, free, parses, finished, length, length_right, wanted, wanted_right, *others) = counted
-    length_right, wanted_right = (bootstrap.ratio(total, right) for total in (length_right, wanted_right))
-    likelihood, diversity = others[:4], {}
-    names = [name + kind for one, kind in zip(pseudo, ("", "_reference"), strict=True) for name in one]
-    for name, total in zip(names, others[4:], strict=True):
-        diversity[name] = total / n
-    of_all = {
-        "generative_accuracy": right / n,
-        "strict_accuracy": strict / n,
-        "unconstrained_accuracy": free / n,
-        "unconstrained_parses": parses / n,
-        "finished": finished / n,
-        "perplexity_generated": np.exp(-bootstrap.ratio(*likelihood[:2])),
-        "perplexity_reference": np.exp(-bootstrap.ratio(*likelihood[2:])),
-        "mean_length_generated": length / n,
-        "mean_length_reference": wanted / n,
-        **diversity,
+    lengths = {name: statements(programs[name]) for name in ("generated", "reference")}
+    numbers = {name: programs[name] for name in (*ACCURACIES.values(), *(f"{name}_tokens" for name in lengths))}
+    numbers |= {"all": np.ones(len(correct)), "correct": correct}
+    for name, length in lengths.items():
+        numbers |= {f"{name}_length": length, f"{name}_length_of_correct": length * correct}
+        numbers[f"{name}_log_likelihood"] = programs[f"{name}_log_likelihood"]
+    diversity = {
+        name + kind: values
+        for written, kind in (("generated", ""), ("reference", "_reference"))
+        for name, values in pseudo_values(programs[written]).items()
     }
-    of_solved = {
-        "mean_length_generated_correct": length_right,
-        "mean_length_reference_of_correct": wanted_right,
-        "longer_than_training": length_right - training_length,
-        "longer_than_references": length_right - wanted_right,
+    numbers |= diversity
+    totals = dict(zip(numbers, draws.totals(np.stack(list(numbers.values()), axis=1)).T, strict=True))
+
+    def mean(name: str, of: str = "all") -> np.ndarray:
+        return quotient(totals[name], totals[of])
+
+    of_all = {name: mean(column) for name, column in ACCURACIES.items()} | {name: mean(name) for name in diversity}
+    for name in lengths:
+        of_all[f"perplexity_{name}"] = np.exp(-mean(f"{name}_log_likelihood", f"{name}_tokens"))
+        of_all[f"mean_length_{name}"] = mean(f"{name}_length")
+    length, wanted = (mean(f"{name}_length_of_correct", "correct") for name in lengths)
+    of_correct = {
+        "mean_length_generated_correct": length,
+        "mean_length_reference_of_correct": wanted,
+        "longer_than_training": length - training_length,
+        "longer_than_references": length - wanted,
     }
-    return {name: Sampled(values[:, None], test) for name, values in of_all.items()} | {
-        name: Sampled(values[:, None], solved) for name, values in of_solved.items()
+    return {
+        name: Sampled(values[:, None], n)
+        for n, statistics in ((len(correct), of_all), (int(correct.sum()), of_correct))
+        for name, values in statistics.items()
     }
 
 
@@ -121,60 +108,16 @@ def pool_generations(each: list[dict[str, Sampled]]) -> dict[str, Sampled]:
 
 def generation_estimates(statistics: dict[str, Sampled], settings: Settings) -> dict[str, Estimate]:
     """Estimates of all statistics."""
-    ranges = {name: bootstrap.SHARE for name in (*SHARES, "distinct", "distinct_reference")}
+    ranges = {name: intervals.SHARE for name in (*ACCURACIES, "distinct", "distinct_reference")}
     ranges |= {f"perplexity_{kind}": (1.0, np.inf) for kind in ("generated", "reference")}
     ranges |= {name: (0.0, np.log2(settings.test)) for name in ("entropy_bits", "entropy_bits_reference")}
-    ranges |= {name: bootstrap.POSITIVE for name in statistics if name.startswith("mean_length")}
+    ranges |= {name: intervals.POSITIVE for name in statistics if name.startswith("mean_length")}
     return {
-        name: bootstrap.estimate(
-            values, settings.statistics.confidence, n // values.shape[1], ranges.get(name, bootstrap.ANY)
+        name: intervals.estimate(
+            values, settings.statistics.confidence, n // values.shape[1], ranges.get(name, intervals.ANY)
         )
         for name, (values, n) in statistics.items()
     }
-
-
-def generation_row(
-    statistics: dict[str, Sampled], estimates: dict[str, Estimate], settings: Settings, training_lengths: np.ndarray
-) -> dict:
-    """Estimates with intervals; the training programs' mean length is exact, being that of all of them."""
-    row = {
-        "n_test": settings.test,
-        "n_correct": statistics["mean_length_generated_correct"].n,
-        "mean_length_training": mean_of_counts(training_lengths),
-        "n_training": int(training_lengths.sum()),
-    }
-    for name, estimate in estimates.items():
-        if name in COMPARISONS:
-            continue
-        low, high = estimate.interval()
-        if name in SHARES:
-            low, high = bootstrap.share_interval(estimate, settings.test)
-        row |= {name: estimate.value, f"{name}_low": low, f"{name}_high": high}
-    return row
-
-
-def length_test_rows(statistics: dict[str, Sampled], estimates: dict[str, Estimate]) -> list[dict]:
-    """How much longer correct programs are than all training programs, and than the references they stand for."""
-    rows = []
-    for name, comparison in COMPARISONS.items():
-        low, high = estimates[name].interval()
-        rows.append(
-            {
-                "comparison": comparison,
-                "difference": estimates[name].value,
-                "difference_low": low,
-                "difference_high": high,
-                "p": estimates[name].p_value(),
-                "n": statistics[name].n,
-            }
-        )
-    return rows
-
-
-def training_progress(training: list[dict], seed: int, step: int) -> dict:
-    """Tokens and programs that the LM has been trained on at a checkpoint, as last logged up to it."""
-    logged = [row for row in training if row["lm_seed"] == seed and row["step"] <= step]
-    return {name: logged[-1][name] if logged and step else 0 for name in ("tokens", "programs")}
 
 
 def generated_lengths(programs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -187,12 +130,6 @@ def generated_lengths(programs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         "reference": np.bincount(reference),
         "reference_of_correct": np.bincount(reference[correct]),
     }
-
-
-def length_rows(seed: int | None, step: int | None, kind: str, counts: np.ndarray) -> list[dict]:
-    """A row for each number of statements that occurs."""
-    at = {"lm_seed": seed, "step": step, "programs": kind}
-    return [at | {"statements": length, "count": int(count)} for length, count in enumerate(counts) if count]
 
 
 def mean_of_counts(counts: np.ndarray) -> float:

@@ -15,17 +15,17 @@ drawn, whose probes are of the same kind.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from concurrent.futures import Executor
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from progsem.measures import bootstrap
-from progsem.measures.bootstrap import Estimate
-from progsem.measures.content import comparable, contents_of, in_all, state_sets
-from progsem.measures.draws import Draws
+from progsem.measures import intervals
+from progsem.measures.analysis import Analysis
+from progsem.measures.content import StateSet, comparable, contents_of, in_all, state_sets
+from progsem.measures.intervals import Estimate
 from progsem.measures.labels import Common, entropies
+from progsem.measures.resampling import Resamples
 from progsem.measures.results import (
     MEAN,
     ORIGINAL,
@@ -40,7 +40,7 @@ SIDES = ("first", "second")
 
 
 @dataclass(frozen=True)
-class Pair:
+class MirrorPair:
     """Both semantics of a mirror pair on one set of states.
 
     corrected: mean corrected content of each, (1 + R, U, D). entropy: bits of the labels of
@@ -55,43 +55,47 @@ class Pair:
     programs: int
     features: int
 
+    def estimates(self, settings: Settings) -> dict[str, Estimate]:
+        """Estimates (D,) of both contents and of their difference."""
+        first, second = self.corrected
+        values = {
+            "corrected_first": (first, intervals.CORRECTED),
+            "corrected_second": (second, intervals.CORRECTED),
+            "difference": (first - second, intervals.ANY),
+        }
+        return {
+            name: intervals.estimate(value, settings.statistics.confidence, self.programs, within)
+            for name, (value, within) in values.items()
+        }
 
-def measure_pairs(
-    checkpoints: list[Checkpoint], settings: Settings, draws: Draws, workers: Executor
-) -> Iterable[list[dict[tuple[str, str], Pair]]]:
-    """`measure_pair` of each drawn pair, for every language model at its last checkpoint."""
-    last = [one for one in checkpoints if one.step == settings.lm.checkpoints()[-1]]
-    return workers.map(lambda both: [measure_pair(one, both, settings, draws) for one in last], settings.permutations)
 
-
-def permutation_rows(
-    measured: Iterable[list[dict[tuple[str, str], Pair]]], settings: Settings, results: dict
-) -> list[dict]:
-    """Rows of the table; `results` has the rows of the table `alternatives`."""
+def permutation_rows(analysis: Analysis) -> list[dict]:
+    """Rows of the table: of each language model at its last checkpoint, the original's pair, then the drawn ones."""
+    settings, draws = analysis.settings, analysis.draws
     step = settings.lm.checkpoints()[-1]
-    names = (*settings.lm.seeds, POOLED) if settings.pooled else settings.lm.seeds
-    pairs = {name: {} for name in names}
-    for number, each in enumerate(measured, start=1):
-        for seed, found in zip(settings.lm.seeds, each, strict=True):
-            pairs[seed][number] = found
-        if settings.pooled:
-            pairs[POOLED][number] = {key: _pooled([one[key] for one in each]) for key in in_all(each)}
+    last = [one for one in analysis.checkpoints if one.step == step]
+
+    def measured(pair: tuple[str, str]) -> dict[int | str, dict[StateSet, MirrorPair]]:
+        found = {one.seed: measure_pair(one, pair, settings, draws) for one in last}
+        return found | ({POOLED: pool_pairs(list(found.values()))} if settings.pooled else {})
+
+    pairs = list(analysis.workers.map(measured, settings.permutations))
+    own = own_rows(analysis.rows("alternatives"), settings) if settings.mirrored else []
     rows = []
-    for name in names:
-        if settings.mirrored:
-            rows += [row for row in own_rows(results["alternatives"], settings) if row["lm_seed"] == name]
+    for name in analysis.names:
+        rows += [row for row in own if row["lm_seed"] == name]
         estimates = {
-            number: {key: pair_estimates(pair, settings) for key, pair in found.items()}
-            for number, found in pairs[name].items()
+            number: {key: pair.estimates(settings) for key, pair in found[name].items()}
+            for number, found in enumerate(pairs, start=1)
         }
         if name != POOLED:
-            estimates = _borrowed(estimates)
-        at = {"lm_seed": name, "step": step}
-        for number, found in pairs[name].items():
+            estimates = intervals.borrow(estimates)  # from the pairs before and after
+        for number, found in enumerate(pairs, start=1):
             first, second = settings.permutations[number - 1]
-            where = at | {"pair": number, "first": first, "second": second}
-            for key, pair in found.items():
-                rows += [where | row for row in _rows(key, pair, estimates[number][key], settings)]
+            where = {"lm_seed": name, "step": step, "pair": number, "first": first, "second": second}
+            for key, pair in found[name].items():
+                where |= {"source": key.source, "states": key.states}
+                rows += [where | row for row in _rows(pair, estimates[number][key], settings)]
     return rows
 
 
@@ -116,40 +120,42 @@ def own_rows(alternatives: list[dict], settings: Settings) -> list[dict]:
 
 
 def measure_pair(
-    checkpoint: Checkpoint, names: tuple[str, str], settings: Settings, draws: Draws
-) -> dict[tuple[str, str], Pair]:
-    """Both semantics of a pair by (source, states); sets that one of them lacks are left out."""
+    checkpoint: Checkpoint, names: tuple[str, str], settings: Settings, draws: Resamples
+) -> dict[StateSet, MirrorPair]:
+    """Both semantics of a pair at offset 0; sets of states that one of them lacks are left out."""
     rows = read_programs(checkpoint.programs, settings.test)["row_in_file"]
     outcomes = [read_outcomes(checkpoint.predictions[name], settings, rows) for name in names]
     sets = [state_sets(outcome, (0,), settings) for outcome in outcomes]
+    contents = [contents_of(*both, settings, draws) for both in zip(outcomes, sets, strict=True)]
     common = Common.of(*outcomes, settings)
-    groups = {(side, *key): states for side, one in enumerate(sets) for key, states in one.items()}
-    contents = contents_of(groups, settings, draws)
     pairs = {}
-    for key in sets[0]:
-        if (0, *key) not in contents or (1, *key) not in contents:
-            continue
-        first, second = comparable(contents[0, *key](), contents[1, *key]())
-        chosen = [one[key] for one in sets]
-        source, _, states = key
-        pairs[source, states] = Pair(
+    for key in in_all(contents):
+        first, second = comparable(*(one[key] for one in contents))
+        pairs[key] = MirrorPair(
             corrected=(first.corrected[:, :, -1], second.corrected[:, :, -1]),
-            entropy=tuple(entropies(one, settings)[-1] for one in chosen),
-            share_differing=common.share_differing(chosen[0])[-1],
+            entropy=tuple(
+                entropies(outcome, chosen[key], settings)[-1] for outcome, chosen in zip(outcomes, sets, strict=True)
+            ),
+            share_differing=common.share_differing(sets[0][key])[-1],
             states=int(first.states[-1]),
             programs=int(first.programs[-1]),
-            features=int(np.isfinite(first.corrected[0, :, :-1]).all(axis=(0, 2)).sum()),
+            features=int(first.defined.sum()),
         )
     return pairs
 
 
-def _pooled(each: list[Pair]) -> Pair:
-    """A pair with the language models as units, each the mean of its probes; counts are summed."""
-    return Pair(
+def pool_pairs(each: Sequence[dict[StateSet, MirrorPair]]) -> dict[StateSet, MirrorPair]:
+    """The same pair with the language models as units, each the mean of its probes; counts are summed."""
+    return {key: _pooled([one[key] for one in each]) for key in in_all(each)}
+
+
+def _pooled(each: list[MirrorPair]) -> MirrorPair:
+    return MirrorPair(
         corrected=tuple(
-            np.stack([one.corrected[side].mean(axis=1) for one in each], axis=1) for side in range(len(SIDES))
+            np.stack([corrected.mean(axis=1) for corrected in side], axis=1)
+            for side in zip(*(one.corrected for one in each), strict=True)
         ),
-        entropy=tuple(float(np.mean([one.entropy[side] for one in each])) for side in range(len(SIDES))),
+        entropy=tuple(np.mean([one.entropy for one in each], axis=0)),
         share_differing=float(np.mean([one.share_differing for one in each])),
         states=sum(one.states for one in each),
         programs=sum(one.programs for one in each),
@@ -157,48 +163,19 @@ def _pooled(each: list[Pair]) -> Pair:
     )
 
 
-def pair_estimates(pair: Pair, settings: Settings) -> dict[str, Estimate]:
-    """Estimates (D,) of both contents and of their difference."""
-    first, second = pair.corrected
-    values = {
-        "corrected_first": (first, bootstrap.CORRECTED),
-        "corrected_second": (second, bootstrap.CORRECTED),
-        "difference": (first - second, bootstrap.ANY),
-    }
-    return {
-        name: bootstrap.estimate(value, settings.statistics.confidence, pair.programs, within)
-        for name, (value, within) in values.items()
-    }
-
-
-def _borrowed(estimates: dict[int, dict[tuple, dict[str, Estimate]]]) -> dict[int, dict[tuple, dict[str, Estimate]]]:
-    """The variance of fits from neighbouring pairs."""
-    flat = bootstrap.borrow(
-        {
-            number: {(key, name): one for key, columns in found.items() for name, one in columns.items()}
-            for number, found in estimates.items()
-        }
-    )
-    return {
-        number: {key: {name: flat[number][key, name] for name in columns} for key, columns in found.items()}
-        for number, found in estimates.items()
-    }
-
-
-def _rows(key: tuple[str, str], pair: Pair, estimates: dict[str, Estimate], settings: Settings) -> list[dict]:
+def _rows(pair: MirrorPair, estimates: dict[str, Estimate], settings: Settings) -> list[dict]:
     """A row for each depth."""
-    p = estimates["difference"].p_value()
-    rows = []
-    for d, depth in enumerate(settings.depths):
-        row = {"source": key[0], "states": key[1], "depth": depth, "p": p[d]}
-        for name, one in estimates.items():
-            ends = ("ci_low", "ci_high") if name == "difference" else (f"{name}_low", f"{name}_high")
-            values = (one.value, *one.interval())
-            row |= {column: value[d] for column, value in zip((name, *ends), values, strict=True)}
-        row |= {f"entropy_{side}": value for side, value in zip(SIDES, pair.entropy, strict=True)}
-        row |= {"share_differing": pair.share_differing, "n_features": pair.features}
-        rows.append(row | {"n_states": pair.states, "n_programs": pair.programs})
-    return rows
+    columns = {"p": estimates["difference"].p_value()}
+    for name, one in estimates.items():
+        ends = ("ci_low", "ci_high") if name == "difference" else (f"{name}_low", f"{name}_high")
+        columns |= dict(zip((name, *ends), (one.value, *one.interval()), strict=True))
+    same = {f"entropy_{side}": value for side, value in zip(SIDES, pair.entropy, strict=True)}
+    same |= {"share_differing": pair.share_differing, "n_features": pair.features}
+    same |= {"n_states": pair.states, "n_programs": pair.programs}
+    return [
+        {"depth": depth} | {name: values[d] for name, values in columns.items()} | same
+        for d, depth in enumerate(settings.depths)
+    ]
 
 
 def rank_of_original(rows: list[dict]) -> dict | None:

@@ -12,102 +12,108 @@ The checkpoints before the last are measured too, for the variance of the fits a
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from concurrent.futures import Executor
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from progsem.measures import bootstrap
-from progsem.measures.bootstrap import WINDOW
-from progsem.measures.content import Content, contents_of, in_all, pool
-from progsem.measures.draws import Draws
+from progsem.measures.analysis import Analysis
+from progsem.measures.content import Content, contents_of, for_all_features, in_all, pool
+from progsem.measures.content_estimates import Estimated, borrowed, rows_of
+from progsem.measures.intervals import WINDOW
+from progsem.measures.resampling import Resamples
 from progsem.measures.results import (
     ORIGINAL,
     POOLED,
     PROGRAMS,
     SOURCES,
     Checkpoint,
-    Chosen,
     Outcomes,
     Settings,
     read_outcomes,
     read_programs,
     statements,
 )
-from progsem.measures.tables import CONTENT, Counts, estimates_of, rows_of
-
-BY = ("from_start", "from_end", "length")
 
 
-class Measured(NamedTuple):
-    """What is measured at one checkpoint: `position_contents`, and their estimates by key and column."""
+class PositionKey(NamedTuple):
+    """Which states: what they are counted by (`from_start`, `from_end` or `length`), and the number."""
 
-    checkpoint: Checkpoint
-    contents: dict[tuple, Content]
-    trained: dict[tuple, bool]
-    estimates: dict[tuple, bootstrap.Estimate]
-
-
-def measure_positions(
-    checkpoints: list[Checkpoint], settings: Settings, draws: Draws, workers: Executor
-) -> Iterable[Measured]:
-    """The last checkpoints, of which all but the last need no replicates: how fits differ is seen without."""
-    steps = settings.lm.checkpoints()[-WINDOW:]
-
-    def measured(one: Checkpoint) -> Measured:
-        contents, trained = position_contents(one, settings, draws if one.step == steps[-1] else None)
-        return Measured(one, contents, trained, _estimates(contents, settings))
-
-    return workers.map(measured, [one for one in checkpoints if one.step in steps])
+    source: str
+    semantics: str
+    by: str
+    value: int
 
 
-def position_rows(measured: Iterable[Measured], settings: Settings) -> list[dict]:
+class Places(NamedTuple):
+    """Semantic content by place, and whether any of the states there has trained the probes."""
+
+    contents: dict[PositionKey, Content]
+    trained: dict[PositionKey, bool]
+
+    def estimated(self, settings: Settings) -> Estimated:
+        """Estimates of all contents."""
+        found = Estimated()
+        for key, content in self.contents.items():
+            found.add(key, content, settings)
+        return found
+
+
+def position_rows(analysis: Analysis) -> list[dict]:
     """Rows of the table: for each LM seed, and pooled where there are several."""
+    settings, draws = analysis.settings, analysis.draws
     steps = settings.lm.checkpoints()[-WINDOW:]
-    estimates = {seed: {} for seed in settings.lm.seeds}
-    last, trained = {}, {}
-    for one in measured:
-        seed, step = one.checkpoint.seed, one.checkpoint.step
-        estimates[seed][step] = one.estimates
-        if step == steps[-1]:
-            last[seed], trained[seed] = one.contents, one.trained
-    found = {seed: bootstrap.borrow(by_step)[steps[-1]] for seed, by_step in estimates.items()}
+
+    def measured(checkpoints: list[Checkpoint]) -> list[tuple[Places | None, Estimated]]:
+        # How fits differ is seen without replicates.
+        mine = draws if checkpoints[0].step == steps[-1] else draws.data_alone()
+        places = [measure_places(one, settings, mine) for one in checkpoints]
+        return [(one if mine is draws else None, one.estimated(settings)) for one in places]
+
+    by_step = analysis.at_each(steps, measured)
+    last = dict(zip(settings.lm.seeds, (places for places, _ in by_step[steps[-1]]), strict=True))
+    found = {
+        seed: borrowed({step: each[index][1] for step, each in by_step.items()})[steps[-1]]
+        for index, seed in enumerate(settings.lm.seeds)
+    }
     if settings.pooled:
-        each = list(last.values())
-        last[POOLED] = {key: pool([one[key] for one in each]) for key in in_all(each)}
-        found[POOLED] = _estimates(last[POOLED], settings)
-        trained[POOLED] = {key: any(one[key] for one in trained.values()) for key in last[POOLED]}
+        last[POOLED] = pool_places(list(last.values()))
+        found[POOLED] = last[POOLED].estimated(settings)
     rows = []
-    for name, contents in last.items():
-        for key, content in contents.items():
-            source, semantics, by, value = key
-            where = {"lm_seed": name, "step": steps[-1], "source": source, "semantics": semantics, "by": by}
-            where |= {"value": value, "trained": trained[name][key]}
-            count = Counts.of(content)
-            for (f, _), row in rows_of({column: found[name][*key, column] for column in CONTENT}, settings):
-                rows.append(where | row | count.at(f))
+    for name, places in last.items():
+        for key, columns in found[name].estimates.items():
+            where = {"lm_seed": name, "step": steps[-1]} | key._asdict() | {"trained": places.trained[key]}
+            rows += [row | where | found[name].counts[key].at(f) for (f, _), row in rows_of(columns, settings)]
     return rows
 
 
-def position_contents(
-    checkpoint: Checkpoint, settings: Settings, draws: Draws | None
-) -> tuple[dict[tuple, Content], dict[tuple, bool]]:
-    """By (source, semantics, by, value): semantic content, and whether any of the states has trained the probes."""
+def measure_places(checkpoint: Checkpoint, settings: Settings, draws: Resamples) -> Places:
+    """What is read at each place."""
     programs = read_programs(checkpoint.programs, settings.test)
-    groups, trained = {}, {}
+    found = Places({}, {})
     for semantics in (ORIGINAL, *settings.alternatives[:1]):  # the difficulty-matched one is the first
         outcome = read_outcomes(checkpoint.predictions[semantics], settings, programs["row_in_file"])
-        training = of_training(outcome, settings)
+        training, sets = of_training(outcome, settings), {}
         for source in settings.sources:
             here = (outcome.source == SOURCES.index(source)) & (outcome.offset == 0)
             lengths = statements(programs[PROGRAMS[source]])
             for by, numbers in numbered(outcome, lengths).items():
                 for value in np.unique(numbers[here]):
-                    chosen, key = here & (numbers == value), (source, semantics, by, int(value))
-                    groups[key] = Chosen.of(outcome, chosen)
-                    trained[key] = bool(training[chosen].any())
-    return {key: made() for key, made in contents_of(groups, settings, draws).items()}, trained
+                    chosen, key = here & (numbers == value), PositionKey(source, semantics, by, int(value))
+                    sets[key] = for_all_features(chosen, settings)
+                    found.trained[key] = bool(training[chosen].any())
+        found.contents.update(contents_of(outcome, sets, settings, draws))
+    return found
+
+
+def pool_places(each: Sequence[Places]) -> Places:
+    """The same with the language models as units."""
+    contents = [one.contents for one in each]
+    keys = in_all(contents)
+    return Places(
+        {key: pool([one[key] for one in contents]) for key in keys},
+        {key: any(one.trained[key] for one in each) for key in keys},
+    )
 
 
 def numbered(outcome: Outcomes, lengths: np.ndarray) -> dict[str, np.ndarray]:
@@ -122,11 +128,3 @@ def of_training(outcome: Outcomes, settings: Settings) -> np.ndarray:
         return np.ones(len(outcome.statement), dtype=bool)
     ranges = [(first <= outcome.statement) & (outcome.statement <= last) for first, last in settings.probes.positions]
     return np.any(ranges, axis=0)
-
-
-def _estimates(contents: dict[tuple, Content], settings: Settings) -> dict:
-    return {
-        (*key, column): estimate
-        for key, content in contents.items()
-        for column, estimate in estimates_of(content, settings).items()
-    }

@@ -8,15 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
 from progsem.errors import UserError
 from progsem.languages import LANGUAGE
-from progsem.measures import answers
 from progsem.storage.files import read_csv, read_metadata, read_table
 from progsem.study import config
 
@@ -69,39 +66,6 @@ class Outcomes:
     right: np.ndarray
     majority: np.ndarray
     labels: dict[str, np.ndarray]
-
-    @cached_property
-    def joint(self) -> dict[str, tuple[np.ndarray, int]]:
-        """By feature one number (N,) for the labels of all its heads, and how many such numbers there are."""
-        found = {}
-        for feature, labels in self.labels.items():
-            joint, classes = np.zeros(len(labels), np.int64), 1
-            for head in labels.T:
-                here = int(head.max(initial=0)) + 1
-                joint, classes = joint * here + head, classes * here
-            found[feature] = joint, classes
-        return found
-
-
-class Chosen(NamedTuple):
-    """Some of the states of an outcome: their rows (n,), and the features for which each of them is meant, (n, F) bool.
-
-    It may be meant for none.
-    """
-
-    outcome: Outcomes
-    rows: np.ndarray
-    features: np.ndarray
-
-    @classmethod
-    def of(cls, outcome: Outcomes, which: np.ndarray) -> Chosen:
-        """The states where `which` (N,) is true, for all features."""
-        rows = np.flatnonzero(which)
-        return cls(outcome, rows, np.ones((len(rows), outcome.majority.shape[1]), dtype=bool))
-
-    def where(self, which: np.ndarray) -> Chosen:
-        """Of these states and features those where `which` (N, F) is true as well."""
-        return Chosen(self.outcome, self.rows, self.features & which[self.rows])
 
 
 @dataclass(frozen=True)
@@ -342,14 +306,14 @@ def read_controls(path: Path, settings: Settings, rows: np.ndarray) -> Iterator[
 
 def _outcomes(path: Path, columns: dict, about: dict, settings: Settings, rows: np.ndarray) -> Outcomes:
     _refuse_missing_features(path, about, settings)
-    depths = np.array([about["depths"].index(depth) for depth in settings.depths])
+    depths = [about["depths"].index(depth) for depth in settings.depths]
     n, seeds = len(columns["program"]), about["seeds"]
     labels, right = {}, np.empty((n, len(settings.features), len(depths), seeds), dtype=bool)
     for index, feature in enumerate(settings.features):
         heads = about["features"][feature]["heads"]
         predicted = columns[f"predicted_{feature}"].reshape(n, len(about["depths"]), seeds, heads)
         labels[feature] = columns[f"label_{feature}"].reshape(n, heads)
-        answers.compare(predicted, labels[feature], depths, right[:, index])
+        right[:, index] = (predicted[:, depths] == labels[feature][:, None, None]).all(axis=3)
     return Outcomes(
         source=columns["source"],
         offset=columns["offset"],

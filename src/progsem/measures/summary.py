@@ -7,11 +7,12 @@ exact has none (`EXACT`).
 
 from __future__ import annotations
 
-from progsem.measures.bootstrap import WINDOW
-from progsem.measures.columns import TABLES
+from progsem.measures.analysis import Analysis
+from progsem.measures.intervals import WINDOW
 from progsem.measures.permutations import mirror_pairs
+from progsem.measures.phases import PHASE_RULE, phases
 from progsem.measures.results import MEAN, ORIGINAL, Settings
-from progsem.measures.training import PHASE_RULE, phases
+from progsem.measures.tables import TABLES
 from progsem.measures.writing import plain
 
 SHARES = ("generative_accuracy", "strict_accuracy", "unconstrained_accuracy")
@@ -24,13 +25,11 @@ LENGTHS = {  # of mean_length: column of the table `checkpoints`, and that of it
 }
 
 
-def summary(results: dict, settings: Settings, seconds: dict[str, float]) -> dict:
+def summary(analysis: Analysis, seconds: dict[str, float]) -> dict:
     """The study in numbers, of the last checkpoint unless a row says its step."""
+    settings, rows = analysis.settings, analysis.rows
     last, seed, depths = settings.lm.checkpoints()[-1], settings.headline_seed, settings.depths
     source, states = settings.sources[0], settings.states[0]
-
-    def rows(table: str, **where) -> list[dict]:
-        return [row for row in results[table] if all(row[key] == value for key, value in where.items())]
 
     (final,) = rows("checkpoints", lm_seed=seed, step=last)
     contents = rows("probes", lm_seed=seed, step=last, semantics=ORIGINAL, feature=MEAN)
@@ -80,7 +79,7 @@ def summary(results: dict, settings: Settings, seconds: dict[str, float]) -> dic
         "alternatives_by": [
             {key: row[key] for key in without("alternatives", "lm_seed", "step", "feature")} for row in alternatives
         ],
-        "mirror_pairs": mirror_pairs(results["permutations"], settings),
+        "mirror_pairs": mirror_pairs(rows("permutations"), settings),
         "checkpoints": [
             {key: row[key] for key in without("checkpoints", "lm_seed")}
             | by_depth({depth: by_step.get((row["step"], depth), {}) for depth in depths}, depths)
@@ -93,16 +92,16 @@ def summary(results: dict, settings: Settings, seconds: dict[str, float]) -> dic
             row["comparison"]: {key: row[key] for key in without("length_tests", "lm_seed", "step", "comparison")}
             for row in rows("length_tests", lm_seed=seed, step=last)
         },
-        "phases": phases(curves(results, seed), settings)
+        "phases": phases(analysis, seed)
         | {"rule": PHASE_RULE}
-        | {"by_seed": {str(one): phases(curves(results, one), settings) for one in settings.lm.seeds}},
+        | {"by_seed": {str(one): phases(analysis, one) for one in settings.lm.seeds}},
         "n": {
             "test_programs": settings.test,
             "lm_seeds": len(settings.lm.seeds),
             "probe_seeds": settings.probes.seeds,
             "checkpoints": len(settings.lm.checkpoints()),
             "checkpoints_probed": len({step for step, _ in by_step}),
-            "training_programs": int(results["training_lengths"].sum()),
+            "training_programs": int(analysis.training_lengths.sum()),
             "states": headline[depths[0]]["n_states"] if headline else 0,
         },
         "intervals": intervals(settings),
@@ -113,17 +112,12 @@ def summary(results: dict, settings: Settings, seconds: dict[str, float]) -> dic
 
 def without(table: str, *names: str) -> list[str]:
     """The columns of a table but these."""
-    return [column for column in TABLES[table] if column not in names]
+    return [column for column in TABLES[table].columns if column not in names]
 
 
 def ends(row: dict, name: str) -> list[float] | None:
     """Both ends of an interval; None for a number that is exact."""
     return [row[f"{name}_low"], row[f"{name}_high"]] if f"{name}_low" in row else None
-
-
-def curves(results: dict, seed: int | str) -> dict[int, dict]:
-    """What phases are told by, by step."""
-    return {step: values for (name, step), values in results["curves"].items() if name == seed}
 
 
 def by_depth(rows: dict[str, dict], depths: tuple[str, ...]) -> dict:
@@ -175,6 +169,6 @@ def intervals(settings: Settings) -> dict:
         ),
         "r2": "Student's t, for as many independent points as autocorrelated checkpoints are worth"
         if not settings.pooled
-        else "Student's t from the spread over LM seeds",
+        else "Student's t from the dispersion over LM seeds",
         "shares": "of test specifications, one language model: Wilson's",
     }

@@ -1,225 +1,311 @@
-"""Rows of the tables on semantic content, and of the original semantics against the alternatives.
+"""The tables that the stage `statistics` writes: name, columns and meaning of each, and what computes it.
 
-First estimates are made of every checkpoint, by key; the last part of a key is the column of the table. When those of
-all checkpoints are there (`bootstrap.borrow` needs them), they become rows.
+A table is a function that returns its rows. Its docstring says what a row is and what stands in each column, and
+docs/tables.md is made of these docstrings. Planning a study reads the names, so nothing is imported before a table
+is computed. ± after a column stands for two more, the ends of its interval: `_low` and `_high`.
+
+Columns of several tables:
+
+| column | unit | n | meaning |
+| lm_seed | seed | | the language model; `pooled` where a row is about the mean of several |
+| step | optimizer steps | | the checkpoint |
+| source | name | | whose states: those of programs that the model writes (`generated`) or is fed (`forced`) |
+| semantics | name | | under which the states are labelled: `original` or an alternative |
+| offset | statements | | from the hidden state to the world that is read out of it |
+| states | name | | `all`, or without each program's last state (`non_final`) |
+| depth | name | | of the probe: `linear`, `mlp1` or `mlp2` |
+| feature | name | | what is read out; `mean` for the mean over features |
+| accuracy | share | n_states | states for which the probe is right, mean over probe seeds |
+| majority | share | n_states | states whose label is the most frequent one of the training states |
+| corrected | score | n_states | (accuracy - majority) / (1 - majority): 0 for the most frequent label, 1 at best |
+| n_states | states | | test states |
+| n_programs | programs | | test programs that have these states; these are resampled |
+| n_features | features | | that a mean is over: those whose corrected accuracy is defined on both sides |
+| entropy_original | bits | n_states | entropy of the label under the original semantics |
+| share_differing | share | n_states | states whose label is another one under the two semantics |
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from itertools import islice
-
-import numpy as np
-
-from progsem.measures import bootstrap
-from progsem.measures.bootstrap import Estimate
-from progsem.measures.content import Content, Deferred, Fits, Labels, Pair
-from progsem.measures.results import MEAN, ORIGINAL, Settings
-
-CONTENT = ("accuracy", "majority", "corrected")
-# Columns of pairs of semantics: of which side (0 the original, 1 the alternative), or the difference of the two.
-SIDES = {
-    "raw_original": (0, "accuracy"),
-    "raw_alternative": (1, "accuracy"),
-    "majority_original": (0, "majority"),
-    "majority_alternative": (1, "majority"),
-    "original": (0, "corrected"),
-    "alternative_content": (1, "corrected"),
-}
-DIFFERENCES = {"raw_difference": "accuracy", "difference": "corrected"}
-PAIRED = (*SIDES, *DIFFERENCES)
-# What values these columns can take; differences can take any.
-WITHIN = {"accuracy": bootstrap.SHARE, "majority": bootstrap.SHARE, "corrected": bootstrap.CORRECTED}
-# Columns of an interval that are not called after that of the estimate.
-ENDS = {"difference": ("ci_low", "ci_high"), "raw_difference": ("raw_ci_low", "raw_ci_high")}
+from collections.abc import Callable
+from typing import NamedTuple
 
 
-@dataclass(frozen=True)
-class Counts:
-    """What a set of states consists of, by feature and (last) for their mean: states and programs (F + 1,).
+class Table(NamedTuple):
+    """A table: its columns in order, and the function that computes its rows from an `analysis.Analysis`."""
 
-    `features`: how many the mean is taken over; `labels`: of pairs of semantics.
-    """
-
-    states: np.ndarray
-    programs: np.ndarray
-    features: int
-    labels: Labels | None = None
-
-    @classmethod
-    def of(cls, content: Content) -> Counts:
-        """Those of a semantic content."""
-        defined = np.isfinite(content.corrected[0, :, :-1]).all(axis=(0, 2))
-        return cls(content.states, content.programs, int(defined.sum()))
-
-    def at(self, feature: int) -> dict:
-        """The columns n_states and n_programs of a feature's row."""
-        return {"n_states": self.states[feature], "n_programs": self.programs[feature]}
+    columns: tuple[str, ...]
+    rows: Callable[..., list[dict]]
 
 
-def content_estimates(
-    contents: dict[tuple, Deferred], pairs: dict[tuple, Callable[[], Pair]], fits: dict, settings: Settings
-) -> tuple[dict[tuple, Estimate], dict[tuple, Counts]]:
-    """Estimates (F + 1, D) of one checkpoint by key and column, those of majority classes (F + 1, 1); counts by key."""
-    estimates, counts = {}, {}
-    for key, deferred in contents.items():
-        content = deferred()
-        counts[key] = Counts.of(content)
-        estimates |= {(*key, name): one for name, one in estimates_of(content, settings).items()}
-    for (alternative, *where), deferred in pairs.items():
-        pair, key = deferred(), ("pair", alternative, *where)
-        counts[key] = replace(Counts.of(pair.contents[0]), labels=pair.labels)
-        sides = []
-        for semantics, content, unchanged in zip((ORIGINAL, alternative), pair.contents, pair.unchanged, strict=True):
-            by_itself = semantics, *where
-            known = {name: estimates[*by_itself, name] for name in CONTENT} if by_itself in contents else None
-            sides.append(known if known and unchanged else estimates_of(content, settings))
-        columns = {name: sides[side][column] for name, (side, column) in SIDES.items()}
-        for name, column in DIFFERENCES.items():
-            values = getattr(pair.contents[0], column) - getattr(pair.contents[1], column)
-            columns[name] = _estimate(name, values, pair.contents[0], settings)
-        estimates |= {(*key, name): columns[name] for name in PAIRED}
-    for (semantics, source), fit in fits.items():
-        key = semantics, source, 0, settings.states[0]
-        if key in counts:
-            test = estimates[*key, "accuracy"]
-            estimates[*key, "validation_accuracy"] = validation_estimate(fit, test, counts[key].states)
-    return estimates, counts
+TABLES: dict[str, Table] = {}  # by name, in the order in which they are written
 
 
-def estimates_of(content: Content, settings: Settings) -> dict[str, Estimate]:
-    """Estimates (F + 1, D) of the columns `CONTENT`, that of the majority class (F + 1, 1)."""
-    values = content.accuracy, content.majority[..., None], content.corrected
-    return {name: _estimate(name, one, content, settings) for name, one in zip(CONTENT, values, strict=True)}
+def table(columns: str) -> Callable:
+    """A decorator: the function computes the table of its own name, which has these columns, separated by spaces."""
 
-
-def _estimate(name: str, values: np.ndarray, content: Content, settings: Settings) -> Estimate:
-    return bootstrap.estimate(
-        values,
-        settings.statistics.confidence,
-        clusters=content.programs[:, None],
-        within=WITHIN.get(name, bootstrap.ANY),
-    )
-
-
-def validation_estimate(fit: Fits, test: Estimate, states: np.ndarray) -> Estimate:
-    """Validation accuracy of probes, (F + 1, D).
-
-    Only their accuracies are known. Validation specifications are drawn as test ones are, so the
-    variance over programs is that of the test accuracy, for the number of validation states.
-    """
-    scale = states[:, None] / fit.n_validation
-    seeds = len(fit.validation)
-    return replace(
-        test,
-        value=fit.validation.mean(axis=0),
-        below=test.below * scale**0.5,
-        above=test.above * scale**0.5,
-        programs=test.programs * scale,
-        crossed=test.crossed * scale,
-        units=fit.validation.var(axis=0, ddof=1) / seeds if seeds > 1 else test.units,
-    )
-
-
-def add_content_rows(tables: dict, at: dict, estimates: dict, counts: dict, fits: dict, settings: Settings) -> None:
-    """Append the rows of one checkpoint to the tables `probes` and `offsets`."""
-    keys = [key for key in counts if key[0] != "pair"]
-    fitted = {key: fits.get(key[:2]) if key[2:] == (0, settings.states[0]) else None for key in keys}
-    columns = [(*CONTENT, "validation_accuracy") if fitted[key] else CONTENT for key in keys]
-    tabulated = rows_of_each(
-        [{name: estimates[*key, name] for name in names} for key, names in zip(keys, columns, strict=True)], settings
-    )
-    for key, found in zip(keys, tabulated, strict=True):
-        semantics, source, offset, states = key
-        fit, extra = fitted[key], {}
-        if fit:
-            extra = {"n_train": fit.n_train, "n_validation": fit.n_validation}
-        where = at | {"semantics": semantics, "source": source, "states": states}
-        where |= {"n_probe_seeds": settings.probes.seeds}
-        rows = []
-        for (f, d), row in found:
-            row |= where | counts[key].at(f) | extra
-            if fit and len(fit.test) > 1:
-                row["probe_seed_sd"] = fit.test[:, f, d].std(ddof=1)
-            rows.append(row)
-        if offset == 0:
-            tables["probes"] += rows
-        if semantics == ORIGINAL:
-            tables["offsets"] += [row | {"offset": offset} for row in rows]
-
-
-def add_alternative_rows(tables: dict, at: dict, estimates: dict, counts: dict, settings: Settings) -> None:
-    """Append the rows of one checkpoint to the table `alternatives`.
-
-    Holm's family are the alternatives of one kind: those of the config, or the drawn permutations.
-    """
-    drawn = [name for pair in settings.permutations for name in pair]
-    for source in settings.sources:
-        for offset in sorted(settings.interventions.offsets):
-            for states in (*settings.states, "differing"):
-                for family, names in (("named", settings.alternatives), ("permutation", drawn)):
-                    keys = [("pair", name, source, offset, states) for name in names]
-                    keys = [key for key in keys if key in counts]
-                    where = at | {"source": source, "offset": offset, "states": states, "family": family}
-                    tables["alternatives"] += _family(where, keys, estimates, counts, settings)
-
-
-def _family(where: dict, keys: list[tuple], estimates: dict, counts: dict, settings: Settings) -> list[dict]:
-    if not keys:
-        return []
-    differences = [estimates[*key, "difference"] for key in keys]
-    p = np.moveaxis(bootstrap.together(differences, differences[0].value.shape).p_value(), 0, -1)
-    adjusted = bootstrap.holm(p)
-    rows = []
-    tabulated = rows_of_each([{name: estimates[*key, name] for name in PAIRED} for key in keys], settings)
-    for index, (key, found) in enumerate(zip(keys, tabulated, strict=True)):
-        count = counts[key]
-        for (f, d), row in found:
-            rows.append(
-                row
-                | where
-                | {
-                    "alternative": key[1],
-                    "difficulty_matched": key[1] == settings.interventions.difficulty_matched,
-                    "p": p[f, d, index],
-                    "p_holm": adjusted[f, d, index],
-                    "n_features": count.features if row["feature"] == MEAN else 1,
-                    **count.at(f),
-                }
-                | {name: values[f] for name, values in vars(count.labels).items()}
-            )
-    return rows
-
-
-Rows = list[tuple[tuple[int, int], dict]]
-
-
-def rows_of(columns: dict[str, Estimate], settings: Settings) -> Rows:
-    """A row for each depth and feature, with estimate and interval of every column; before it, its indices."""
-    return next(rows_of_each([columns], settings))
-
-
-def rows_of_each(many: list[dict[str, Estimate]], settings: Settings) -> Iterator[Rows]:
-    """`rows_of` of each of these; the intervals of all are made at once, which takes little longer than one's."""
-    if not many:  # of a checkpoint without states
-        return
-    shape = len(settings.features) + 1, len(settings.depths)
-    together = bootstrap.together([one for columns in many for one in columns.values()], shape)
-    values = iter(np.stack([together.value, *together.interval()], axis=-1).tolist())
-    for columns in many:
-        names = [(name, *ENDS.get(name, (f"{name}_low", f"{name}_high"))) for name in columns]
-        ours = list(islice(values, len(names)))
-        yield [
-            (
-                (f, d),
-                {"depth": depth, "feature": feature}
-                | {
-                    name: value
-                    for keys, column in zip(names, ours, strict=True)
-                    for name, value in zip(keys, column[f][d], strict=True)
-                },
-            )
-            for d, depth in enumerate(settings.depths)
-            for f, feature in enumerate((*settings.features, MEAN))
+    def listed(rows: Callable[..., list[dict]]) -> Callable[..., list[dict]]:
+        names = [
+            name + end
+            for column in columns.split()
+            for name in [column.rstrip("±")]
+            for end in (("", "_low", "_high") if column.endswith("±") else ("",))
         ]
+        TABLES[rows.__name__] = Table(tuple(names), rows)
+        return rows
+
+    return listed
+
+
+@table(
+    "lm_seed step tokens programs n_test n_correct n_training generative_accuracy± strict_accuracy± "
+    "unconstrained_accuracy± unconstrained_parses± finished± distinct± distinct_reference± entropy_bits± "
+    "entropy_bits_reference± perplexity_reference± perplexity_generated± mean_length_generated± "
+    "mean_length_generated_correct± mean_length_reference± mean_length_reference_of_correct± mean_length_training"
+)
+def checkpoints(analysis):
+    """A row a checkpoint: what the language model writes for the test specifications.
+
+    | tokens | tokens | | that the language model has been trained on |
+    | programs | programs | | that the language model has been trained on |
+    | n_test | specifications | | test specifications, each with one generated and one reference program |
+    | n_correct | programs | | generated programs that satisfy every shown world |
+    | n_training | programs | | training programs |
+    | generative_accuracy | share | n_test | programs that satisfy every shown world |
+    | strict_accuracy | share | n_test | programs that satisfy the held-out worlds as well |
+    | unconstrained_accuracy | share | n_test | programs, decoded without the grammar, that satisfy every shown world |
+    | unconstrained_parses | share | n_test | programs, decoded without the grammar, that are programs |
+    | finished | share | n_test | programs that end before the longest that may be written |
+    | distinct | share | n_test | different programs among the generated ones |
+    | distinct_reference | share | n_test | different programs among the references |
+    | entropy_bits | bits | n_test | entropy of the distribution of generated programs |
+    | entropy_bits_reference | bits | n_test | entropy of the distribution of references |
+    | perplexity_reference | per token | n_test | of the references under the model |
+    | perplexity_generated | per token | n_test | of the generated programs under the model |
+    | mean_length_generated | statements | n_test | generated programs |
+    | mean_length_generated_correct | statements | n_correct | generated programs that are correct |
+    | mean_length_reference | statements | n_test | references |
+    | mean_length_reference_of_correct | statements | n_correct | references of the specifications that are solved |
+    | mean_length_training | statements | n_training | training programs; exact, being that of all of them |
+    """
+    from progsem.measures.generation_rows import checkpoint_rows
+
+    return checkpoint_rows(analysis)
+
+
+@table(
+    "lm_seed step semantics source states depth feature accuracy± majority± corrected± n_states n_programs "
+    "n_probe_seeds probe_seed_sd validation_accuracy± n_validation n_train"
+)
+def probes(analysis):
+    """A row a checkpoint, semantics, set of states, probe and feature: semantic content, at offset 0.
+
+    | n_probe_seeds | probes | | that the accuracy is the mean of |
+    | probe_seed_sd | share | n_probe_seeds | standard deviation of the test accuracy over probe seeds |
+    | validation_accuracy | share | n_validation | accuracy for the states that have chosen the probes |
+    | n_validation | states | | validation states |
+    | n_train | states | | training states |
+    """
+    from progsem.measures.content_rows import probe_rows
+
+    return probe_rows(analysis)
+
+
+@table("lm_seed step source states offset depth feature accuracy± majority± corrected± n_states n_programs")
+def offsets(analysis):
+    """A row a checkpoint, set of states, offset, probe and feature: semantic content under the original semantics."""
+    from progsem.measures.content_rows import offset_rows
+
+    return offset_rows(analysis)
+
+
+@table(
+    "lm_seed step source offset states depth feature family alternative difficulty_matched raw_original± "
+    "raw_alternative± raw_difference raw_ci_low raw_ci_high majority_original± majority_alternative± original± "
+    "alternative_content± difference ci_low ci_high p p_holm n_features n_states n_programs entropy_original "
+    "entropy_alternative share_differing"
+)
+def alternatives(analysis):
+    """A row a checkpoint, set of states, probe, feature and alternative: it and the original on the same states.
+
+    | states | name | | `all`, `non_final`, or those whose label differs under the two (`differing`) |
+    | family | name | | `named` in the config, or a drawn `permutation` |
+    | alternative | name | | the other semantics |
+    | difficulty_matched | true or false | | whether its labels are as hard as the original's |
+    | raw_original | share | n_states | accuracy under the original |
+    | raw_alternative | share | n_states | accuracy under the alternative |
+    | raw_difference | share | n_states | the first less the second |
+    | raw_ci_low | share | n_states | lower end of the interval of `raw_difference` |
+    | raw_ci_high | share | n_states | upper end of the interval of `raw_difference` |
+    | majority_original | share | n_states | `majority` under the original |
+    | majority_alternative | share | n_states | `majority` under the alternative |
+    | original | score | n_states | `corrected` under the original |
+    | alternative_content | score | n_states | `corrected` under the alternative |
+    | difference | score | n_states | the first less the second |
+    | ci_low | score | n_states | lower end of the interval of `difference` |
+    | ci_high | score | n_states | upper end of the interval of `difference` |
+    | p | probability | n_programs | of "`difference` is 0", two-sided |
+    | p_holm | probability | n_programs | the same, adjusted for the number of alternatives of the family (Holm) |
+    | entropy_alternative | bits | n_states | entropy of the label under the alternative |
+    """
+    from progsem.measures.alternatives import alternative_rows
+
+    return alternative_rows(analysis)
+
+
+@table(
+    "lm_seed source states depth measure points n_points n_effective n_lm_seeds slope± intercept± r2± block_length "
+    "slope_blocks_low slope_blocks_high r2_blocks_low r2_blocks_high"
+)
+def regression(analysis):
+    """A row a set of states, probe, measure and kind of points: semantic content on generative accuracy.
+
+    | measure | name | | the content: `raw` accuracy, or `corrected` |
+    | points | name | | trained checkpoints (`levels`), changes from one to the next (`differences`), or language \
+models at the last checkpoint (`between`) |
+    | n_points | points | | of the line, or of all lines |
+    | n_effective | points | | independent ones that would determine the line as well |
+    | n_lm_seeds | language models | | with a line |
+    | slope | content per accuracy | n_effective | of the line |
+    | intercept | content | n_effective | of the line |
+    | r2 | share | n_effective | of the variance that the line explains |
+    | block_length | checkpoints | | in a block of the moving-block bootstrap |
+    | slope_blocks_low | content per accuracy | n_points | lower percentile of the slope over moving blocks |
+    | slope_blocks_high | content per accuracy | n_points | upper percentile of the slope over moving blocks |
+    | r2_blocks_low | share | n_points | lower percentile of `r2` over moving blocks |
+    | r2_blocks_high | share | n_points | upper percentile of `r2` over moving blocks |
+    """
+    from progsem.measures.regression import regression_rows
+
+    return regression_rows(analysis)
+
+
+@table("lm_seed step programs statements count")
+def lengths(analysis):
+    """A row a checkpoint, kind of programs and number of statements that occurs.
+
+    | programs | name | | `training`; `generated`, those that are correct (`generated_correct`), `reference`, those \
+of solved specifications (`reference_of_correct`) |
+    | statements | statements | | of the program |
+    | count | programs | | with so many statements |
+    """
+    from progsem.measures.generation_rows import length_rows
+
+    return length_rows(analysis)
+
+
+@table("lm_seed step comparison difference difference_low difference_high p n")
+def length_tests(analysis):
+    """A row a checkpoint and comparison: how much longer correct programs are.
+
+    | comparison | name | | than training programs (`correct_vs_training`), or than the references of the same \
+specifications (`correct_vs_their_references`) |
+    | difference | statements | n | of mean lengths |
+    | p | probability | n | of "`difference` is 0", two-sided |
+    | n | programs | | correct ones |
+    """
+    from progsem.measures.generation_rows import length_test_rows
+
+    return length_test_rows(analysis)
+
+
+@table("lm_seed step tokens programs loss learning_rate gradient_norm")
+def training(analysis):
+    """A row a language model and logged step of its training.
+
+    | tokens | tokens | | since the start of the training |
+    | programs | programs | | since the start of the training |
+    | loss | nats per token | | mean since the row before |
+    | learning_rate | per step | | at this step |
+    | gradient_norm | norm | | before clipping, at this step |
+    """
+    from progsem.measures.results import training_rows
+
+    return training_rows(analysis.metrics, analysis.settings)
+
+
+@table(
+    "lm_seed step source states depth feature baseline accuracy± majority± corrected± difference± bits± compression± "
+    "n_states n_programs n_coded_states n_coded_programs"
+)
+def baselines(analysis):
+    """A row a checkpoint with controls, set of states, probe, feature and baseline.
+
+    | baseline | name | | what answers: `model`, `majority`, or a control (`counts`, `prefix`, `start`, `input_only`, \
+`text`, `embedding`, `untrained`, `shuffled`) |
+    | difference | score | n_states | `corrected` of the model less that of the baseline |
+    | bits | bits per label | n_coded_states | description length of the training labels, given the hidden states |
+    | compression | ratio | n_coded_states | of the uniform code's length to `bits` |
+    | n_coded_states | states | | training states whose labels were coded |
+    | n_coded_programs | programs | | training programs that these states are of; these are resampled for `bits` |
+    """
+    from progsem.measures.baselines import baseline_rows
+
+    return baseline_rows(analysis)
+
+
+@table("lm_seed step source states depth feature layer accuracy± majority± corrected± n_states n_programs")
+def layers(analysis):
+    """A row a checkpoint with controls, set of states, probe, feature and hidden state that is read.
+
+    | layer | name | | `layer_0`, the embedding, to the last; `mean` over all of them |
+    """
+    from progsem.measures.baselines import layer_rows
+
+    return layer_rows(analysis)
+
+
+@table(
+    "lm_seed step source semantics depth feature by value trained accuracy± majority± corrected± n_states n_programs"
+)
+def positions(analysis):
+    """A row a semantics, probe, feature and place in the program, at the last checkpoint.
+
+    | by | name | | what `value` counts: the statement's number `from_start` or `from_end`, or the program's `length` |
+    | value | statements | | from 1 |
+    | trained | true or false | | whether any of these states is of a statement whose states have trained the probes |
+    """
+    from progsem.measures.positions import position_rows
+
+    return position_rows(analysis)
+
+
+@table(
+    "lm_seed step source states depth pair first second corrected_first± corrected_second± difference ci_low ci_high p "
+    "entropy_first entropy_second share_differing n_features n_states n_programs"
+)
+def permutations(analysis):
+    """A row a set of states, probe and pair of semantics that mirror each other, at the last checkpoint.
+
+    | pair | number | | 0 for the original and its mirror image, then as drawn |
+    | first | name | | a semantics |
+    | second | name | | its mirror image |
+    | corrected_first | score | n_states | `corrected` under the first, mean over features |
+    | corrected_second | score | n_states | `corrected` under the second, mean over features |
+    | difference | score | n_states | the first less the second |
+    | ci_low | score | n_states | lower end of the interval of `difference` |
+    | ci_high | score | n_states | upper end of the interval of `difference` |
+    | p | probability | n_programs | of "`difference` is 0", two-sided |
+    | entropy_first | bits | n_states | entropy of the label under the first, mean over features |
+    | entropy_second | bits | n_states | entropy of the label under the second, mean over features |
+    """
+    from progsem.measures.permutations import permutation_rows
+
+    return permutation_rows(analysis)
+
+
+@table("lm_seed step set length in_training_range generative_accuracy± strict_accuracy± unconstrained_accuracy± n")
+def generalisation(analysis):
+    """A row a set of specifications and length of their programs, at the last checkpoint.
+
+    | set | name | | `test set`, or one of `generalisation.sets` |
+    | length | statements | | of the program behind a specification; -1 for the whole set |
+    | in_training_range | true or false | | whether training has programs of that length, or of all the set's lengths |
+    | generative_accuracy | share | n | programs that satisfy every shown world |
+    | strict_accuracy | share | n | programs that satisfy the held-out worlds as well |
+    | unconstrained_accuracy | share | n | programs, decoded without the grammar, that satisfy every shown world |
+    | n | specifications | | of all language models |
+    """
+    from progsem.measures.transfer import generalisation_rows
+
+    return generalisation_rows(analysis)
