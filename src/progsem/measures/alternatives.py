@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Iterator
 from itertools import product
 
 import numpy as np
@@ -28,30 +29,21 @@ def alternative_rows(analysis: Analysis) -> list[dict]:
             settings.sources, sorted(settings.interventions.offsets), (*settings.states, DIFFERING), families
         ):
             keys = [ContentKey(alternative, *where) for alternative in families[family]]
-            rows += [at | {"family": family} | row for row in _family(compared, keys, settings)]
+            keys = [key for key in keys if key in compared.counts]
+            for row in columns_of(compared, keys, settings) if keys else ():
+                matched = row["semantics"] == settings.interventions.difficulty_matched
+                row |= at | {"family": family, "alternative": row["semantics"], "difficulty_matched": matched}
+                rows.append(row)
     return rows
 
 
-def _family(compared: Estimated, keys: list[ContentKey], settings: Settings) -> list[dict]:
-    """Rows of the alternatives among these that are there, with p-values adjusted for their number."""
-    keys = [key for key in keys if key in compared.counts]
-    if not keys:
-        return []
+def columns_of(compared: Estimated, keys: list[Hashable], settings: Settings) -> Iterator[dict]:
+    """The columns of estimates, p-values and counts of these, with p-values adjusted for their number."""
     p = np.stack([compared.estimates[key]["difference"].p_value() for key in keys], axis=-1)
     adjusted = holm(p)
-    rows = []
     for index, key in enumerate(keys):
         count = compared.counts[key]
         for (f, d), row in rows_of(compared.estimates[key], settings):
-            row |= {
-                "source": key.source,
-                "offset": key.offset,
-                "states": key.states,
-                "alternative": key.semantics,
-                "difficulty_matched": key.semantics == settings.interventions.difficulty_matched,
-                "p": p[f, d, index],
-                "p_holm": adjusted[f, d, index],
-                "n_features": count.features if row["feature"] == MEAN else 1,
-            }
-            rows.append(row | count.at(f) | {name: values[f] for name, values in vars(count.labels).items()})
-    return rows
+            row |= key._asdict() | {"p": p[f, d, index], "p_holm": adjusted[f, d, index]}
+            row["n_features"] = count.features if row["feature"] == MEAN else 1
+            yield row | count.at(f) | {name: values[f] for name, values in vars(count.labels).items()}

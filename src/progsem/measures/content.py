@@ -134,17 +134,26 @@ def read_semantics(checkpoint: Checkpoint, settings: Settings, draws: Resamples,
         measured = contents_of(outcome, ours, settings, draws)
         beside = contents | contents_of(original, theirs, settings, draws)
         theirs |= {key: sets[key] for key in here}
-        compared = {}
-        for key, content in measured.items():
-            if key in beside:
-                about = Labels(
-                    labels.entropies(original, theirs[key], settings),
-                    labels.entropies(outcome, ours[key], settings),
-                    common.share_differing(theirs[key]),
-                )
-                compared[key] = Compared(*comparable(beside[key], content), about)
+        compared = compare((original, outcome), (theirs, ours), (beside, measured), common, settings)
         own = {key: content for key, content in measured.items() if listed and key.states != DIFFERING}
         yield Read(name, own, compared, probe_fits(checkpoint.accuracy[name], settings) if listed else {})
+
+
+def compare(
+    outcomes: tuple[Outcomes, Outcomes],
+    sets: tuple[dict[StateSet, np.ndarray], dict[StateSet, np.ndarray]],
+    contents: tuple[dict[StateSet, Content], dict[StateSet, Content]],
+    common: labels.Common,
+    settings: Settings,
+) -> dict[StateSet, Compared]:
+    """Two semantics beside each other on all sets of states that both have; arguments are of one, then the other."""
+    compared = {}
+    for key in in_all(contents[::-1]):
+        chosen = [of_one[key] for of_one in sets]
+        bits = [labels.entropies(outcome, here, settings) for outcome, here in zip(outcomes, chosen, strict=True)]
+        about = Labels(*bits, common.share_differing(chosen[0]))
+        compared[key] = Compared(*comparable(*(one[key] for one in contents)), about)
+    return compared
 
 
 def state_sets(outcome: Outcomes, offsets: Sequence[int], settings: Settings) -> dict[StateSet, np.ndarray]:

@@ -15,167 +15,80 @@ drawn, whose probes are of the same kind.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-
 import numpy as np
 
-from progsem.measures import intervals
+from progsem.measures.alternatives import columns_of
 from progsem.measures.analysis import Analysis
-from progsem.measures.content import StateSet, comparable, contents_of, in_all, state_sets
-from progsem.measures.intervals import Estimate
-from progsem.measures.labels import Common, entropies
+from progsem.measures.content import Compared, StateSet, compare, contents_of, in_all, pool_compared, state_sets
+from progsem.measures.content_estimates import Estimated, borrowed
+from progsem.measures.labels import Common
 from progsem.measures.resampling import Resamples
-from progsem.measures.results import (
-    MEAN,
-    ORIGINAL,
-    POOLED,
-    Checkpoint,
-    Settings,
-    read_outcomes,
-    read_programs,
-)
+from progsem.measures.results import MEAN, ORIGINAL, POOLED, Checkpoint, Settings, read_outcomes, read_programs
 
-SIDES = ("first", "second")
-
-
-@dataclass(frozen=True)
-class MirrorPair:
-    """Both semantics of a mirror pair on one set of states.
-
-    corrected: mean corrected content of each, (1 + R, U, D). entropy: bits of the labels of
-    each, mean over features; share_differing: of the states whose label differs, likewise.
-    states, programs: of the first; features: that the mean of `corrected` is over.
-    """
-
-    corrected: tuple[np.ndarray, np.ndarray]
-    entropy: tuple[float, float]
-    share_differing: float
-    states: int
-    programs: int
-    features: int
-
-    def estimates(self, settings: Settings) -> dict[str, Estimate]:
-        """Estimates (D,) of both contents and of their difference."""
-        first, second = self.corrected
-        values = {
-            "corrected_first": (first, intervals.CORRECTED),
-            "corrected_second": (second, intervals.CORRECTED),
-            "difference": (first - second, intervals.ANY),
-        }
-        return {
-            name: intervals.estimate(value, settings.statistics.confidence, self.programs, within)
-            for name, (value, within) in values.items()
-        }
+# Columns that have other names than in the table `alternatives`, where the first of a pair is the original.
+COLUMNS = {
+    f"corrected_{side}{end}": f"{content}{end}"
+    for side, content in (("first", "original"), ("second", "alternative_content"))
+    for end in ("", "_low", "_high")
+}
+COLUMNS |= {"entropy_first": "entropy_original", "entropy_second": "entropy_alternative"}
 
 
 def permutation_rows(analysis: Analysis) -> list[dict]:
     """Rows of the table: of each language model at its last checkpoint, the original's pair, then the drawn ones."""
     settings, draws = analysis.settings, analysis.draws
-    step = settings.lm.checkpoints()[-1]
-    last = [one for one in analysis.checkpoints if one.step == step]
+    last = [one for one in analysis.checkpoints if one.step == settings.lm.checkpoints()[-1]]
 
-    def measured(pair: tuple[str, str]) -> dict[int | str, dict[StateSet, MirrorPair]]:
-        found = {one.seed: measure_pair(one, pair, settings, draws) for one in last}
-        return found | ({POOLED: pool_pairs(list(found.values()))} if settings.pooled else {})
+    def measured(pair: tuple[str, str]) -> dict[int | str, Estimated]:
+        each = [compare_pair(one, pair, settings, draws) for one in last]
+        if settings.pooled:
+            each.append({key: pool_compared([one[key] for one in each]) for key in in_all(each)})
+        found = {name: Estimated() for name in analysis.names}
+        for name, compared in zip(found, each, strict=True):
+            for key, two in compared.items():
+                found[name].add_compared(key, two, settings)
+        return found
 
-    pairs = list(analysis.workers.map(measured, settings.permutations))
-    own = own_rows(analysis.rows("alternatives"), settings) if settings.mirrored else []
+    pairs = dict(enumerate(analysis.workers.map(measured, settings.permutations), start=1))
     rows = []
     for name in analysis.names:
-        rows += [row for row in own if row["lm_seed"] == name]
-        estimates = {
-            number: {key: pair.estimates(settings) for key, pair in found[name].items()}
-            for number, found in enumerate(pairs, start=1)
-        }
+        if settings.mirrored:
+            rows += [_renamed(row) for row in own_rows(analysis, name)]
+        by_number = {number: found[name] for number, found in pairs.items()}
         if name != POOLED:
-            estimates = intervals.borrow(estimates)  # from the pairs before and after
-        for number, found in enumerate(pairs, start=1):
+            by_number = borrowed(by_number)  # from the pairs before and after
+        for number, estimated in by_number.items():
             first, second = settings.permutations[number - 1]
-            where = {"lm_seed": name, "step": step, "pair": number, "first": first, "second": second}
-            for key, pair in found[name].items():
-                where |= {"source": key.source, "states": key.states}
-                rows += [where | row for row in _rows(pair, estimates[number][key], settings)]
+            where = {"lm_seed": name, "step": last[0].step, "pair": number, "first": first, "second": second}
+            for key in estimated.counts:
+                columns = columns_of(estimated, [key], settings)
+                rows += [_renamed(where | key._asdict() | row) for row in columns if row["feature"] == MEAN]
     return rows
 
 
-def own_rows(alternatives: list[dict], settings: Settings) -> list[dict]:
+def own_rows(analysis: Analysis, name: int | str) -> list[dict]:
     """The original and its mirror image as pair 0, from rows of the table `alternatives`."""
-    same = "source states depth difference ci_low ci_high p share_differing n_features n_states n_programs".split()
-    rows = []
-    for row in alternatives:
-        here = row["step"], row["offset"], row["feature"], row["alternative"]
-        matched = settings.lm.checkpoints()[-1], 0, MEAN, settings.interventions.difficulty_matched
-        if here != matched or row["states"] not in settings.states:
-            continue
-        mine = {"lm_seed": row["lm_seed"], "step": row["step"], "pair": 0}
-        mine |= {"first": ORIGINAL, "second": row["alternative"]} | {name: row[name] for name in same}
-        for side, content, entropy in zip(
-            SIDES, ("original", "alternative_content"), (ORIGINAL, "alternative"), strict=True
-        ):
-            mine |= {f"corrected_{side}{end}": row[f"{content}{end}"] for end in ("", "_low", "_high")}
-            mine[f"entropy_{side}"] = row[f"entropy_{entropy}"]
-        rows.append(mine)
-    return rows
+    settings = analysis.settings
+    matched = settings.interventions.difficulty_matched
+    where = {"lm_seed": name, "step": settings.lm.checkpoints()[-1], "offset": 0}
+    rows = analysis.rows("alternatives", **where, feature=MEAN, alternative=matched)
+    pair = {"pair": 0, "first": ORIGINAL, "second": matched}
+    return [row | pair for row in rows if row["states"] in settings.states]
 
 
-def measure_pair(
+def _renamed(row: dict) -> dict:
+    return row | {name: row[column] for name, column in COLUMNS.items()}
+
+
+def compare_pair(
     checkpoint: Checkpoint, names: tuple[str, str], settings: Settings, draws: Resamples
-) -> dict[StateSet, MirrorPair]:
+) -> dict[StateSet, Compared]:
     """Both semantics of a pair at offset 0; sets of states that one of them lacks are left out."""
     rows = read_programs(checkpoint.programs, settings.test)["row_in_file"]
-    outcomes = [read_outcomes(checkpoint.predictions[name], settings, rows) for name in names]
-    sets = [state_sets(outcome, (0,), settings) for outcome in outcomes]
-    contents = [contents_of(*both, settings, draws) for both in zip(outcomes, sets, strict=True)]
-    common = Common.of(*outcomes, settings)
-    pairs = {}
-    for key in in_all(contents):
-        first, second = comparable(*(one[key] for one in contents))
-        pairs[key] = MirrorPair(
-            corrected=(first.corrected[:, :, -1], second.corrected[:, :, -1]),
-            entropy=tuple(
-                entropies(outcome, chosen[key], settings)[-1] for outcome, chosen in zip(outcomes, sets, strict=True)
-            ),
-            share_differing=common.share_differing(sets[0][key])[-1],
-            states=int(first.states[-1]),
-            programs=int(first.programs[-1]),
-            features=int(first.defined.sum()),
-        )
-    return pairs
-
-
-def pool_pairs(each: Sequence[dict[StateSet, MirrorPair]]) -> dict[StateSet, MirrorPair]:
-    """The same pair with the language models as units, each the mean of its probes; counts are summed."""
-    return {key: _pooled([one[key] for one in each]) for key in in_all(each)}
-
-
-def _pooled(each: list[MirrorPair]) -> MirrorPair:
-    return MirrorPair(
-        corrected=tuple(
-            np.stack([corrected.mean(axis=1) for corrected in side], axis=1)
-            for side in zip(*(one.corrected for one in each), strict=True)
-        ),
-        entropy=tuple(np.mean([one.entropy for one in each], axis=0)),
-        share_differing=float(np.mean([one.share_differing for one in each])),
-        states=sum(one.states for one in each),
-        programs=sum(one.programs for one in each),
-        features=min(one.features for one in each),
-    )
-
-
-def _rows(pair: MirrorPair, estimates: dict[str, Estimate], settings: Settings) -> list[dict]:
-    """A row for each depth."""
-    columns = {"p": estimates["difference"].p_value()}
-    for name, one in estimates.items():
-        ends = ("ci_low", "ci_high") if name == "difference" else (f"{name}_low", f"{name}_high")
-        columns |= dict(zip((name, *ends), (one.value, *one.interval()), strict=True))
-    same = {f"entropy_{side}": value for side, value in zip(SIDES, pair.entropy, strict=True)}
-    same |= {"share_differing": pair.share_differing, "n_features": pair.features}
-    same |= {"n_states": pair.states, "n_programs": pair.programs}
-    return [
-        {"depth": depth} | {name: values[d] for name, values in columns.items()} | same
-        for d, depth in enumerate(settings.depths)
-    ]
+    outcomes = tuple(read_outcomes(checkpoint.predictions[name], settings, rows) for name in names)
+    sets = tuple(state_sets(outcome, (0,), settings) for outcome in outcomes)
+    contents = tuple(contents_of(*both, settings, draws) for both in zip(outcomes, sets, strict=True))
+    return compare(outcomes, sets, contents, Common.of(*outcomes, settings), settings)
 
 
 def rank_of_original(rows: list[dict]) -> dict | None:
