@@ -70,8 +70,9 @@ format: env  ## format Python and Snakemake files
 	@$(BIN)/ruff format --quiet .
 	@$(BIN)/snakefmt Snakefile workflow/rules
 
-schema: env  ## write the config's JSON schema and docs/config.md from the types
+schema: env  ## write the config's JSON schema, docs/config.md and docs/tables.md
 	@$(BIN)/python -m progsem.study.reference schema
+	@$(BIN)/python -m progsem.measures.reference
 
 envs: env  ## write envs/progsem.yaml from requirements.lock
 	@$(BIN)/python -m progsem.study.reference envs

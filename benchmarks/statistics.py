@@ -15,14 +15,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
-from progsem.measures.draws import Draws
 
 from benchmarks.common import Row, in_turn, study
 from benchmarks.limits import matrix_rate
 from progsem.jobs.job import Job
 from progsem.measures import statistics
-from progsem.measures.content import checkpoint_contents, content_of
-from progsem.measures.content_rows import estimates_of
+from progsem.measures.content import content_of, read_semantics
+from progsem.measures.content_estimates import estimates_of
+from progsem.measures.resampling import Resamples, resampling_weights
 from progsem.measures.results import Settings, find_checkpoints, read_programs
 from tests.synthetic import write_results
 
@@ -32,7 +32,7 @@ GROWTH = (2_500, 5_000, 10_000)
 _RESAMPLES = 10_000
 _LOOPED = 10  # resamples that the baseline does; the others would take as long each
 _ROUNDS = 2
-_REACH = 5  # seconds
+_REACH = 30  # seconds
 
 
 def resampled(job: Job, resamples: int) -> Job:
@@ -43,28 +43,25 @@ def resampled(job: Job, resamples: int) -> Job:
 
 @dataclass
 class Counted:
-    """Instead of `Draws`: notes the counts that totals are asked for, and how many of them differ."""
+    """Instead of `Resamples`: notes the counts that totals are asked for."""
 
-    sums: list[np.ndarray] = field(default_factory=list)
+    counts: list[np.ndarray] = field(default_factory=list)
 
-    def totals(self, sums: np.ndarray) -> np.ndarray:
+    def totals(self, counts: np.ndarray) -> np.ndarray:
         """The data's own totals, (1, …)."""
-        self.sums.append(sums)
-        return sums.sum(axis=0)[None]
-
-    @property
-    def different(self) -> int:
-        """Columns that differ from all others of the same call."""
-        return sum(len({row.tobytes() for row in sums.reshape(len(sums), -1).T}) for sums in self.sums)
+        self.counts.append(counts.reshape(len(counts), -1))
+        return counts.sum(axis=0)[None]
 
 
-def counts_of(job: Job) -> Counted:
-    """What is counted of every test program at every checkpoint, to compare semantics."""
-    settings, counted = Settings.of(job), Counted()
+def counts_of(job: Job) -> list[np.ndarray]:
+    """What is counted of every test program at each checkpoint, to compare semantics: (C, K) each."""
+    settings, found = Settings.of(job), []
     for checkpoint in find_checkpoints(job, settings):
-        rows = read_programs(checkpoint.programs, settings.test)["row_in_file"]
-        checkpoint_contents(checkpoint, settings, counted, rows)
-    return counted
+        rows, counted = read_programs(checkpoint.programs, settings.test)["row_in_file"], Counted()
+        for _ in read_semantics(checkpoint, settings, counted, rows):
+            pass
+        found.append(np.concatenate(counted.counts, axis=1))
+    return found
 
 
 def loop(counts: np.ndarray, resamples: int) -> np.ndarray:
@@ -81,18 +78,15 @@ def measure() -> list[Row]:
     """Seconds of the stage on all cores."""
     with tempfile.TemporaryDirectory() as folder:
         job = write_results(Path(folder), study(None, {}))
-        statistics.run(resampled(job, 100))  # what is compiled, and what the system keeps of the files
-        counted = counts_of(job)
-        # One after the other, as a user has them: programs first.
-        last = np.ascontiguousarray(counted.sums[-1])
+        statistics.run(resampled(job, 100))  # what the system keeps of the files
+        counts = counts_of(job)
         seconds = in_turn(
             _ROUNDS,
             ours=lambda: statistics.run(resampled(job, _RESAMPLES)),
-            baseline=lambda: loop(last, _LOOPED),
+            baseline=lambda: loop(counts[-1], _LOOPED),
         )
-        checkpoints = len(counted.sums)
+    checkpoints, programs, columns = len(counts), len(counts[0]), sum(one.shape[1] for one in counts)
     looped = min(seconds["baseline"]) * checkpoints * _RESAMPLES / _LOOPED
-    programs, columns = len(last), sum(sums[0].size for sums in counted.sums)
     cores = len(os.sched_getaffinity(0))
     return [
         Row(
@@ -104,9 +98,8 @@ def measure() -> list[Row]:
             baseline=looped,
             baseline_work=f"a loop over resamples that adds {columns:,} counts of the {programs:,} programs drawn, and "
             f"no more; {_LOOPED} resamples at the last checkpoint, times {checkpoints * _RESAMPLES // _LOOPED:,}",
-            limit=2 * programs * _RESAMPLES * counted.different / _matrix_rate(cores),
-            limit_work=f"products of the draws with the {counted.different:,} counts that differ, in bfloat16 on "
-            f"{cores} cores, and nothing else",
+            limit=2 * programs * _RESAMPLES * columns / _matrix_rate(cores),
+            limit_work=f"products of the weights with these counts, in float32 on {cores} cores, and nothing else",
             reach=_REACH,
             reach_of="ours",
         )
@@ -116,7 +109,7 @@ def measure() -> list[Row]:
 def _matrix_rate(threads: int) -> float:
     import torch
 
-    return matrix_rate(torch.bfloat16, threads)
+    return matrix_rate(torch.float32, threads)
 
 
 def grow(size: int) -> float:
@@ -126,9 +119,9 @@ def grow(size: int) -> float:
     shape = len(default.probes.features), 2 + len(default.probes.depths) * default.probes.seeds
     counts = rng.integers(0, 4, size=(default.traces.test, 10, *shape))
     started = 0.0
-    for resamples in (1, size):  # first whatever has to be compiled
+    for resamples in (1, size):  # first whatever has to be loaded
         started = time.perf_counter()
-        totals = Draws.of(default.traces.test, resamples, rng).totals(counts)
+        totals = Resamples(resampling_weights(default.traces.test, resamples, rng)).totals(counts)
         for states in range(counts.shape[1]):
             content = content_of(totals[:, states], np.full(shape[0], len(counts)), default.probes.seeds)
             estimates_of(content, default)

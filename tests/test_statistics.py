@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -26,6 +27,7 @@ from progsem.measures import (
     labels,
     lines,
     phases,
+    reference,
     statistics,
 )
 from progsem.measures.resampling import resampling_weights
@@ -34,6 +36,7 @@ from progsem.measures.tables import TABLES
 from progsem.storage.files import read_table, write_table
 from progsem.study.config import CONTROLS
 
+ROOT = Path(__file__).resolve().parents[1]
 ALTERNATIVES = {
     "mirror": {
         "turn_left": "turn_right",
@@ -799,3 +802,16 @@ def test_every_number_in_a_table_has_interval_and_n(job, name):
             assert in_order([row[end] for end in names], row[key]), f"{name}.{key}: {row}"
         if numbers:
             assert any(column == "n" or column.startswith("n_") for column in row)
+
+
+def test_the_page_on_tables_is_in_step(monkeypatch):
+    """Every column of every table is described once, and nothing that is none."""
+    page = (ROOT / reference.PAGE).read_text(encoding="utf-8")
+    assert page == reference.page_text(), "run `make schema`"
+    for name, table in TABLES.items():
+        section = page.split(f"\n## {name}\n")[1].split("\n## ")[0]
+        assert all(f"`{column}`" in section for column in table.columns)
+    for columns, wrong in ((("lm_seed", "count", "x"), "programs, statements, x"), ((), "count, programs, statements")):
+        monkeypatch.setitem(TABLES, "lengths", TABLES["lengths"]._replace(columns=columns))
+        with pytest.raises(ValueError, match=f"table lengths: either no column or not described: {wrong}$"):
+            reference.page_text()

@@ -18,13 +18,7 @@ from progsem.measures.content import for_all_features
 from progsem.measures.content_estimates import Estimated
 from progsem.measures.controls import ControlKey
 from progsem.measures.resampling import Resamples
-from progsem.measures.results import (
-    Settings,
-    find_checkpoints,
-    find_generalisation,
-    read_outcomes,
-    read_readings,
-)
+from progsem.measures.results import Settings, find_checkpoints, find_generalisation, read_outcomes, read_readings
 from progsem.storage.files import read_table, write_table
 
 FEATURES = ("facing", "offset_from_start", "wall_ahead")

@@ -11,7 +11,8 @@ from progsem.measures.analysis import Analysis
 from progsem.measures.content import DIFFERING, ContentKey
 from progsem.measures.content_estimates import Estimated, rows_of
 from progsem.measures.intervals import holm
-from progsem.measures.results import MEAN, Settings
+from progsem.measures.results import Settings
+from progsem.study.vocabulary import MEAN
 
 
 def alternative_rows(analysis: Analysis) -> list[dict]:

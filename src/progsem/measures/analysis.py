@@ -12,7 +12,7 @@ import numpy as np
 
 from progsem.measures.content_estimates import Estimated, borrowed
 from progsem.measures.generation import mean_of_counts
-from progsem.measures.resampling import PROGRAMS, Resamples
+from progsem.measures.resampling import TEST_PROGRAMS, Resamples
 from progsem.measures.results import (
     POOLED,
     Checkpoint,
@@ -73,7 +73,7 @@ class Analysis:
     @cached_property
     def draws(self) -> Resamples:
         """Resamples of the test programs: one set of draws, so that all results are paired."""
-        return Resamples.drawn(self.settings, PROGRAMS, self.settings.test)
+        return Resamples.drawn(self.settings, TEST_PROGRAMS, self.settings.test)
 
     def at_each(self, steps: Iterable[int], measured: Callable[[list[Checkpoint]], object]) -> dict[int, object]:
         """What a function says of the checkpoints of every language model at each of these steps."""

@@ -41,8 +41,7 @@ from itertools import product
 from progsem.measures.analysis import Analysis
 from progsem.measures.content_estimates import CONTENT, rows_of
 from progsem.measures.controls import MODEL, ORDER, ControlKey, completed_controls
-
-LAYER = "layer_"  # how names of the controls that are hidden states begin
+from progsem.study.vocabulary import LAYER, LAYERS
 
 
 def baseline_rows(analysis: Analysis) -> list[dict]:
@@ -67,7 +66,7 @@ def baseline_rows(analysis: Analysis) -> list[dict]:
 def layer_rows(analysis: Analysis) -> list[dict]:
     """Rows of the table `layers`: the hidden states that controls have, and that of the model itself."""
     settings, rows = analysis.settings, []
-    if "layers" not in settings.controls.kinds:
+    if LAYERS not in settings.controls.kinds:
         return rows
     layers = {f"{LAYER}{layer}": f"{LAYER}{layer}" for layer in range(settings.lm.layers + 1)}  # baseline: its layer
     if settings.probes.layer not in layers:

@@ -15,8 +15,9 @@ import numpy as np
 from progsem.measures import labels
 from progsem.measures.intervals import quotient
 from progsem.measures.resampling import Resamples
-from progsem.measures.results import ORIGINAL, SOURCES, Checkpoint, Outcomes, Settings, read_outcomes
+from progsem.measures.results import Checkpoint, Outcomes, Settings, read_outcomes
 from progsem.storage.files import read_csv
+from progsem.study.vocabulary import ORIGINAL, SOURCES
 
 DIFFERING = "differing"  # the states whose label is another one under an alternative
 

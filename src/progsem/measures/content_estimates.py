@@ -10,7 +10,8 @@ import numpy as np
 from progsem.measures import intervals
 from progsem.measures.content import Compared, Content, Fits, Labels
 from progsem.measures.intervals import Estimate
-from progsem.measures.results import MEAN, Settings
+from progsem.measures.results import Settings
+from progsem.study.vocabulary import MEAN
 
 CONTENT = ("accuracy", "majority", "corrected")
 # Columns of two semantics: of which side, or the difference of the two.

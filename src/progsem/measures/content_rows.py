@@ -7,7 +7,7 @@ from collections.abc import Callable
 from progsem.measures.analysis import Analysis
 from progsem.measures.content import ContentKey
 from progsem.measures.content_estimates import rows_of
-from progsem.measures.results import ORIGINAL
+from progsem.study.vocabulary import ORIGINAL
 
 
 def probe_rows(analysis: Analysis) -> list[dict]:

@@ -16,16 +16,9 @@ from progsem.measures.content_estimates import CONTENT, Estimated, borrowed
 from progsem.measures.description import Bits, description_bits, pool_bits
 from progsem.measures.intervals import Estimate, quotient
 from progsem.measures.resampling import Resamples
-from progsem.measures.results import (
-    ORIGINAL,
-    POOLED,
-    Checkpoint,
-    Settings,
-    read_controls,
-    read_outcomes,
-    read_programs,
-)
+from progsem.measures.results import POOLED, Checkpoint, Settings, read_controls, read_outcomes, read_programs
 from progsem.storage.files import read_csv
+from progsem.study.vocabulary import FORCED, ORIGINAL
 
 MODEL, MAJORITY, UNTRAINED, INPUT_ONLY = "model", "majority", "untrained", "input_only"
 INPUTS = ("counts", "prefix", "start")  # that `input_only` is chosen from
@@ -147,7 +140,7 @@ def pool_contents(each: Sequence[dict[ControlKey, Content]]) -> dict[ControlKey,
 
 def is_same_everywhere(key: ControlKey) -> bool:
     """Whether the probes of a (baseline, source, …) see the same at every checkpoint of every language model."""
-    return key.baseline in SAME_EVERYWHERE and key.source == "forced"
+    return key.baseline in SAME_EVERYWHERE and key.source == FORCED
 
 
 def fits_pair(name: int | str, key: ControlKey) -> bool:

@@ -10,8 +10,9 @@ from progsem.measures import intervals
 from progsem.measures.content import in_all, with_mean
 from progsem.measures.intervals import Estimate, quotient
 from progsem.measures.resampling import TRAINING_PROGRAMS, Resamples
-from progsem.measures.results import SOURCES, TRAIN, Checkpoint, Settings
+from progsem.measures.results import Checkpoint, Settings
 from progsem.storage.files import read_table
+from progsem.study.vocabulary import SOURCES, TRAIN
 
 
 @dataclass(frozen=True)

@@ -5,17 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from progsem.languages import LANGUAGE
-from progsem.measures.results import (
-    ORIGINAL,
-    PROGRAMS,
-    SOURCES,
-    Checkpoint,
-    Settings,
-    read_programs,
-    read_readings,
-    statements,
-)
+from progsem.measures.results import Checkpoint, Settings, read_programs, read_readings, statements
 from progsem.storage.files import read_metadata
+from progsem.study.vocabulary import FORCED, ORIGINAL, PROGRAMS, SOURCES
 
 GALLERY_RULE = (
     "Test specifications in file order, each generated program once, of {least} or more statements, all of them "
@@ -89,7 +81,7 @@ def choose(checkpoints: list[Checkpoint], settings: Settings) -> dict:
     lengths = statements(readings.codes)
     # With drop_final, the last statement has no state.
     suitable = (readings.probed >= np.maximum(lengths - (1 if settings.probes.drop_final else 0), 1)) & (
-        readings.programs["generated_finished"] | (source == "forced")
+        readings.programs["generated_finished"] | (source == FORCED)
     )
     least = next((n for n in (3, 2, 1) if (suitable & (lengths >= n)).any()), 1)
     first_of_each = np.zeros(settings.test, dtype=bool)

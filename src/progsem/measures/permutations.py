@@ -23,7 +23,8 @@ from progsem.measures.content import Compared, StateSet, compare, contents_of, i
 from progsem.measures.content_estimates import Estimated, borrowed
 from progsem.measures.labels import Common
 from progsem.measures.resampling import Resamples
-from progsem.measures.results import MEAN, ORIGINAL, POOLED, Checkpoint, Settings, read_outcomes, read_programs
+from progsem.measures.results import POOLED, Checkpoint, Settings, read_outcomes, read_programs
+from progsem.study.vocabulary import MEAN, ORIGINAL
 
 # Columns that have other names than in the table `alternatives`, where the first of a pair is the original.
 COLUMNS = {

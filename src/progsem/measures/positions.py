@@ -22,18 +22,8 @@ from progsem.measures.content import Content, contents_of, for_all_features, in_
 from progsem.measures.content_estimates import Estimated, borrowed, rows_of
 from progsem.measures.intervals import WINDOW
 from progsem.measures.resampling import Resamples
-from progsem.measures.results import (
-    ORIGINAL,
-    POOLED,
-    PROGRAMS,
-    SOURCES,
-    Checkpoint,
-    Outcomes,
-    Settings,
-    read_outcomes,
-    read_programs,
-    statements,
-)
+from progsem.measures.results import POOLED, Checkpoint, Outcomes, Settings, read_outcomes, read_programs, statements
+from progsem.study.vocabulary import ORIGINAL, PROGRAMS, SOURCES
 
 
 class PositionKey(NamedTuple):

@@ -24,7 +24,8 @@ import numpy as np
 
 from progsem.measures import intervals, lines
 from progsem.measures.analysis import Analysis
-from progsem.measures.results import MEAN, ORIGINAL, POOLED, Settings
+from progsem.measures.results import POOLED, Settings
+from progsem.study.vocabulary import MEAN, ORIGINAL
 
 MEASURES = {"raw": "accuracy", "corrected": "corrected"}  # and their columns in the table `probes`
 

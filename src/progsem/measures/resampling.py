@@ -8,7 +8,7 @@ import numpy as np
 
 from progsem.measures.results import Settings
 
-PROGRAMS, PHASES, TRAINING_PROGRAMS, SPECIFICATIONS = 0, 1, 5, 6  # numbers of their streams of random numbers
+TEST_PROGRAMS, PHASES, TRAINING_PROGRAMS, SPECIFICATIONS = 0, 1, 5, 6  # numbers of their streams of random numbers
 SINGLE, DOUBLE = 24, 53  # bits of the whole numbers that float32 and float64 hold exactly
 FRACTION = 30  # bits after the point that are kept of numbers that are not whole
 _ROWS = 256  # resamples that are multiplied in double precision at a time

@@ -16,14 +16,8 @@ from progsem.errors import UserError
 from progsem.languages import LANGUAGE
 from progsem.storage.files import read_csv, read_metadata, read_table
 from progsem.study import config
+from progsem.study.vocabulary import DEPTHS, DESCRIPTION_LENGTH, LAYER, LAYERS, METRICS, ORIGINAL, SOURCES, TEST
 
-SOURCES = ("generated", "forced")
-PROGRAMS = {"generated": "generated", "forced": "reference"}  # whose states: the column with their programs
-TRAIN, TEST = 0, 2  # codes of these splits in programs.arrow
-DEPTHS = ("linear", "mlp1", "mlp2")  # shallowest first
-ORIGINAL = "original"
-MEAN = "mean"  # the row that is the mean over features
-METRICS = ("step", "tokens", "programs", "loss", "learning_rate", "gradient_norm")
 POOLED = "pooled"  # value of lm_seed in rows that are means over LM seeds
 
 
@@ -257,9 +251,9 @@ def _key(about: dict, known: dict, path: Path, what: str) -> tuple[int, int]:
 
 def _refuse_missing_controls(path: Path, there: list[str], settings: Settings) -> None:
     # A description length is no control that answers, and layers have a name each.
-    wanted = set(settings.controls.kinds) - {"layers", "description_length"}
-    if "layers" in settings.controls.kinds:
-        wanted |= {f"layer_{layer}" for layer in range(settings.lm.layers + 1)}
+    wanted = set(settings.controls.kinds) - {LAYERS, DESCRIPTION_LENGTH}
+    if LAYERS in settings.controls.kinds:
+        wanted |= {f"{LAYER}{layer}" for layer in range(settings.lm.layers + 1)}
     missing = wanted - set(there)
     if missing:
         raise UserError(f"{path}: no predictions of the controls {', '.join(sorted(missing))}; make it again")

@@ -11,9 +11,10 @@ from progsem.measures.analysis import Analysis
 from progsem.measures.intervals import WINDOW
 from progsem.measures.permutations import mirror_pairs
 from progsem.measures.phases import PHASE_RULE, phases
-from progsem.measures.results import MEAN, ORIGINAL, Settings
+from progsem.measures.results import Settings
 from progsem.measures.tables import TABLES
 from progsem.measures.writing import plain
+from progsem.study.vocabulary import MEAN, ORIGINAL
 
 SHARES = ("generative_accuracy", "strict_accuracy", "unconstrained_accuracy")
 LENGTHS = {  # of mean_length: column of the table `checkpoints`, and that of its n

@@ -74,7 +74,7 @@ def checkpoints(analysis):
     | generative_accuracy | share | n_test | programs that satisfy every shown world |
     | strict_accuracy | share | n_test | programs that satisfy the held-out worlds as well |
     | unconstrained_accuracy | share | n_test | programs, decoded without the grammar, that satisfy every shown world |
-    | unconstrained_parses | share | n_test | programs, decoded without the grammar, that are programs |
+    | unconstrained_parses | share | n_test | programs, decoded without the grammar, that parse |
     | finished | share | n_test | programs that end before the longest that may be written |
     | distinct | share | n_test | different programs among the generated ones |
     | distinct_reference | share | n_test | different programs among the references |
@@ -216,7 +216,7 @@ def training(analysis):
     | tokens | tokens | | since the start of the training |
     | programs | programs | | since the start of the training |
     | loss | nats per token | | mean since the row before |
-    | learning_rate | per step | | at this step |
+    | learning_rate | number | | at this step |
     | gradient_norm | norm | | before clipping, at this step |
     """
     from progsem.measures.results import training_rows

@@ -1,0 +1,52 @@
+"""docs/tables.md: every column of every table, from the docstrings of `tables`.
+
+`python -m progsem.measures.reference`, run at the root of the repository, writes it; a test compares the file with
+what is generated here.
+"""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+
+from progsem.measures import tables
+
+PAGE = Path("docs/tables.md")
+_HEAD = """# Tables
+
+Written by `make schema` from `src/progsem/measures/tables.py`.
+
+The stage `statistics` writes these as CSV files into `results/statistics/NAME-CONFIG-CODE/`: numbers with six decimals,
+nothing where one is missing or undefined. *n* is the column that counts what a number was computed from. `x_low` and
+`x_high` are the ends of the interval of `x` ([method](method.md#intervals)).
+"""
+
+
+def page_text() -> str:
+    """The whole page. Raises ValueError for a column that is not described, and for a description of none."""
+    shared = _described(tables.__doc__)
+    parts = [_HEAD]
+    for name, table in tables.TABLES.items():
+        doc = inspect.getdoc(table.rows)
+        own = _described(doc)
+        about = shared | own
+        ends = {f"{column}{end}": column for column in about for end in ("_low", "_high")}
+        listed = [column for column in table.columns if column in about or column not in ends]
+        if wrong := (set(listed) - set(about)) | (set(own) - set(listed)):
+            raise ValueError(f"table {name}: either no column or not described: {', '.join(sorted(wrong))}")
+        parts += [f"## {name}", "", doc.split("\n\n")[0], "", "| column | unit | n | meaning |", "|---|---|---|---|"]
+        for column in listed:
+            names = [column, *(end for end in table.columns if ends.get(end) == column and end not in about)]
+            parts.append(f"| {', '.join(f'`{one}`' for one in names)} | {' | '.join(about[column])} |")
+        parts.append("")
+    return "\n".join(parts)
+
+
+def _described(doc: str) -> dict[str, tuple[str, str, str]]:
+    """Unit, n and meaning by column, from the rows of a table in a docstring."""
+    rows = [[cell.strip() for cell in line.strip().strip("|").split("|")] for line in doc.splitlines() if "|" in line]
+    return {column: (unit, f"`{n}`" if n else "", meaning) for column, unit, n, meaning in rows if column != "column"}
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page_text(), encoding="utf-8")
