@@ -808,9 +808,9 @@ def test_the_page_on_tables_is_in_step(monkeypatch):
     """Every column of every table is described once, and nothing that is none."""
     page = (ROOT / reference.PAGE).read_text(encoding="utf-8")
     assert page == reference.page_text(), "run `make schema`"
-    for name, table in TABLES.items():
+    for name, one in TABLES.items():
         section = page.split(f"\n## {name}\n")[1].split("\n## ")[0]
-        assert all(f"`{column}`" in section for column in table.columns)
+        assert all(f"`{column}`" in section for column in one.columns)
     for columns, wrong in ((("lm_seed", "count", "x"), "programs, statements, x"), ((), "count, programs, statements")):
         monkeypatch.setitem(TABLES, "lengths", TABLES["lengths"]._replace(columns=columns))
         with pytest.raises(ValueError, match=f"table lengths: either no column or not described: {wrong}$"):
