@@ -25,7 +25,7 @@ from benchmarks.common import Row, in_turn, study
 from progsem.data import corpus
 from progsem.jobs.job import Job
 from progsem.languages.karel import interpreter, kernels
-from progsem.languages.karel.codes import ACTIONS, HEADINGS, PAD, WALL, semantics
+from progsem.languages.karel.codes import ACTIONS, HEADINGS, PAD, WALL, most_codes, semantics
 from progsem.languages.karel.syntax import Action, Program, encode
 from progsem.languages.karel.world import World
 from progsem.storage.files import write_table
@@ -181,7 +181,7 @@ def _plain_corpus(programs: int) -> None:
     for _ in range(programs):
         program = _plain_program(draw, paper)
         codes = encode(program)
-        columns["program"].append(codes + [PAD] * (paper.programs.codes() - len(codes)))
+        columns["program"].append(codes + [PAD] * (most_codes(paper.programs) - len(codes)))
         before = [_plain_world(draw, paper) for _ in range(worlds)]
         after = [interpreter.run(program, world, paper.programs.step_limit).world for world in before]
         for prefix, group in (("", before), ("out_", after)):

@@ -16,9 +16,10 @@ from pathlib import Path
 import numpy as np
 
 from progsem.jobs.job import Job
+from progsem.languages import LANGUAGE
 from progsem.languages.karel import codes, features
 from progsem.languages.karel.execution import WorldStates, trace
-from progsem.languages.karel.permutations import meaning, mirror_pairs
+from progsem.languages.karel.permutations import meaning
 from progsem.languages.labels import majority_label, spans
 from progsem.measures.tables import TABLES
 from progsem.storage.files import write_json, write_table
@@ -83,7 +84,7 @@ def write_results(folder: Path, study: Study, *, babbling: int = 0, gap: float =
     """
     rng = np.random.default_rng(seed)
     height, width = study.worlds.height, study.worlds.width
-    pairs = mirror_pairs(study.markers_matter)[: study.interventions.permutations]
+    pairs = LANGUAGE.config.mirror_pairs(study)[: study.interventions.permutations]
     test, longest = study.traces.test, max(study.programs.train_length[1], study.programs.test_length[1])
     reference = sample_programs(rng, test, study.programs.test_length, longest)
     cells, poses = sample_worlds(rng, test, height, width)

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from progsem.languages import LANGUAGE
 from progsem.languages.karel import features
 from progsem.languages.karel.codes import FAILED, HELD, WALL
 from progsem.languages.karel.execution import ProgramStates, WorldStates, trace
@@ -100,7 +101,7 @@ def test_heads_describe_every_feature_of_the_config():
     assert [(head.name, head.classes) for head in heads if head.feature == "offset_from_end"] == [("dx", 5), ("dy", 3)]
     assert [(head.name, head.classes) for head in heads if head.feature == "position"] == [("x", 3), ("y", 2)]
     columns = spans(heads)
-    assert list(columns) == list(FEATURES)
+    assert list(columns) == list(FEATURES) == list(LANGUAGE.config.FEATURES)
     assert columns["neighbour_walls"] == slice(8, 12)
 
 

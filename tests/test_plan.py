@@ -56,7 +56,7 @@ EXCEPTIONS = {
 MORE = {"lm.seeds", "interventions.permutations", "controls.checkpoints"}
 
 
-@pytest.mark.parametrize("key", list(reference.EDITS))
+@pytest.mark.parametrize("key", reference.keys())
 def test_an_edit_runs_its_stage_and_what_depends_on_it(key):
     old, new = reference.edited(key)
     assert old != new

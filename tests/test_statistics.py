@@ -34,7 +34,7 @@ from progsem.measures.resampling import resampling_weights
 from progsem.measures.results import Settings, read_programs
 from progsem.measures.tables import TABLES
 from progsem.storage.files import read_table, write_table
-from progsem.study.config import CONTROLS
+from progsem.study.vocabulary import CONTROLS
 
 ROOT = Path(__file__).resolve().parents[1]
 ALTERNATIVES = {

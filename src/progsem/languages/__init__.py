@@ -15,9 +15,9 @@ from importlib import import_module
 class Language:
     """A programming language, by the name of its folder. A module of the folder is an attribute:
 
-    config: the config's sections `Worlds` and `Programs`; `ACTIONS` and `FEATURES`, names of statements and of what
-        probes may be asked; `check(study)`, `codes`, `specifications`, `varied`, the bounds that a config is checked
-        against; `AUTHORS_ALTERNATIVES`. Light: nothing is imported that takes time.
+    config: the sections `Worlds` and `Programs`; names of statements (`ACTIONS`) and of what probes may be asked
+        (`FEATURES`); defaults of other sections; `check(study)`, which refuses what the language does not have;
+        bounds of numbers and sizes. Light: nothing is imported that takes time. In no digest of code.
     codes: programs as rows of small integers: `ACTIONS`, `PAD`, `ORIGINAL`, `semantics(mapping)`, `is_action`,
         `has_control_flow`, `most_codes`.
     permutations: `mirror_pairs`, `meaning` and `MIRRORED`, other meanings of the statements and their mirror images.

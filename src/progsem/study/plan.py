@@ -17,7 +17,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-from progsem.languages.karel.permutations import meaning, mirror_pairs
+from progsem.languages import LANGUAGE
 from progsem.storage.files import canonical_json, digest
 from progsem.storage.sources import code_digest
 from progsem.study.baseline import beyond_baseline
@@ -128,7 +128,7 @@ class Plan:
 
         self.corpus = artifact(
             "corpus",
-            f"{study.worlds.height}x{study.worlds.width}-{study.corpus.examples}examples",
+            f"{'x'.join(map(str, study.worlds.size.values()))}-{study.corpus.examples}examples",
             {"worlds": worlds, "programs": programs, "corpus": config["corpus"]},
         )
         self.tokens = artifact("tokens", study.tokens.encoding, {"tokens": config["tokens"]}, self.corpus)
@@ -161,8 +161,8 @@ class Plan:
             return artifact("interventions", name, slice_, self.traces)
 
         named = [alternative(name, mapping, compared) for name, mapping in study.interventions.alternatives.items()]
-        pairs = mirror_pairs(study.markers_matter)[: study.interventions.permutations]
-        drawn = [alternative(name, meaning(name), at_zero) for pair in pairs for name in pair]
+        pairs = LANGUAGE.config.mirror_pairs(study)[: study.interventions.permutations]
+        drawn = [alternative(name, LANGUAGE.permutations.meaning(name), at_zero) for pair in pairs for name in pair]
         self.interventions = {one.key: one for one in (*named, *drawn)}
         self.controls = artifact(
             "controls",
@@ -185,10 +185,7 @@ class Plan:
             {
                 "generalisation": {
                     "test": study.generalisation.test,
-                    "sets": {
-                        name: {"length": list(length), "height": size.height, "width": size.width}
-                        for name, (size, length) in sets.items()
-                    },
+                    "sets": {name: {"length": list(length), **worlds.size} for name, (worlds, length) in sets.items()},
                 },
                 "worlds": worlds,
                 "programs": programs,

@@ -12,8 +12,10 @@ import sys
 from pathlib import Path
 
 from progsem.errors import UserError
+from progsem.languages import LANGUAGE
 from progsem.study import baseline
 from progsem.study.config import Study, load
+from progsem.study.configfiles import merge
 from progsem.study.plan import reruns
 
 SCHEMA = Path("workflow/schemas/config.schema.json")
@@ -21,93 +23,17 @@ TABLE = Path("docs/config.md")
 LOCK = Path("requirements.lock")
 CONDA = Path("envs/progsem.yaml")
 
-# For each key another value than its default: what would run if it were edited.
-# Some are only possible beside another (`_NEEDS`), which both studies then have.
-EDITS = {
-    "study": "another",
-    "worlds.height": 5,
-    "worlds.width": 5,
-    "worlds.wall_probability": 0.2,
-    "worlds.marker_probability": 0.2,
-    "programs.train_length": [1, 5],
-    "programs.test_length": [1, 5],
-    "programs.weights.pick_marker": 1,
-    "programs.weights.put_marker": 1,
-    "programs.weights.turn_left": 1,
-    "programs.weights.turn_right": 1,
-    "programs.weights.move": 1,
-    "programs.control_flow": 0.5,
-    "programs.max_depth": 1,
-    "programs.step_limit": 100,
-    "corpus.train": 1_000_001,
-    "corpus.validation": 50_001,
-    "corpus.test": 50_001,
-    "corpus.examples": 1,
-    "corpus.held_out": 1,
-    "corpus.shard": 10_001,
-    "corpus.seed": 1,
-    "tokens.encoding": "spaced",
-    "lm.layers": 2,
-    "lm.width": 256,
+# Where `edited` needs help: another value than the default, and what both studies have beside it.
+_EDITS = {
     "lm.heads": 8,
-    "lm.rotary": 16,
-    "lm.batch": 48,
-    "lm.steps": 4_200,
-    "lm.checkpoint_every": 600,
-    "lm.extra_checkpoints": [100],
-    "lm.decay_steps": 100_000,
-    "lm.learning_rate": 0.0011,
-    "lm.final_learning_rate": 0.0,
-    "lm.warmup_steps": 101,
-    "lm.betas": [0.9, 0.999],
-    "lm.weight_decay": 0.11,
-    "lm.clip": 0.55,
-    "lm.initial_std": 0.011,
-    "lm.precision": "fp32",
-    "lm.seeds": [0, 19],
-    "traces.train": 501,
-    "traces.validation": 501,
-    "traces.test": 501,
-    "traces.layers": "each",
-    "traces.outputs": "copied",
-    "traces.extra_statements": 7,
-    "probes.features": ["facing", "position"],
-    "probes.depths": {"linear": []},
-    "probes.sources": ["forced", "generated"],
-    "probes.offsets": [0],
-    "probes.seeds": 7,
-    "probes.steps": 777,
-    "probes.batch": 200,
-    "probes.learning_rate": 0.0011,
-    "probes.weight_decay": 0.21,
-    "probes.evaluations": 3,
     "probes.layer": "layer_1",
-    "probes.drop_final": True,
     "probes.positions": [[0, 1]],
-    "interventions.alternatives": {
-        "alt-0": {"turn_left": "turn_right", "turn_right": "turn_left"},
-        "still": {"move": "turn_left"},
-    },
-    "interventions.difficulty_matched": "alt-3",
-    "interventions.offsets": [-1, 0],
-    "interventions.permutations": 1,
-    "controls.kinds": ["counts"],
-    "controls.checkpoints": "every",
-    "generalisation.sets": {"shifted": {"cells": 2}},
-    "generalisation.test": 501,
-    "statistics.resamples": 501,
-    "statistics.confidence": 0.91,
-    "statistics.seed": 1,
-    "figures.title": "Another title",
-    "figures.gallery": 7,
-    "figures.dpi": 301,
-    "compute.threads": 3,
-    "compute.device": "cpu",
-    "compute.processes": 2,
-    "compute.trace_batch": 101,
-    "compute.recompute": True,
+    "interventions.alternatives": dict(
+        zip(LANGUAGE.config.AUTHORS_ALTERNATIVES, reversed(LANGUAGE.config.AUTHORS_ALTERNATIVES.values()), strict=True)
+    ),
+    "interventions.difficulty_matched": list(LANGUAGE.config.AUTHORS_ALTERNATIVES)[-1],
 }
-_NEEDS = {"probes.layer": ("traces.layers", "each"), "lm.heads": ("lm.rotary", 16)}
+_BESIDE = {"lm.heads": {"lm": {"rotary": 16}}, "probes.layer": {"traces": {"layers": "each"}}}
 
 
 def keys(schema: dict | None = None, prefix: str = "") -> dict[str, dict]:
@@ -137,20 +63,38 @@ def _resolve(node, whole: dict):
 
 
 def edited(key: str) -> tuple[Study, Study]:
-    """The default study, and the same with one key edited as in `EDITS`."""
-    base: dict = {}
-    if key in _NEEDS:  # said in both
-        _put(base, *_NEEDS[key])
-    changed = json.loads(json.dumps(base))
-    _put(changed, key, EDITS[key])
-    return load(base), load(changed)
+    """The default study, and the same with another value for one key."""
+    beside, field = _BESIDE.get(key, {}), keys()[key]
+    for value in [_EDITS[key]] if key in _EDITS else _others(field, field["default"]):
+        change = value
+        for part in reversed(key.split(".")):
+            change = {part: change}
+        try:
+            return load(beside), load(merge(beside, change))
+        except UserError:  # not beside the other defaults: the next one
+            continue
+    raise ValueError(f"no other value of {key} is known; add one to _EDITS")
 
 
-def _put(raw: dict, key: str, value) -> None:
-    *sections, name = key.split(".")
-    for section in sections:
-        raw = raw.setdefault(section, {})
-    raw[name] = value
+def _others(field: dict, value) -> list:
+    """Values of a key's type that are another than the given one."""
+    if "enum" in field:
+        return [other for other in field["enum"] if other != value]
+    match value:
+        case bool():
+            return [not value]
+        case int():
+            return [value + 1, 2 * value, value // 2]
+        case float():
+            return [value / 2 or 0.5, 0.9 * value]
+        case str():
+            return [f"{value}2"]
+        case dict():
+            return [dict(list(value.items())[:-1])]
+    if "prefixItems" not in field and len(value) > 1:
+        return [value[:-1]]
+    last = _others({}, value[-1])[0]
+    return [[*value[:-1], last] if "prefixItems" in field else [*value, last]]
 
 
 def schema_text() -> str:
@@ -165,7 +109,7 @@ def table_text() -> str:
     lines = [
         "# Keys of the config",
         "",
-        "Generated by `make schema` from the types in src/progsem/study/config.py and from the plan of the",
+        "Generated by `make schema` from the types in src/progsem/study and from the plan of the",
         "default study. *Runs* lists the stages that run when a study that has all its results is edited",
         "in this key; results of the earlier value stay, and editing back runs `figures` only.",
         "",

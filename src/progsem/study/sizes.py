@@ -7,6 +7,8 @@ and of a CPU core, halved.
 
 from __future__ import annotations
 
+from progsem.languages import LANGUAGE
+from progsem.study.bounds import checkpoints, most_tokens
 from progsem.study.config import Study
 
 _GPU_FLOPS = 6e13  # a second, bf16
@@ -28,9 +30,10 @@ def gpus(study: Study) -> int:
 def data_mb(study: Study) -> int:
     """Corpus and tokens: a few shards at a time, by `compute.threads`."""
     worlds = study.corpus.examples + study.corpus.held_out
-    row = study.programs.codes() + worlds * (2 * study.worlds.height * study.worlds.width + 6) + study.most_tokens()
-    specifications = study.corpus.validation + study.corpus.test
-    return _BASE_MB + _mb(4 * row * (study.compute.threads + 1) * study.corpus.shard + 16 * specifications)
+    row = LANGUAGE.codes.most_codes(study.programs) + most_tokens(study)
+    row += worlds * LANGUAGE.config.world_bytes(study.worlds)
+    shards = (study.compute.threads + 1) * study.corpus.shard
+    return _BASE_MB + _mb(4 * row * shards + 16 * study.corpus.held_apart)
 
 
 def data_minutes(study: Study) -> int:
@@ -40,33 +43,33 @@ def data_minutes(study: Study) -> int:
 
 def training_mb(study: Study) -> int:
     """In each process: weights, gradients, two moments and a copy to write; the tokens; activations on a CPU."""
-    tokens = study.corpus.train * study.most_tokens()
-    activations = 0 if gpus(study) else study.lm.batch * study.most_tokens() * study.lm.width * study.lm.layers * 80
+    tokens = study.corpus.train * most_tokens(study)
+    activations = 0 if gpus(study) else study.lm.batch * most_tokens(study) * study.lm.width * study.lm.layers * 80
     return study.compute.processes * (_BASE_MB + _mb(32 * parameters(study) + 2 * tokens + activations))
 
 
 def training_minutes(study: Study, step: int) -> int:
     """The interval that ends at a step: six operations a weight and token."""
     steps = step - study.lm.before(step)
-    return _minutes(study, 6 * parameters(study) * study.lm.batch * study.most_tokens() * steps)
+    return _minutes(study, 6 * parameters(study) * study.lm.batch * most_tokens(study) * steps)
 
 
 def traces_mb(study: Study) -> int:
     """The model, a batch with its cache for each thread, and the hidden states of all statements until written."""
-    states = 2 * _specifications(study) * (study.programs.longest + study.traces.extra_statements)
+    states = 2 * study.traces.programs * (study.programs.longest + study.traces.extra_statements)
     kept = study.lm.width * (study.lm.layers + 2 if study.traces.layers == "each" else 1)
-    cache = study.compute.threads * study.compute.trace_batch * study.most_tokens() * study.lm.width * study.lm.layers
+    cache = study.compute.threads * study.compute.trace_batch * most_tokens(study) * study.lm.width * study.lm.layers
     return _BASE_MB + _mb(16 * parameters(study) + 4 * states * kept + (0 if gpus(study) else 12 * cache))
 
 
 def traces_minutes(study: Study) -> int:
     """Every specification read once and written once; token by token the hardware is used to a tenth."""
-    return _minutes(study, 2 * parameters(study) * _specifications(study) * study.most_tokens() * 10)
+    return _minutes(study, 2 * parameters(study) * study.traces.programs * most_tokens(study) * 10)
 
 
 def probes_mb(study: Study) -> int:
     """Hidden states as they are kept and as they are fitted, and all probes with their moments."""
-    states = 2 * _specifications(study) * study.programs.longest
+    states = 2 * study.traces.programs * study.programs.longest
     return _BASE_MB + _mb(states * study.lm.width * 8 + 16 * _probe_weights(study))
 
 
@@ -77,10 +80,8 @@ def probes_minutes(study: Study) -> int:
 
 def controls_mb(study: Study) -> int:
     """As for probes; what they get in place of the hidden state may be wider: two grids and a program, one-hot."""
-    states = 2 * _specifications(study) * study.programs.longest
-    actions = 40 if study.programs.control_flow > 0 else 5
-    width = 30 * study.worlds.height * study.worlds.width + actions * study.programs.codes()
-    return probes_mb(study) + _mb(states * 4 * width)
+    states = 2 * study.traces.programs * study.programs.longest
+    return probes_mb(study) + _mb(states * 4 * LANGUAGE.config.one_hot_width(study.worlds, study.programs))
 
 
 def controls_minutes(study: Study) -> int:
@@ -96,7 +97,7 @@ def generalisation_mb(study: Study) -> int:
 
 def generalisation_minutes(study: Study) -> int:
     """Every specification written once."""
-    tokens = study.generalisation.test * len(study.generalisation.sets) * study.most_tokens()
+    tokens = study.generalisation.test * len(study.generalisation.sets) * most_tokens(study)
     return _minutes(study, 2 * parameters(study) * tokens * 10)
 
 
@@ -109,14 +110,9 @@ def statistics_mb(study: Study) -> int:
 
 def statistics_minutes(study: Study) -> int:
     """Products of draws and answers, for every checkpoint and semantics."""
-    checkpoints = len(study.lm.seeds) * len(study.lm.checkpoints())
     products = _draws(study) * len(study.probes.features) * 3 * study.probes.seeds
     each = 2 * products * len(study.probes.sources) * (1 + len(study.interventions.alternatives))
-    return _START_MINUTES + round(checkpoints * each / _CPU_FLOPS * 10 / 60)
-
-
-def _specifications(study: Study) -> int:
-    return study.traces.train + study.traces.validation + study.traces.test
+    return _START_MINUTES + round(checkpoints(study) * each / _CPU_FLOPS * 10 / 60)
 
 
 def _probe_weights(study: Study) -> int:

@@ -14,6 +14,7 @@ PROGRAMS = {GENERATED: "generated", FORCED: "reference"}  # the column of progra
 
 DEPTHS = {"linear": 0, "mlp1": 1, "mlp2": 2}  # hidden layers of a probe, shallowest first
 ORIGINAL = "original"  # the semantics in which every statement means itself
+PERMUTATION = "perm-"  # how names of permutations of the meanings begin, which are drawn and not listed
 
 MEAN = "mean"  # over the embedding and all layers, or over the features
 LAYER = "layer_"  # and its number, 0 for the embedding

@@ -17,10 +17,11 @@ from progsem.storage.inventory import figures_are_stale
 from progsem.study import sizes
 from progsem.study.config import Statistics, Study
 from progsem.study.plan import FIGURES, Plan
+from progsem.study.vocabulary import FORCED, GENERATED
 
 _LABEL = re.compile(r"^\.\. (title|category): (.+)$", re.MULTILINE)
 KINDS = {"png": "figure", "csv": "table", "html": "page", "json": "data", "md": "text"}  # by the end of a file's name
-_SOURCES = {"generated": "the programs that the model writes", "forced": "fixed programs that it reads"}
+_SOURCES = {GENERATED: "the programs that the model writes", FORCED: "fixed programs that it reads"}
 _OUTPUTS = {
     "shown": "",
     "blank": ", traced with their outputs blanked",
@@ -70,7 +71,7 @@ def facts(study: Study) -> dict[str, str]:
     sets = {name: study.varied(new) for name, new in study.generalisation.sets.items()}
     return {
         "study": study.study,
-        "data": f"worlds of {study.worlds.height} × {study.worlds.width} cells, "
+        "data": f"worlds of {_size(study.worlds)}, "
         f"{_count(study.corpus.examples, 'example')} in the text of each program, {study.corpus.train:,} training "
         f"programs of {_range(study.programs.train_length)}",
         "model": f"CodeGen, {_count(lm.layers, 'layer')} of width {lm.width} (about {_rough(sizes.parameters(study))} "
@@ -93,10 +94,7 @@ def facts(study: Study) -> dict[str, str]:
         "matched": interventions.difficulty_matched if interventions.alternatives else "none",
         "pairs": _count(interventions.permutations, "pair"),
         "controls": _list(name.replace("_", " ") for name in study.controls.kinds) or "none",
-        "sets": "; ".join(
-            f"{name}: {_range(length)}, {worlds.height} × {worlds.width} cells"
-            for name, (worlds, length) in sets.items()
-        )
+        "sets": "; ".join(f"{name}: {_range(length)}, {_size(worlds)}" for name, (worlds, length) in sets.items())
         or "none",
         "generalisation": _count(study.generalisation.test, "specification"),
         "gallery": _count(study.figures.gallery, "specification"),
@@ -161,6 +159,10 @@ class _Unrecorded(logging.Filter):
 def _intervals(statistics: Statistics, *seeds: str) -> str:
     units = [f"test programs ({statistics.resamples:,} bootstrap resamples)", *filter(None, seeds)]
     return f"Intervals: {100 * statistics.confidence:g} %, over {' and '.join(units)}"
+
+
+def _size(worlds) -> str:
+    return f"{' × '.join(map(str, worlds.size.values()))} cells"
 
 
 def _count(number: int, noun: str) -> str:

@@ -18,8 +18,7 @@ from functools import cache
 from itertools import permutations
 
 from progsem.languages.karel.codes import ACTIONS, LEFT, ORIGINAL, PICK, PUT, RIGHT, semantics
-
-PREFIX = "perm-"  # then a digit for each statement: the code of what it means
+from progsem.study.vocabulary import PERMUTATION
 
 
 @cache
@@ -38,7 +37,7 @@ def mirror_pairs(markers_matter: bool) -> tuple[tuple[str, str], ...]:
 
 def meaning(name: str) -> dict[str, str]:
     """What each statement means under the permutation of that name."""
-    digits = name.removeprefix(PREFIX)
+    digits = name.removeprefix(PERMUTATION)
     return {action: ACTIONS[int(digit)] for action, digit in zip(ACTIONS, digits, strict=True)}
 
 
@@ -58,9 +57,9 @@ def is_mirror_image(mapping: dict[str, str], programs, features: tuple[str, ...]
 
 
 def _named(meanings: tuple[int, ...], markers_matter: bool) -> str:
-    """Name of a permutation, or of the first of those that are equal to it up to renaming."""
+    """Name of a permutation, or of the first of those equal up to renaming: a digit for what each statement means."""
     same = meanings if markers_matter else min(meanings, _exchanged(meanings, PICK, PUT))
-    return PREFIX + "".join(map(str, same))
+    return PERMUTATION + "".join(map(str, same))
 
 
 def _exchanged(meanings: tuple[int, ...], first: int, second: int) -> tuple[int, ...]:

@@ -1,0 +1,61 @@
+"""How much there can be of a study's things: specifications, tokens, states, files, memory."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from progsem.languages import LANGUAGE
+from progsem.study.vocabulary import GENERATED, SPLITS
+
+if TYPE_CHECKING:
+    from progsem.study.config import Study
+
+
+def specifications(study: Study, shortest: int, longest: int, worlds=None) -> int:
+    """Upper bound of how many different specifications there are with programs of so many statements.
+
+    `worlds` is the section of other worlds than the corpus's.
+    """
+    worlds = worlds or study.worlds
+    return LANGUAGE.config.specifications(worlds, study.programs, study.corpus.examples, shortest, longest)
+
+
+def most_tokens(study: Study, worlds=None, longest: int | None = None) -> int:
+    """Upper bound of a document's tokens, with the longest program that may be written.
+
+    `worlds` and `longest` are those of other documents than the corpus's.
+    """
+    more = study.traces.extra_statements + (longest - study.programs.longest if longest else 0)
+    codes = LANGUAGE.codes.most_codes(study.programs, more)
+    return LANGUAGE.config.most_tokens(study.tokens.encoding, worlds or study.worlds, study.corpus.examples, codes)
+
+
+def most_states(study: Study, split: str) -> int:
+    """Most states that a program of a split gives to the probes of one offset."""
+    lengths = study.programs.train_length if split == SPLITS[0] else study.programs.test_length
+    written = study.programs.longest + study.traces.extra_statements if GENERATED in study.probes.sources else 0
+    return max(written, lengths[1]) - study.probes.drop_final
+
+
+def checkpoints(study: Study) -> int:
+    """Checkpoints of all language models."""
+    return len(study.lm.seeds) * len(study.lm.checkpoints())
+
+
+def statistics_files(study: Study) -> int:
+    """Files that the statistics read."""
+    # Traces and metrics with a manifest each; predictions, accuracies and a manifest for each semantics; controls.
+    of_checkpoint = 4 + 3 * (1 + len(study.interventions.alternatives)) + 4
+    return checkpoints(study) * of_checkpoint + len(study.lm.seeds) * (2 + 6 * study.interventions.permutations)
+
+
+def memory(study: Study) -> dict[str, int]:
+    """Bytes of the largest arrays, each with the key that makes it large."""
+    layers = study.lm.layers + 2 if study.traces.layers == "each" else 1
+    codes = LANGUAGE.codes.most_codes(study.programs, study.traces.extra_statements)
+    states = study.traces.programs * codes * layers
+    return {
+        "corpus.train: the training documents": study.corpus.train * most_tokens(study),
+        "traces: the hidden states of a checkpoint": 2 * states * study.lm.width,
+        "statistics.resamples: the draws of all test programs": 12 * study.statistics.resamples * study.traces.test,
+    }

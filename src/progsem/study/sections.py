@@ -1,0 +1,360 @@
+"""The sections of a config but for those of the language: keys, ranges, and what one section can tell to be wrong.
+
+What several sections contradict each other in is refused by `progsem.study.checks`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from progsem.languages import LANGUAGE
+from progsem.study.messages import shown
+from progsem.study.section import (
+    HIDDEN_STATE,
+    ONE_LINE,
+    Decay,
+    Name,
+    Offset,
+    Positions,
+    Section,
+    Seed,
+    Width,
+    each_once,
+)
+from progsem.study.vocabulary import CONTROLS, DEPTHS, ORIGINAL, PERMUTATION, SOURCES, SPLITS
+
+MOST_STEPS = 999_999  # folders of checkpoints have six digits
+Action = Literal[LANGUAGE.config.ACTIONS]
+
+
+class Corpus(Section):
+    """How many programs, each with how many worlds."""
+
+    train: int = Field(400_000, ge=1, le=100_000_000, description="training programs")
+    validation: int = Field(2_000, ge=1, le=1_000_000, description="validation specifications")
+    test: int = Field(6_000, ge=1, le=1_000_000, description="test specifications")
+    examples: int = Field(2, ge=1, le=20, description="input/output worlds shown in the text")
+    held_out: int = Field(3, ge=0, le=20, description="further worlds, never shown, for strict correctness")
+    shard: int = Field(50_000, ge=100, le=1_000_000, description="programs in one Arrow shard")
+    seed: Seed = Field(0, description="of all random numbers of the corpus")
+
+    @property
+    def held_apart(self) -> int:
+        """Specifications that no training program may have."""
+        return self.validation + self.test
+
+    @property
+    def shards(self) -> int:
+        """Arrow shards of all splits."""
+        return sum(-(-getattr(self, split) // self.shard) for split in SPLITS)
+
+
+class Tokens(Section):
+    """How the text is cut into tokens."""
+
+    encoding: Literal["compact", "spaced"] = Field(
+        "compact", description="compact: a token a cell and a statement; spaced: the authors', with space tokens"
+    )
+
+
+def _decay_that_shrinks(section: str, recipe: LM | Probes) -> None:
+    """Refuse AdamW's decay where a step would take away more than the whole of a weight."""
+    if recipe.weight_decay * recipe.learning_rate >= 1:
+        raise ValueError(
+            f"{section}.weight_decay {recipe.weight_decay:g} times {section}.learning_rate {recipe.learning_rate:g} is "
+            "taken from each weight at each step; give values whose product is below 1"
+        )
+
+
+class LM(Section):
+    """The CodeGen language model and its training."""
+
+    layers: int = Field(3, ge=1, le=64, description="transformer blocks")
+    width: int = Field(128, ge=8, le=8192, description="of the residual stream")
+    heads: int = Field(4, ge=4, le=128, description="attention heads; CodeGen wants a multiple of 4")
+    rotary: int = Field(32, ge=2, description="dimensions of each head that are rotated by position")
+    batch: int = Field(32, ge=1, le=65_536, description="documents per step")
+    steps: int = Field(8400, ge=1, le=MOST_STEPS, description="optimizer steps")
+    checkpoint_every: int = Field(
+        2100, ge=1, le=MOST_STEPS, description="steps between checkpoints; step 0 is always one"
+    )
+    extra_checkpoints: tuple[Annotated[int, Field(ge=1, le=10**9)], ...] = Field(
+        (300, 600, 900, 1200, 1500, 3000),
+        max_length=1000,
+        description="further ones, where much happens; from `steps` on they are none",
+    )
+    decay_steps: int = Field(8400, ge=1, le=10**9, description="step at which the linear decay ends")
+    learning_rate: float = Field(2e-3, gt=0, lt=1, description="after warm-up")
+    final_learning_rate: float = Field(4e-5, ge=0, lt=1, description="at decay_steps")
+    warmup_steps: int = Field(200, ge=0, le=10**9, description="steps over which the learning rate rises from 0")
+    betas: tuple[Decay, Decay] = Field((0.9, 0.98), description="AdamW's")
+    weight_decay: float = Field(0.01, ge=0, description="AdamW's, on matrices")
+    clip: float = Field(1.0, gt=0, description="largest norm of the gradient")
+    initial_std: float = Field(0.08, gt=0, lt=1, description="of the normal that weights are drawn from")
+    precision: Literal["auto", "bf16", "fp32"] = Field(
+        "auto",
+        description="of matrix products, here and in tracing and probing; auto: bf16 where the hardware multiplies it",
+    )
+    seeds: tuple[Seed, ...] = Field((0,), min_length=1, max_length=20, description="one language model each")
+
+    @model_validator(mode="after")
+    def _shape(self):
+        if self.heads % 4:
+            raise ValueError(f"lm.heads is {self.heads}; CodeGen's layout wants a multiple of 4")
+        if self.width % self.heads:
+            raise ValueError(f"lm.width {self.width} is not a multiple of lm.heads {self.heads}")
+        size = self.width // self.heads
+        if size < 2:
+            raise ValueError(
+                f"lm.width {self.width} over lm.heads {self.heads} leaves 1 dimension a head; give at least 2, as "
+                "positions rotate pairs of them"
+            )
+        if self.rotary % 2 or self.rotary > size:
+            raise ValueError(f"lm.rotary is {self.rotary}; give an even number up to the head size {size}")
+        return self
+
+    @model_validator(mode="after")
+    def _schedule(self):
+        if self.steps % self.checkpoint_every:
+            raise ValueError(f"lm.steps {self.steps} is not a multiple of lm.checkpoint_every {self.checkpoint_every}")
+        if self.decay_steps < self.steps:
+            raise ValueError(
+                f"lm.decay_steps {self.decay_steps} is before the last step; give at least lm.steps, {self.steps}"
+            )
+        if self.warmup_steps >= self.decay_steps:
+            raise ValueError(f"lm.warmup_steps {self.warmup_steps} is not before lm.decay_steps {self.decay_steps}")
+        if self.final_learning_rate > self.learning_rate:
+            raise ValueError(
+                f"lm.final_learning_rate {self.final_learning_rate:g} is above lm.learning_rate "
+                f"{self.learning_rate:g}, from which it decays; lower the first"
+            )
+        _decay_that_shrinks("lm", self)
+        each_once("lm.seeds", self.seeds)
+        return self
+
+    def checkpoints(self) -> list[int]:
+        """Steps at which a checkpoint is written, in order, the untrained one first."""
+        regular = range(0, self.steps + 1, self.checkpoint_every)
+        return sorted({*regular, *(step for step in self.extra_checkpoints if step < self.steps)})
+
+    def before(self, step: int) -> int:
+        """The checkpoint from which the one at `step` is trained; the untrained one stands for itself."""
+        return max((earlier for earlier in self.checkpoints() if earlier < step), default=step)
+
+
+class Traces(Section):
+    """What is decoded and read at each checkpoint."""
+
+    train: int = Field(8_000, ge=1, le=1_000_000, description="training specifications whose states train the probes")
+    validation: int = Field(2_000, ge=1, le=1_000_000, description="validation specifications that choose the probes")
+    test: int = Field(6_000, ge=1, le=1_000_000, description="test specifications that are reported")
+    layers: Literal["mean", "each"] = Field(
+        "mean", description="hidden states kept: their mean over embedding and layers, or each one as well"
+    )
+    outputs: Literal["shown", "blank", "copied"] = Field(
+        "shown", description="the examples' output worlds in the text: as they are, empty floor, or the inputs again"
+    )
+    extra_statements: int = Field(
+        2, ge=0, le=1000, description="statements a generated program may have beyond the longest one in the corpus"
+    )
+
+    @property
+    def programs(self) -> int:
+        """Specifications of all splits."""
+        return self.train + self.validation + self.test
+
+
+class Probes(Section):
+    """Which probes are fitted, and how."""
+
+    features: tuple[Literal[LANGUAGE.config.FEATURES], ...] = Field(
+        LANGUAGE.config.DEFAULT_FEATURES, min_length=1, description="what is read out of a hidden state"
+    )
+    depths: dict[Literal[tuple(DEPTHS)], tuple[Width, ...]] = Field(
+        {"linear": (), "mlp1": (64,), "mlp2": (64, 256)}, description="hidden widths of each probe"
+    )
+    sources: tuple[Literal[SOURCES], ...] = Field(
+        SOURCES,
+        min_length=1,
+        description="states of the LM's own programs, of fixed reference programs fed to it",
+    )
+    offsets: tuple[Offset, ...] = Field(
+        (-2, -1, 0, 1, 2), description="statements between state and world; 0 is needed"
+    )
+    seeds: int = Field(2, ge=1, le=100, description="probes of each kind, from different initialisations")
+    steps: int = Field(600, ge=1, le=1_000_000, description="optimizer steps of a fit")
+    batch: int = Field(512, ge=1, le=65_536, description="states per step")
+    learning_rate: float = Field(1e-2, gt=0, lt=1, description="largest of a fit")
+    weight_decay: float = Field(0.1, ge=0, description="AdamW's")
+    evaluations: int = Field(5, ge=1, description="times during a fit that validation accuracy is taken")
+    layer: str = Field("mean", pattern=HIDDEN_STATE, description="which hidden state is read")
+    drop_final: bool = Field(False, description="leave out the state of each program's last statement")
+    positions: tuple[Positions, ...] = Field(
+        (), max_length=30, description="statements whose states train and choose the probes, counted from 0; empty: all"
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self):
+        for key in ("features", "sources", "offsets"):
+            each_once(f"probes.{key}", getattr(self, key))
+        if 0 not in self.offsets:
+            raise ValueError(
+                f"probes.offsets {list(self.offsets)} lack 0, which the curves and alternatives are drawn from; add it"
+            )
+        if not self.depths:
+            raise ValueError(f"probes.depths is empty; name at least one of {', '.join(DEPTHS)}")
+        for name, widths in self.depths.items():
+            if len(widths) != DEPTHS[name]:
+                raise ValueError(f"probes.depths.{name} is {list(widths)}; give {DEPTHS[name]} hidden widths")
+        for first, last in self.positions:
+            if first > last:
+                raise ValueError(f"probes.positions has [{first}, {last}]; give the earlier statement first")
+        if self.evaluations > self.steps:
+            raise ValueError(
+                f"probes.evaluations {self.evaluations} are more than probes.steps {self.steps}; lower the first"
+            )
+        _decay_that_shrinks("probes", self)
+        return self
+
+
+class Interventions(Section):
+    """Alternative meanings of the statements, under which the same programs are executed again."""
+
+    alternatives: dict[Name, dict[Action, Action]] = Field(
+        LANGUAGE.config.AUTHORS_ALTERNATIVES,
+        max_length=100,
+        description="by name: statement -> what it now means; unnamed statements keep theirs",
+    )
+    difficulty_matched: str = Field(
+        LANGUAGE.config.DIFFICULTY_MATCHED, description="the alternative whose labels are as hard as the original's"
+    )
+    offsets: tuple[Offset, ...] = Field(
+        (0,), description="those of probes.offsets at which alternatives are compared with the original; 0 is needed"
+    )
+    permutations: int = Field(
+        0,
+        ge=0,
+        le=LANGUAGE.config.MOST_PAIRS,
+        description="pairs of further alternatives, each other's mirror image, drawn from the permutations of "
+        "all meanings; probed at the last checkpoint, offset 0",
+    )
+
+    @model_validator(mode="after")
+    def _real(self):
+        each_once("interventions.offsets", self.offsets)
+        if 0 not in self.offsets:
+            raise ValueError(
+                f"interventions.offsets {list(self.offsets)} lack 0, which the curves are drawn from; add it"
+            )
+        known: dict[str, str] = {}  # by name as a disk may see it that does not tell A from a
+        meanings: dict[tuple, str] = {}
+        for name, mapping in self.alternatives.items():
+            key = f"interventions.alternatives.{name}"
+            if name.lower() == ORIGINAL:
+                raise ValueError(f"{key}: an alternative may not be called 'original'; choose another name")
+            if name.lower().startswith(PERMUTATION):
+                raise ValueError(
+                    f"{key}: names that begin with {PERMUTATION} are those of interventions.permutations; "
+                    "choose another name"
+                )
+            if name.lower() in known:
+                raise ValueError(f"{key} differs from {known[name.lower()]} by case only; choose another name")
+            if all(token == meaning for token, meaning in mapping.items()):
+                raise ValueError(f"{key} changes no meaning; map at least one statement to another")
+            meaning = tuple(mapping.get(action, action) for action in LANGUAGE.config.ACTIONS)
+            if meaning in meanings:
+                raise ValueError(f"{key} means the same as {meanings[meaning]}; leave one of them out")
+            known[name.lower()] = meanings[meaning] = name
+        if self.alternatives and self.difficulty_matched not in self.alternatives:
+            names = list(self.alternatives)
+            raise ValueError(
+                f"interventions.difficulty_matched is {shown(self.difficulty_matched)}; expected one of "
+                f"{', '.join(names[:12])}{', …' if len(names) > 12 else ''}"
+            )
+        return self
+
+
+class Controls(Section):
+    """What else is probed, to tell what a probe's accuracy is worth."""
+
+    kinds: tuple[Literal[CONTROLS], ...] = Field(
+        ("counts", "prefix", "start", "text", "embedding", "shuffled", "description_length"),
+        description="what probes are given instead of the hidden state, or asked instead of the program state",
+    )
+    checkpoints: Literal["last", "ends", "every"] = Field(
+        "last", description="at which checkpoints; ends: the untrained one and the last"
+    )
+
+    @model_validator(mode="after")
+    def _known_once(self):
+        each_once("controls.kinds", self.kinds)
+        return self
+
+    def steps(self, trained: list[int]) -> list[int]:
+        """Those of the checkpoints (in order, the untrained one first) that have controls."""
+        ends = list(dict.fromkeys((trained[0], trained[-1])))
+        chosen = {"last": trained[-1:], "ends": ends, "every": trained}
+        return chosen[self.checkpoints] if self.kinds else []
+
+
+class Variation(Section):
+    """How specifications differ from those of the training."""
+
+    statements: int = Field(
+        0,
+        ge=-60,
+        le=60,
+        description="above 0: up to so many more than the longest training program; below: fewer than the shortest",
+    )
+    cells: int = Field(0, ge=-28, le=28, description="so many rows and columns more")
+
+    @model_validator(mode="after")
+    def _new(self):
+        if not self.statements and not self.cells:
+            raise ValueError("generalisation.sets: a set is like the training; give statements or cells other than 0")
+        return self
+
+
+class Generalisation(Section):
+    """Whether the last checkpoint also solves specifications of a kind that it was not trained on."""
+
+    sets: dict[Name, Variation] = Field(
+        {"longer": Variation(statements=2), "larger": Variation(cells=1)},
+        max_length=20,
+        description="by name: statements and cells, how programs and worlds differ from training's",
+    )
+    test: int = Field(1_000, ge=20, le=1_000_000, description="specifications in each set")
+
+
+class Statistics(Section):
+    """Intervals and tests."""
+
+    resamples: int = Field(2000, ge=100, le=1_000_000, description="bootstrap resamples")
+    confidence: float = Field(0.95, gt=0.5, lt=1, description="of the intervals")
+    seed: Seed = Field(0, description="of the resampling")
+
+
+class Figures(Section):
+    """How results are drawn; nothing here changes a number."""
+
+    title: str = Field(
+        "", max_length=200, pattern=ONE_LINE, description="printed above every figure; empty: the study's name"
+    )
+    gallery: int = Field(4, ge=1, le=20, description="specifications in the gallery")
+    dpi: int = Field(150, ge=50, le=600, description="dots per inch of PNG files")
+
+
+class Compute(Section):
+    """What is used, not what is computed: nothing here is part of a digest."""
+
+    threads: int = Field(1, ge=1, le=64, description="of one training, tracing or probing job")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: a CUDA device where there is one")
+    processes: int = Field(
+        1, ge=1, le=64, description="that train one language model together, each on a GPU of its own where there are"
+    )
+    trace_batch: int = Field(256, ge=1, le=65_536, description="specifications decoded at once")
+    recompute: bool = Field(
+        False, description="consent to compute anew what took more than an hour and was made by earlier code"
+    )
