@@ -40,15 +40,13 @@ help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 20
 
 figures: env  ## run the study in config.yaml up to results/figures (STUDY=NAME another; CORES=4 limits the cores)
-	@$(FIND_STUDY) && $(BIN)/snakemake results/figures \
-		--cores $(CORES) --workflow-profile workflow/profiles/default $(CONFIGFILE)
+	@$(FIND_STUDY) && $(BIN)/snakemake results/figures --cores $(CORES) $(CONFIGFILE)
 
 plan: env  ## what `make figures` would run, how long that took last time, and why (STUDY=NAME)
 	@$(BIN)/progsem plan $(if $(STUDY),'$(STUDY)')
 
 report: figures  ## the figures with captions and numbers, as pages (results/report.zip; STUDY=NAME)
-	@$(FIND_STUDY) && $(BIN)/snakemake --report results/report.zip \
-		--workflow-profile workflow/profiles/default $(CONFIGFILE)
+	@$(FIND_STUDY) && $(BIN)/snakemake --report results/report.zip $(CONFIGFILE)
 
 bench: env  ## how fast each stage is, beside a baseline and the hardware's limit (five to ten minutes; results/bench.json)
 	@$(BIN)/python -m benchmarks

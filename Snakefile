@@ -21,38 +21,27 @@ min_version("9.0")
 sys.path.insert(0, str(Path(workflow.basedir) / "src"))
 
 from progsem.jobs import streams
-from progsem.study import plan, sizes
-from progsem.storage.inventory import figures_are_stale, say_what_is_made_anew
-from progsem.workflow.snakefile import (
-    clear_leavings,
-    leave_figures_to_their_job,
-    prepare_environment,
-    refuse_read_only_results,
-    refuse_to_replace_others,
-    run_what_is_missing,
-    study_or_exit,
-    take_turns,
-    use_every_core,
-)
+from progsem.stages import FIGURES
+from progsem.study.plan import Plan
+from progsem.workflow import reporting, snakefile
+from progsem.workflow.consent import say_what_is_made_anew
 
 streams.prepare()
 
 # `config` counts in jobs on other machines; here --configfile and --config are read by the study's own rules.
-STUDY = study_or_exit(workflow, config)
-PLAN = plan.Plan(STUDY)
+STUDY = snakefile.study_or_exit(workflow, config)
+PLAN = Plan(STUDY)
 
 # A bare `snakemake` uses every core that it may. On a cluster, --jobs is the limit.
 if workflow.resource_settings.cores is None and workflow.resource_settings.nodes is None:
-    use_every_core(workflow)
+    snakefile.use_every_core(workflow)
 
-take_turns(workflow)
+snakefile.take_turns(workflow)
 
 if workflow.is_main_process:
-    clear_leavings()
-    run_what_is_missing(workflow, redraw=figures_are_stale(PLAN))
-    leave_figures_to_their_job()
+    snakefile.clear_leavings()
 
-shell.prefix(prepare_environment(Path(workflow.basedir) / "src"))
+shell.prefix(snakefile.prepare_environment(Path(workflow.basedir) / "src"))
 
 # Snakemake takes braces in a path for wildcards, also those of the folder that this file is in.
 CONDA = str(Path(workflow.basedir) / "envs/progsem.yaml").replace("{", "{{").replace("}", "}}")
@@ -66,13 +55,12 @@ resource_scopes:
 wildcard_constraints:
     seed=r"\d+",
     step=r"\d{6}",
-    alternative=r"[^/]+",
 
 
 onstart:
     outputs = [str(path) for job in workflow.dag.needrun_jobs() for path in job.output]
-    refuse_read_only_results()
-    refuse_to_replace_others(outputs, DRAWN)
+    snakefile.refuse_other_triggers(workflow)
+    snakefile.refuse_what_cannot_be_written(outputs, reporting.files_of(CAPTIONED))
     say_what_is_made_anew(PLAN, outputs)
 
 
@@ -80,18 +68,26 @@ localrules:
     all,
 
 
-rule all:
-    input:
-        plan.FIGURES,
-
-
-include: "workflow/rules/corpus.smk"
-include: "workflow/rules/tokens.smk"
-include: "workflow/rules/lm.smk"
-include: "workflow/rules/traces.smk"
-include: "workflow/rules/probes.smk"
-include: "workflow/rules/interventions.smk"
-include: "workflow/rules/controls.smk"
-include: "workflow/rules/generalisation.smk"
-include: "workflow/rules/statistics.smk"
 include: "workflow/rules/figures.smk"
+
+
+# What there is to see, and what `snakemake --report` shows of it, with a caption each.
+rule all:
+    default_target: True
+    input:
+        ancient(rules.figures.output[0]),
+    output:
+        report(
+            directory(FIGURES),
+            patterns=reporting.patterns(CAPTIONED),
+            caption="workflow/report/caption.rst",
+            category=lambda wildcards: CAPTIONED[wildcards.figure].category,
+            labels=lambda wildcards: reporting.labels(CAPTIONED, wildcards.figure, wildcards.kind),
+        ),
+    params:
+        # What captions say. The title is not among them: it is the user's text, and captions are markup.
+        facts=reporting.facts(STUDY),
+        captions=lambda wildcards: os.path.relpath(CAPTIONS),
+
+
+include: "workflow/rules/stages.smk"

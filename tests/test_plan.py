@@ -13,9 +13,10 @@ from pydantic import create_model
 
 from progsem.jobs import job
 from progsem.languages.karel.permutations import mirror_pairs
+from progsem.stages import STAGES
 from progsem.study import baseline, reference
 from progsem.study.config import Section, Study, load
-from progsem.study.plan import STAGES, Plan, reruns
+from progsem.study.plan import Plan, reruns
 from progsem.workflow import snakefile
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -134,7 +135,7 @@ def test_every_key_is_recorded():
 
 def test_adding_a_seed_leaves_the_others_alone():
     one, two = Plan(load({"lm": {"seeds": [0]}})), Plan(load({"lm": {"seeds": [0, 3]}}))
-    for stage in STAGES[: STAGES.index("statistics")]:
+    for stage in list(STAGES)[: list(STAGES).index("statistics")]:
         new = two.jobs()[stage] - one.jobs()[stage]
         assert one.jobs()[stage] <= two.jobs()[stage]
         assert all("/seed-3/" in name for name in new)

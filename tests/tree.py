@@ -17,7 +17,7 @@ from progsem.study.config import Study, load
 
 ROOT = Path(__file__).resolve().parents[1]
 TINY = ("--configfile", "studies/tiny.yaml")
-RULES = {"lm": "checkpoint"}  # stage -> rule, where their names differ
+RULES = {"lm": "checkpoint", "interventions": "probes"}  # stage -> rule, where their names differ
 HANGS = 3600  # seconds after which a process is held to hang, however busy the machine is
 
 

@@ -1,13 +1,70 @@
-"""The stages of the workflow, in order: `python -m progsem STAGE` calls `run(job)` of a module."""
+"""The stages of the workflow in order, and where in results/ their files are: the one list that all others go by."""
 
-MODULES = {
-    "corpus": "progsem.data.corpus",
-    "tokens": "progsem.data.tokens",
-    "train": "progsem.lm.train",
-    "traces": "progsem.lm.traces",
-    "probes": "progsem.probing.probes",
-    "controls": "progsem.probing.controls",
-    "generalisation": "progsem.lm.generalisation",
-    "statistics": "progsem.measures.statistics",
-    "figures": "progsem.plots.figures",
+from typing import NamedTuple
+
+from progsem.measures.tables import TABLES
+
+RESULTS = "results"
+FIGURES = f"{RESULTS}/figures"
+LOGS = "logs"
+CHECKPOINT = "seed-{seed}/step-{step}"  # folder of one checkpoint, below an artifact's
+
+
+class Stage(NamedTuple):
+    """Of one stage: the `job` that makes it (`python -m progsem JOB`), the `module` whose `run(job)` that calls, and
+    what is made, as paths below the artifact's folder or a checkpoint's by the names under which jobs know them. With
+    `shards`, there are also the corpus' splits; with `checkpoints`, there is a job a checkpoint.
+    """
+
+    job: str
+    module: str
+    files: dict[str, str]
+    shards: bool = False
+    checkpoints: bool = False
+
+
+def _named(*files: str) -> dict[str, str]:
+    """Files by their names without what is behind the dot, and the manifest."""
+    return {file.split(".")[0]: file for file in (*files, "manifest.json")}
+
+
+_PROBES = Stage("probes", "progsem.probing.probes", _named("predictions.arrow", "accuracy.csv"), checkpoints=True)
+STAGES = {
+    "corpus": Stage("corpus", "progsem.data.corpus", _named(), shards=True),
+    "tokens": Stage(
+        "tokens",
+        "progsem.data.tokens",
+        {"tokenizer": "tokenizer/tokenizer.json", "tokenizer_config": "tokenizer/tokenizer_config.json"} | _named(),
+        shards=True,
+    ),
+    "lm": Stage(
+        "train",
+        "progsem.lm.train",
+        {"weights": "model.safetensors"}
+        | _named("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json")
+        | _named("metrics.csv", "state.safetensors"),
+        checkpoints=True,
+    ),
+    "traces": Stage(
+        "traces",
+        "progsem.lm.traces",
+        _named("programs.arrow", "generated.arrow", "forced.arrow"),
+        checkpoints=True,
+    ),
+    "probes": _PROBES,
+    "interventions": _PROBES,
+    "controls": Stage(
+        "controls",
+        "progsem.probing.controls",
+        _named("predictions.arrow", "accuracy.csv", "description.arrow"),
+        checkpoints=True,
+    ),
+    "generalisation": Stage("generalisation", "progsem.lm.generalisation", _named("programs.arrow"), checkpoints=True),
+    "statistics": Stage(
+        "statistics",
+        "progsem.measures.statistics",
+        _named("summary.json", "gallery.json", "viewer.json", *(f"{table}.csv" for table in TABLES)),
+    ),
+    "figures": Stage("figures", "progsem.plots.figures", {}),
 }
+MODULES = {stage.job: stage.module for stage in STAGES.values()}

@@ -1,15 +1,16 @@
-# Figures, tables and summary.json: the one folder without a digest, made anew for
-# whatever study was asked for last. `update` keeps Snakemake from deleting it: the job
-# replaces the earlier figures when all new ones are there, and what is not progsem's
-# stays. `snakemake --report` shows them, with a caption each.
+# Figures, tables and summary.json: the one folder without a digest, drawn anew for whatever study was asked for last.
+# Snakemake deletes what a job is to make, and the folder may hold files of the user's. So the folder is the output of
+# a rule without a command, and the job that draws into it makes a mark.
 import os
 
-from progsem.workflow import reporting
+from progsem.stages import FIGURES
+from progsem.workflow import redrawing, reporting
+from progsem.workflow.rules import figures_command
 
 CAPTIONS = Path(workflow.basedir, "workflow", "report", "figures")
 CAPTIONED = reporting.captions(CAPTIONS)
-DRAWN = {f"{name}.{kind}" for name in CAPTIONED for kind in ("pdf", *reporting.KINDS)}
-reporting.report_what_is_drawn(workflow, PLAN)
+OUTDATED = workflow.is_main_process and redrawing.prepare(PLAN)
+reporting.say_nothing_of_missing_records()
 
 
 report: "../report/study.rst"
@@ -21,36 +22,23 @@ localrules:
 
 rule figures:
     input:
-        **{name: ancient(path) for name, path in PLAN.statistics_files().items()},
+        **{
+            name: ancient(path)
+            for name, path in PLAN.statistics.files().items()
+            if name != "manifest"
+        },
+        outdated=redrawing.OUTDATED if OUTDATED else [],
     output:
-        figures=report(
-            directory(update(plan.FIGURES)),
-            patterns=reporting.patterns(CAPTIONED),
-            caption="../report/caption.rst",
-            category=lambda wildcards: CAPTIONED[wildcards.figure].category,
-            labels=lambda wildcards: reporting.labels(CAPTIONED, wildcards.figure, wildcards.kind),
-        ),
+        # Marked for the report where it is not there: Snakemake then refuses a report of other figures.
+        report(touch(redrawing.DRAWN)) if OUTDATED else touch(redrawing.DRAWN),
     log:
         "results/logs/figures.log",
     conda:
         CONDA
     threads: max(4, STUDY.compute.threads)  # fewer where there are fewer cores: nothing runs beside it
     params:
-        # What captions say. The title is not among them: it is the user's text, and captions are markup.
-        facts=reporting.facts(STUDY),
-        captions=lambda wildcards: os.path.relpath(CAPTIONS),
-        # A title may have braces, which would be wildcards, and `</script>`, which would end the report's own.
-        slice=lambda wildcards: PLAN.figures_slice.replace("<", r"\u003c"),
+        command=lambda wildcards, input, threads: figures_command(PLAN, input, threads),
     message:
         "Drawing figures and tables of {STUDY.study}"
     shell:
-        "python -m progsem figures --slice {params.slice:q} --threads {threads}"
-        " --input summary {input.summary} --input gallery {input.gallery} --input viewer {input.viewer}"
-        " --input checkpoints {input.checkpoints} --input probes {input.probes}"
-        " --input alternatives {input.alternatives} --input regression {input.regression}"
-        " --input offsets {input.offsets} --input lengths {input.lengths} --input length_tests {input.length_tests}"
-        " --input training {input.training} --input baselines {input.baselines} --input layers {input.layers}"
-        " --input positions {input.positions} --input permutations {input.permutations}"
-        " --input generalisation {input.generalisation}"
-        " --output figures {output.figures}"
-        " 2>&1 | log {log}"
+        "{params.command} 2>&1 | log {log}"

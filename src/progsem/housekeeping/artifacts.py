@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from itertools import groupby
 
 from progsem.housekeeping import common
+from progsem.stages import STAGES
 from progsem.storage import manifest
-from progsem.storage.inventory import Unit, duration, planned_units, survey, was_kept
-from progsem.study.plan import STAGES, Plan
+from progsem.storage.inventory import Unit, duration, survey, was_kept
+from progsem.study.plan import Plan
 
 _TITLES = ("stage", "folder", "jobs", "size", "age", "took", "studies", "code")
 
@@ -29,7 +30,7 @@ def main(argv: list[str]) -> None:
     units, foreign = survey(common.results_folder())
     folders = [list(group) for _, group in groupby(sorted(units, key=_order), key=lambda unit: unit.folder)]
     sizes = [common.bytes_below(group[0].folder) for group in folders]
-    planned = [(study.name, planned_units(study.plan)) for study in given]
+    planned = [(study.name, study.plan.units()) for study in given]
     rows = [row(group, size, planned, given[0].plan) for group, size in zip(folders, sizes, strict=True)]
     if rows:
         common.say(common.table([_TITLES, *rows], right=("jobs", "size", "age", "took")))
@@ -71,4 +72,4 @@ def _present_code(stage: str, plan: Plan) -> str:
 
 
 def _order(unit: Unit) -> tuple:
-    return STAGES.index(unit.stage), unit
+    return list(STAGES).index(unit.stage), unit

@@ -14,9 +14,10 @@ from pathlib import Path
 import progsem
 from progsem.errors import UserError
 from progsem.jobs.streams import say as say
+from progsem.stages import RESULTS
 from progsem.study.config import load
 from progsem.study.configfiles import merge, read_config
-from progsem.study.plan import RESULTS, Plan
+from progsem.study.plan import Plan
 from progsem.workflow.snakefile import ALIVE, LOCKS
 
 A_STUDY = "a study's name, as in studies/NAME.yaml, or its file"

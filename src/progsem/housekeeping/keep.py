@@ -16,7 +16,7 @@ from progsem.errors import UserError
 from progsem.housekeeping import common
 from progsem.storage import manifest
 from progsem.storage.files import file_digest
-from progsem.storage.inventory import Unit, changed_files, duration, is_temporary, planned_units, unit_of
+from progsem.storage.inventory import Unit, changed_files, duration, is_temporary, unit_of
 from progsem.study.plan import Plan
 
 
@@ -46,7 +46,7 @@ class Keeping:
     """
 
     def __init__(self, plan: Plan):
-        self._planned = planned_units(plan)
+        self._planned = plan.units()
         self._present = {unit.result: unit for unit in self._planned}
         self._manifests: dict[Unit, dict] = {}
         self.moves: Counter[tuple[Path, Path, tuple[str, ...]]] = Counter()

@@ -12,17 +12,10 @@ from pathlib import Path
 
 from progsem.errors import UserError
 from progsem.housekeeping import common
+from progsem.stages import FIGURES, RESULTS, STAGES
 from progsem.storage import manifest
-from progsem.storage.inventory import (
-    CONSENT_SECONDS,
-    Unit,
-    changed_files,
-    duration,
-    planned_units,
-    survey,
-    unit_of,
-)
-from progsem.study.plan import FIGURES, RESULTS, STAGES
+from progsem.storage.inventory import Unit, changed_files, duration, survey, unit_of
+from progsem.workflow.consent import CONSENT_SECONDS
 
 _SHOWN_FILES = 4  # names of changed source files in a remark
 
@@ -75,9 +68,10 @@ def outputs_to_make(given: common.Given) -> list[Path]:
     asks no more than which are there, and even a dry run of it leaves `.snakemake`.
     """
     from snakemake.api import SnakemakeApi
-    from snakemake.settings.enums import Quietness
+    from snakemake.settings.enums import Quietness, RerunTrigger
     from snakemake.settings.types import (
         ConfigSettings,
+        DAGSettings,
         ExecutionSettings,
         OutputSettings,
         ResourceSettings,
@@ -100,7 +94,7 @@ def outputs_to_make(given: common.Given) -> list[Path]:
                 snakefile=common.repository() / "Snakefile",
                 workdir=Path(folder),
             )
-            workflow.dag().execute_workflow(
+            workflow.dag(DAGSettings(rerun_triggers={RerunTrigger.MTIME})).execute_workflow(
                 executor="dryrun", execution_settings=ExecutionSettings(lock=False), updated_files=outputs
             )
     except Exception as error:  # whatever is wrong with the rules
@@ -123,9 +117,9 @@ def _imitate(results: Path, folder: Path) -> None:
 def rows(given: common.Given, outputs: list[Path]) -> list[Row]:
     """A row a stage, in order, where these outputs are to be made."""
     to_run = {unit for unit in map(unit_of, outputs) if unit is not None}
-    planned = planned_units(given.plan)
-    found = [_row(stage, [unit for unit in planned if unit.stage == stage], sorted(to_run)) for stage in STAGES[:-1]]
-    return [*found, _figures_row(Path(FIGURES) in outputs)]
+    planned = given.plan.units()
+    found = [_row(stage, [unit for unit in planned if unit.stage == stage], sorted(to_run)) for stage in STAGES]
+    return [*found[:-1], _figures_row(Path(FIGURES) in outputs)]
 
 
 def _row(stage: str, planned: list[Unit], to_run: list[Unit]) -> Row:

@@ -12,9 +12,9 @@ from pathlib import Path
 
 from progsem.errors import UserError
 from progsem.housekeeping import common
+from progsem.stages import FIGURES, LOGS, STAGES
 from progsem.storage import manifest
-from progsem.storage.inventory import LOGS, Unit, is_figures_leftover, is_temporary, planned_units, survey, unit_of
-from progsem.study.plan import FIGURES, STAGES
+from progsem.storage.inventory import Unit, is_figures_leftover, is_temporary, survey, unit_of
 
 LEFTOVER = "left by a process that was killed"
 
@@ -51,7 +51,7 @@ class Needs:
     """What studies need: which units, and which states to go on training from."""
 
     def __init__(self, given: Sequence[common.Given], present_code_only: bool):
-        planned = [unit for study in given for unit in planned_units(study.plan)]
+        planned = [unit for study in given for unit in study.plan.units()]
         self._present_code_only = present_code_only
         self._present = {(unit.key, *unit.result) for unit in planned}
         self._wanted = {unit.result for unit in planned}

@@ -14,10 +14,10 @@ from pathlib import Path
 from progsem.errors import UserError
 from progsem.housekeeping import common
 from progsem.jobs.progress import Progress
+from progsem.stages import FIGURES, RESULTS
 from progsem.storage import manifest
 from progsem.storage.files import file_digest
 from progsem.storage.inventory import Unit, duration, is_figures_leftover, is_temporary, survey, unit_of, was_kept
-from progsem.study.plan import FIGURES, RESULTS
 
 _UNFINISHED = "unfinished: it has no manifest; snakemake makes it when a study needs it"
 _TEMPORARY = "left by a process that was killed; `progsem prune --delete` deletes it"

@@ -1,4 +1,4 @@
-"""What stands in results/: which results there are for a plan, and which were made by earlier code.
+"""What stands in results/: which results there are, and which were made by earlier code.
 
 A unit is what one job makes: a folder with a manifest, such as a corpus or one
 checkpoint.
@@ -6,23 +6,18 @@ checkpoint.
 
 from __future__ import annotations
 
-import json
 import re
-import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from progsem.errors import UserError
+from progsem.stages import FIGURES, LOGS, RESULTS, STAGES
 from progsem.storage import manifest
 from progsem.storage.sources import code_files
-from progsem.study.plan import FIGURES, MODULES, RESULTS, STAGES, Plan
 
-CONSENT_SECONDS = 3600  # what took longer is computed anew only with consent
-LOGS = "logs"
 BENCHMARK = "bench.json"  # what `make bench` has measured
 REPORT = "report.zip"  # what `make report` has made
-CHECKPOINTED = ("lm", "traces", "probes", "interventions", "controls", "generalisation")  # a job a checkpoint
 _KEY = re.compile(r".+-[0-9a-f]{8}-[0-9a-f]{8}")
 _LEVELS = (_KEY, re.compile(r"seed-\d+"), re.compile(r"step-\d{6}"))  # folders down to a unit
 _TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}(\.\w+)?")  # as `artifacts.replacing` names them
@@ -98,17 +93,12 @@ def unit_of(path: Path, results: Path = Path(RESULTS)) -> Unit | None:
         stage, *parts = path.relative_to(results).parts
     except ValueError:
         return None
-    levels = _LEVELS[: 3 if stage in CHECKPOINTED else 1]
-    named = stage in STAGES and len(parts) >= len(levels)
-    if not named or not all(level.fullmatch(part) for level, part in zip(levels, parts, strict=False)):
+    if stage not in STAGES:
+        return None
+    levels = _LEVELS[: 3 if STAGES[stage].checkpoints else 1]
+    if len(parts) < len(levels) or not all(level.fullmatch(part) for level, part in zip(levels, parts, strict=False)):
         return None
     return Unit(stage, parts[0], "/".join(parts[1 : len(levels)]), results)
-
-
-def planned_units(plan: Plan) -> list[Unit]:
-    """Every unit of a study, figures left out, in the order of the stages and of training."""
-    paths = (Path(name) for stage, names in plan.jobs().items() if stage != "figures" for name in sorted(names))
-    return [unit for unit in map(unit_of, paths) if unit is not None]
 
 
 def survey(results: Path, follow_links: bool = True) -> tuple[list[Unit], list[Path]]:
@@ -155,51 +145,9 @@ def was_kept(unit: Unit, made: dict) -> bool:
     return unit.key not in made["command"]
 
 
-def figures_are_stale(plan: Plan) -> bool:
-    """Whether results/figures shows something else than this plan's results, drawn by the code as it is."""
-    if not Path(FIGURES).exists():
-        return False
-    try:
-        return manifest.read(Path(FIGURES, manifest.NAME))["slice"] != json.loads(plan.figures_slice)
-    except UserError:
-        return True
-
-
-def say_what_is_made_anew(plan: Plan, outputs: list[str]) -> None:
-    """Before jobs that write these files start: say which results exist already, made by other code.
-
-    Ends the process with status 2 where those took more than an hour and the
-    config does not consent.
-    """
-    replaced: dict[str, list[dict]] = {}
-    for unit in {unit_of(Path(output)) for output in outputs} - {None}:
-        earlier = next(iter(unit.earlier()), None)
-        made = earlier and earlier.manifest()
-        if made:
-            replaced.setdefault(unit.stage, []).append(made)
-    total = 0.0
-    for stage in sorted(replaced, key=STAGES.index):
-        changed = changed_files([made["code"] for made in replaced[stage]], stage)
-        what = ", ".join(sorted(changed)) or "what it is made from"
-        times = [made["seconds"] for made in replaced[stage]]
-        total += sum(times)
-        print(
-            f"progsem: the code of {stage} has changed ({what}): {len(times)} results that took "
-            f"{duration(sum(times))} are made anew, beside the earlier ones; `progsem keep` uses those instead",
-            file=sys.stderr,
-        )
-    if total > CONSENT_SECONDS and not plan.study.compute.recompute:
-        print(
-            f"progsem: given no consent to spend {duration(total)} again, expected --config "
-            "'compute={recompute: true}' to do so, or `progsem keep` to use what there is",
-            file=sys.stderr,
-        )
-        raise SystemExit(2)
-
-
 def changed_files(codes: Iterable[dict[str, str]], stage: str) -> set[str]:
     """Source files of a stage that are not, or no longer, as in each of `codes` (path: SHA-256)."""
-    now = code_files(MODULES[stage])
+    now = code_files(STAGES[stage].job)
     return {path for code in codes for path in {*code, *now} if code.get(path) != now.get(path)}
 
 

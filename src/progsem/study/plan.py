@@ -16,46 +16,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 from progsem.languages import LANGUAGE
+from progsem.stages import CHECKPOINT, RESULTS, STAGES
 from progsem.storage.files import canonical_json, digest
+from progsem.storage.inventory import Unit, unit_of
 from progsem.storage.sources import code_digest
 from progsem.study.baseline import beyond_baseline
 from progsem.study.config import Study
 from progsem.study.vocabulary import ORIGINAL
-
-RESULTS = "results"
-FIGURES = f"{RESULTS}/figures"
-CHECKPOINT = "seed-{seed}/step-{step}"  # folder of one checkpoint, below an artifact's
-# Stage -> the module that computes it, in order.
-MODULES = {
-    "corpus": "corpus",
-    "tokens": "tokens",
-    "lm": "train",
-    "traces": "traces",
-    "probes": "probes",
-    "interventions": "probes",
-    "controls": "controls",
-    "generalisation": "generalisation",
-    "statistics": "statistics",
-    "figures": "figures",
-}
-STAGES = tuple(MODULES)
-STATISTICS_TABLES = (
-    "checkpoints",
-    "probes",
-    "alternatives",
-    "regression",
-    "offsets",
-    "lengths",
-    "length_tests",
-    "training",
-    "baselines",
-    "layers",
-    "positions",
-    "permutations",
-    "generalisation",
-)
 
 
 @dataclass(frozen=True)
@@ -101,6 +71,12 @@ class Artifact:
         """Path of a file in a checkpoint's folder, with the wildcards {seed} and {step}."""
         return self.file(f"{CHECKPOINT}/{name}")
 
+    def files(self, *names: str) -> dict[str, str]:
+        """Paths of its stage's files by name (of all, without names), a checkpoint's with the wildcards."""
+        stage = STAGES[self.stage]
+        place = self.checkpoint_file if stage.checkpoints else self.file
+        return {name: place(stage.files[name]) for name in names or stage.files}
+
     def slice(self, **more) -> str:
         """The frozen slice of one job as canonical JSON; `more` is said beside the sections and the code."""
         return canonical_json({**self.sections, "code": self.code, **more})
@@ -121,10 +97,11 @@ class Plan:
         worlds, programs = config["worlds"], config["programs"]
         shape = f"{study.lm.layers}x{study.lm.width}"
         precision = {"lm": {"precision": study.lm.precision}}
-        code = {module: code_digest(module) for module in set(MODULES.values())}
+        code = {job: code_digest(job) for job in {stage.job for stage in STAGES.values()}}
 
         def artifact(stage: str, name: str, sections: dict, *inputs: Artifact) -> Artifact:
-            return Artifact(stage, name, sections, beyond_baseline(sections, type(study)), code[MODULES[stage]], inputs)
+            said = beyond_baseline(sections, type(study))
+            return Artifact(stage, name, sections, said, code[STAGES[stage].job], inputs)
 
         self.corpus = artifact(
             "corpus",
@@ -260,43 +237,31 @@ class Plan:
         """Slice of the job that trains up to `step` from the checkpoint before it."""
         return self.lm.slice(seed=int(seed), **{"from": self.study.lm.before(int(step)), "to": int(step)})
 
-    def statistics_files(self) -> dict[str, str]:
-        """Tables and summaries that the figures are drawn from, by name."""
-        files = {name: self.statistics.file(f"{name}.csv") for name in STATISTICS_TABLES}
-        return {
-            "summary": self.statistics.file("summary.json"),
-            "gallery": self.statistics.file("gallery.json"),
-            "viewer": self.statistics.file("viewer.json"),
-            **files,
-        }
-
     def manifests(self) -> list[str]:
         """Manifests of all that comes before the statistics."""
-        whole = [self.corpus.file("manifest.json"), self.tokens.file("manifest.json")]
-        stages = [self.lm, self.traces, *self.probed(), self.controls, self.generalisation]
-        return whole + self.everywhere(stages, "manifest.json")
+        return [f"{unit.path}/manifest.json" for unit in self.units() if unit.stage != "statistics"]
 
     def probed(self) -> list[Artifact]:
         """The probes of the original semantics and of every alternative."""
         return [self.probes, *self.interventions.values()]
 
+    def units(self) -> list[Unit]:
+        """What each job makes, figures left out, in the order of the stages and of training."""
+        artifacts = [self.corpus, self.tokens, self.lm, self.traces, *self.probed()]
+        artifacts += [self.controls, self.generalisation, self.statistics]
+        found = []
+        for artifact in artifacts:
+            each = STAGES[artifact.stage].checkpoints
+            places = self.everywhere([artifact], "") if each else [artifact.folder]
+            found += [unit_of(Path(place)) for place in places]
+        return found
+
     def jobs(self) -> dict[str, set[str]]:
         """Names of all jobs by stage; a name changes when the job has to run again."""
-        chains = {
-            "lm": [self.lm],
-            "traces": [self.traces],
-            "probes": [self.probes],
-            "interventions": list(self.interventions.values()),
-            "controls": [self.controls],
-            "generalisation": [self.generalisation],
-        }
-        return {
-            "corpus": {self.corpus.folder},
-            "tokens": {self.tokens.folder},
-            **{stage: set(self.everywhere(artifacts, "manifest.json")) for stage, artifacts in chains.items()},
-            "statistics": {self.statistics.folder},
-            "figures": {self.figures_slice},
-        }
+        names: dict[str, set[str]] = {stage: set() for stage in STAGES}
+        for unit in self.units():
+            names[unit.stage].add(str(unit.path))
+        return names | {"figures": {self.figures_slice}}
 
 
 def reruns(old: Study, new: Study) -> list[str]:

@@ -1,4 +1,4 @@
-"""What `snakemake --report` says beside each figure, and what it refuses to report.
+"""What `snakemake --report` says beside each figure.
 
 A figure's caption is `workflow/report/figures/NAME.rst`. It begins with two comments,
 the title and the category under which the report lists the figure, and names facts of
@@ -9,14 +9,11 @@ from __future__ import annotations
 
 import logging
 import re
-import sys
 from pathlib import Path
 from typing import NamedTuple
 
-from progsem.storage.inventory import figures_are_stale
 from progsem.study import sizes
 from progsem.study.config import Statistics, Study
-from progsem.study.plan import FIGURES, Plan
 from progsem.study.vocabulary import FORCED, GENERATED
 
 _LABEL = re.compile(r"^\.\. (title|category): (.+)$", re.MULTILINE)
@@ -49,6 +46,11 @@ def captions(folder: Path) -> dict[str, Heading]:
             raise ValueError(f"{path}: given {sorted(labels)}, expected comments `.. title: …` and `.. category: …`")
         found[path.stem] = Heading(**labels)
     return found
+
+
+def files_of(captioned: dict[str, Heading]) -> set[str]:
+    """Names of all files that there may be of these figures."""
+    return {f"{name}.{kind}" for name in captioned for kind in ("pdf", *KINDS)}
 
 
 def patterns(captioned: dict[str, Heading]) -> list[str]:
@@ -103,57 +105,11 @@ def facts(study: Study) -> dict[str, str]:
     }
 
 
-def refuse_other_figures(plan: Plan) -> None:
-    """End the process with status 2 and one line if results/figures is missing, or not of this study and code."""
-    if not Path(FIGURES).is_dir():
-        problem = "there is nothing to report yet"
-    elif figures_are_stale(plan):
-        problem = "it is of another study or of earlier code"
-    else:
-        return
-    remedy = "run snakemake with the same arguments, without --report, first"
-    print(f"progsem: {FIGURES}: {problem}; {remedy}", file=sys.stderr)
-    raise SystemExit(2)
-
-
-def report_what_is_drawn(workflow, plan: Plan) -> None:
-    """Make Snakemake's report refuse other figures, and get by without its own records of earlier runs.
-
-    Marks of outputs that were being made when it was killed are not asked for: what is
-    there is whole (see `progsem.workflow.snakefile.run_what_is_missing`). Times of results
-    that were made elsewhere are missing from the report, which is said once rather
-    than for every file.
-    """
-
-    class Workflow(type(workflow)):
-        def create_report(self, *arguments, **settings):
-            refuse_other_figures(plan)
-            self.dag_settings.force_incomplete = True
-            without = _Unrecorded()
-            logger = logging.getLogger("snakemake.logging")
-            logger.addFilter(without)
-            try:
-                super().create_report(*arguments, **settings)
-            finally:
-                logger.removeFilter(without)
-            if without.files:
-                print(
-                    f"progsem: the report has no times of {_count(without.files, 'file')}, which were made elsewhere",
-                    file=sys.stderr,
-                )
-
-    workflow.__class__ = Workflow
-
-
-class _Unrecorded(logging.Filter):
-    """Counts the files of which Snakemake says that it has no records, and lets all else through."""
-
-    files = 0
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        missing = record.getMessage().startswith("Missing metadata for file")
-        self.files += missing
-        return not missing
+def say_nothing_of_missing_records() -> None:
+    """Keep Snakemake from saying, for each file that was made elsewhere, that a report has no times of it."""
+    logging.getLogger("snakemake.logging").addFilter(
+        lambda record: not record.getMessage().startswith("Missing metadata for file")
+    )
 
 
 def _intervals(statistics: Statistics, *seeds: str) -> str:

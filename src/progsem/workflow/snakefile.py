@@ -1,4 +1,4 @@
-"""What the Snakefile needs beside the plan: the study, the environment of jobs, and how Snakemake decides."""
+"""What the Snakefile needs beside the plan: the study, the environment of jobs, and what it refuses."""
 
 from __future__ import annotations
 
@@ -11,17 +11,19 @@ import platform
 import shutil
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 from progsem.errors import UserError
+from progsem.stages import FIGURES, RESULTS
 from progsem.storage import manifest
 from progsem.storage.files import digest, replacing
 from progsem.study.config import Study, load
 from progsem.study.configfiles import merge, read_changes, read_config
-from progsem.study.plan import FIGURES, RESULTS
+from progsem.workflow.redrawing import DRAWN
 
-FIGURE_TARGETS = {"all", "figures", FIGURES}
 # What a Snakemake that is killed leaves behind.
 LOCKS = Path(".snakemake/locks")
+_MARKS = Path(".snakemake/incomplete")  # of files that it was making: those that are there are whole
 ALIVE = Path(".snakemake/progsem.alive")  # names the host; every Snakemake that runs here holds a shared lock on it
 _FROZEN = Path(".snakemake/studies")
 _DEVICES = Path("/dev")
@@ -35,8 +37,7 @@ def study_or_exit(workflow, frozen: dict) -> Study:
     Those are read again here: Snakemake has read YAML 1.1 in files and something else in
     --config. Jobs on other machines read the Snakefile again; for them the config is the
     one that was `frozen` when the workflow started, and config.yaml may have been edited.
-    A bad config ends the process with status 2 and one line on stderr. SystemExit
-    passes through Snakemake, which would print a traceback for anything else.
+    A bad config is refused.
     """
     try:
         if not workflow.is_main_process:
@@ -45,8 +46,7 @@ def study_or_exit(workflow, frozen: dict) -> Study:
         changes = read_changes(given.configfiles, given.config_args or [])
         study = load(merge(read_config(Path(workflow.basedir) / "config.yaml"), changes))
     except UserError as error:
-        print(f"progsem: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
+        refuse(error)
     _freeze(workflow, study)
     return study
 
@@ -111,58 +111,6 @@ def take_turns(workflow) -> None:
         workflow.global_resources["turn"] = 1
 
 
-def run_what_is_missing(workflow, redraw: bool) -> None:
-    """Make Snakemake run jobs whose outputs are missing, and draw the figures if `redraw`; for no other reason.
-
-    Its own reasons (times of files, its records of earlier runs, marks of outputs
-    that were being made when it was killed) are about files that are replaced in
-    place. Results here never are; copied from elsewhere, they have no records.
-    The settings arrive only after the Snakefile has been read, so this waits for them.
-    """
-
-    if redraw and not os.access(FIGURES, os.W_OK):
-        refuse_read_only(Path(FIGURES))
-
-    class Workflow(type(workflow)):
-        @property
-        def dag_settings(self):
-            return self._dag_settings
-
-        @dag_settings.setter
-        def dag_settings(self, settings):
-            settings.rerun_triggers = frozenset()
-            if redraw and (
-                not settings.targets or FIGURE_TARGETS & {os.path.relpath(target) for target in settings.targets}
-            ):
-                settings.forcerun = frozenset({*settings.forcerun, "figures"})
-            self._dag_settings = settings
-
-        @property
-        def execution_settings(self):
-            return self._execution_settings
-
-        @execution_settings.setter
-        def execution_settings(self, settings):
-            settings.ignore_incomplete = True
-            self._execution_settings = settings
-
-    workflow._dag_settings = workflow.__dict__.pop("dag_settings", None)
-    workflow._execution_settings = workflow.__dict__.pop("execution_settings", None)
-    workflow.__class__ = Workflow
-
-
-def leave_figures_to_their_job() -> None:
-    """Keep Snakemake from copying results/figures before they are drawn, and putting the copy back if that fails.
-
-    The job replaces its own files when all new ones are whole. A folder that is put
-    back is deleted first, with what the user has in it.
-    """
-    from snakemake.persistence import FileBackupMixin
-
-    FileBackupMixin.backup_output = lambda self, path: None
-    FileBackupMixin.restore_output = lambda self, path: path.exists()
-
-
 def clear_leavings() -> None:
     """Remove what a Snakemake that was killed in this folder has left of its own, if none is alive here.
 
@@ -183,6 +131,7 @@ def clear_leavings() -> None:
             here = alive.read() == host
             if here:
                 shutil.rmtree(LOCKS, ignore_errors=True)
+                shutil.rmtree(_MARKS, ignore_errors=True)
             if not any(LOCKS.glob("*.lock")):
                 alive.truncate(0)
                 alive.write(host)
@@ -197,23 +146,35 @@ def clear_leavings() -> None:
 _held: list = []
 
 
-def refuse_read_only_results() -> None:
-    """Before jobs start: end the process with status 2 and one line if results/ cannot be written."""
+def refuse_other_triggers(workflow) -> None:
+    """Before jobs start: refuse to make finished results anew because Snakemake's records of them differ."""
+    given = sorted(map(str, workflow.dag_settings.rerun_triggers))
+    if given != ["mtime"]:
+        refuse(f"given the rerun-triggers {', '.join(given)}, expected mtime alone, as in profiles/default")
+
+
+def refuse_what_cannot_be_written(outputs: list[str], figures: set[str]) -> None:
+    """Before jobs that make these files start: refuse if results/ is read-only, or figures are not to be replaced.
+
+    `figures` are names of files that would take the places of those that are there.
+    """
+    if DRAWN in outputs and os.path.lexists(FIGURES):
+        try:
+            manifest.refuse_in_the_way(Path(FIGURES), figures)
+        except UserError as error:
+            refuse(error)
+        if not os.access(FIGURES, os.W_OK):
+            refuse_read_only(Path(FIGURES))
     if Path(RESULTS).exists() and not os.access(RESULTS, os.W_OK):
         refuse_read_only(Path(RESULTS))
 
 
-def refuse_to_replace_others(outputs: list[str], figures: set[str]) -> None:
-    """Before jobs that write these files start: the same if `figures` would take the place of what is not progsem's."""
-    if FIGURES in outputs and os.path.lexists(FIGURES):
-        try:
-            manifest.refuse_in_the_way(Path(FIGURES), figures)
-        except UserError as error:
-            print(f"progsem: {error}", file=sys.stderr)
-            raise SystemExit(2) from None
+def refuse_read_only(folder: Path) -> NoReturn:
+    """Refuse to go on: this folder cannot be written, and what follows would."""
+    refuse(f"{folder}: cannot be written; make room or give access, and run again")
 
 
-def refuse_read_only(folder: Path) -> None:
-    """End the process with status 2 and one line: this folder cannot be written, and what follows would."""
-    print(f"progsem: {folder}: cannot be written; make room or give access, and run again", file=sys.stderr)
-    raise SystemExit(2)
+def refuse(problem: str | UserError) -> NoReturn:
+    """End the process with status 2 and one line: Snakemake lets SystemExit pass, and prints a traceback for others."""
+    print(f"progsem: {problem}", file=sys.stderr)
+    raise SystemExit(2) from None

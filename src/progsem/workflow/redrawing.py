@@ -1,0 +1,37 @@
+"""When figures are drawn: where there are none, or those of another study or of earlier code.
+
+Their folder has no digest in its name, so it does not tell Snakemake whether they are the study's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from pathlib import Path
+
+from progsem.errors import UserError
+from progsem.stages import FIGURES
+from progsem.storage import manifest
+from progsem.study.plan import Plan
+
+DRAWN = ".snakemake/figures_of_this_study"  # made by the job that draws
+OUTDATED = ".snakemake/figures_are_outdated"  # an input of it that is newer than the figures
+
+
+def are_outdated(plan: Plan) -> bool:
+    """Whether results/figures is missing, or does not show this plan's results as the present code draws them."""
+    try:
+        return manifest.read(Path(FIGURES, manifest.NAME))["slice"] != json.loads(plan.figures_slice)
+    except UserError:
+        return True
+
+
+def prepare(plan: Plan) -> bool:
+    """Before Snakemake plans: give it a reason to draw if the figures are outdated; returns whether they are."""
+    if not are_outdated(plan):
+        return False
+    with contextlib.suppress(OSError):  # what cannot be written here is refused elsewhere
+        Path(DRAWN).unlink(missing_ok=True)
+        Path(OUTDATED).write_text(str(time.time_ns()), encoding="utf-8")  # another content each time
+    return True
