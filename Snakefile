@@ -21,10 +21,14 @@ min_version("9.0")
 sys.path.insert(0, str(Path(workflow.basedir) / "src"))
 
 from progsem.jobs import streams
-from progsem.stages import FIGURES
+from progsem.stages import CHECKPOINT, FIGURES, LOGS, RESULTS, STAGES
+from progsem.study import sizes
 from progsem.study.plan import Plan
-from progsem.workflow import reporting, snakefile
+from progsem.study.vocabulary import SPLITS
+from progsem.workflow import redrawing, reporting, snakefile
 from progsem.workflow.consent import say_what_is_made_anew
+from progsem.workflow.lock import clear_leavings
+from progsem.workflow.rules import COMMAND, ancients, asked, command
 
 streams.prepare()
 
@@ -37,9 +41,10 @@ if workflow.resource_settings.cores is None and workflow.resource_settings.nodes
     snakefile.use_every_core(workflow)
 
 snakefile.take_turns(workflow)
+snakefile.say_less()
 
 if workflow.is_main_process:
-    snakefile.clear_leavings()
+    clear_leavings()
 
 shell.prefix(snakefile.prepare_environment(Path(workflow.basedir) / "src"))
 
@@ -90,4 +95,8 @@ rule all:
         captions=lambda wildcards: os.path.relpath(CAPTIONS),
 
 
-include: "workflow/rules/stages.smk"
+include: "workflow/rules/data.smk"
+include: "workflow/rules/lm.smk"
+include: "workflow/rules/traces.smk"
+include: "workflow/rules/probing.smk"
+include: "workflow/rules/statistics.smk"

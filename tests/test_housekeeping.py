@@ -91,7 +91,7 @@ def make(name: str, seconds: float = 60.0) -> Plan:
             make_unit(plan, unit, seconds)
     shutil.rmtree(FIGURES, ignore_errors=True)
     Path(FIGURES).mkdir(parents=True)
-    inputs = {name: [Path(path)] for name, path in plan.statistics_files().items()}
+    inputs = {name: [Path(path)] for name, path in plan.files(plan.statistics).items() if name != "manifest"}
     Path(FIGURES, ".snakemake_timestamp").touch()
     write(Path(FIGURES), "figures", plan.figures_slice, inputs, ["training.png", "summary.json"], seconds)
     return plan
@@ -114,7 +114,7 @@ def make_unit(plan: Plan, unit: Unit, seconds: float = 60.0) -> None:
         seed, step = (part.split("-")[1] for part in unit.checkpoint.split("/"))
         sliced = plan.training_slice(seed, step)
         inputs = {"train": [Path(path) for path in plan.shards(plan.tokens, "train")]}
-        for file in ("model.safetensors", "state.safetensors"):
+        for file in ("weights", "state"):
             inputs[file] = [Path(path) for path in plan.before(seed, step, file)]
     elif unit.stage == "traces":
         inputs = {"weights": [Path(before[0], "model.safetensors")], "train": corpus}
@@ -123,10 +123,10 @@ def make_unit(plan: Plan, unit: Unit, seconds: float = 60.0) -> None:
     elif unit.stage == "generalisation":
         inputs = {"weights": [Path(before[0], "model.safetensors")]}
     elif unit.stage == "statistics":
-        files = [Path(path).name for path in plan.statistics_files().values()]
+        files = [name for name in STAGES["statistics"].files.values() if name != manifest.NAME]
         inputs = {
             "manifests": [Path(path) for path in plan.manifests()],
-            "metrics": [Path(path) for path in plan.everywhere([plan.lm], "metrics.csv")],
+            "metrics": [Path(path) for path in plan.everywhere([plan.lm], "metrics")],
         }
     write(unit.path, STAGES[unit.stage].job, sliced, inputs, files, seconds)
     unit.log.parent.mkdir(parents=True, exist_ok=True)
@@ -608,7 +608,7 @@ def test_nothing_is_touched_while_snakemake_runs(place, command, capsys):
 
 def test_a_snakemake_that_runs_holds_the_lock(place):
     """What the Snakefile does and what the commands look for are the same."""
-    code = "from progsem.workflow.snakefile import clear_leavings; clear_leavings(); print(flush=True); input()"
+    code = "from progsem.workflow.lock import clear_leavings; clear_leavings(); print(flush=True); input()"
     Path("results").mkdir()
     with subprocess.Popen(
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=ENVIRONMENT

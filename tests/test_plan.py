@@ -217,8 +217,8 @@ def test_a_job_reads_its_slice_as_config_types():
 def test_chain_of_checkpoints():
     plan = Plan(load({"lm": {"steps": 20, "checkpoint_every": 10, "decay_steps": 90_000, "seeds": [4]}}))
     assert plan.checkpoints(plan.lm) == [(4, 0), (4, 10), (4, 20)]
-    assert plan.before("4", "000000", "model.safetensors") == []
-    (path,) = plan.before("4", "000020", "model.safetensors")
+    assert plan.before("4", "000000", "weights") == []
+    (path,) = plan.before("4", "000020", "weights")
     assert path == f"{plan.lm.folder}/seed-4/step-000010/model.safetensors"
 
 
@@ -227,7 +227,7 @@ def test_extra_checkpoints_are_links_of_the_chain():
     plan = Plan(load({"lm": lm}))
     assert [step for _, step in plan.checkpoints(plan.lm)] == [0, 3, 10, 15, 20]
     assert json.loads(plan.training_slice("0", "000015"))["from"] == 10
-    (path,) = plan.before("0", "000010", "state.safetensors")
+    (path,) = plan.before("0", "000010", "state")
     assert path.endswith("step-000003/state.safetensors")
 
 

@@ -157,9 +157,9 @@ def paths_of(study: Study) -> list[str]:
         *(artifact.folder for artifact in artifacts),
         *plan.shards(plan.corpus, "train"),
         *plan.shards(plan.tokens, "test"),
-        *plan.everywhere([plan.lm, plan.traces, *plan.probed()], "x"),
-        *plan.before(str(study.lm.seeds[0]), str(study.lm.steps), "x"),
-        *plan.statistics_files().values(),
+        *plan.everywhere([plan.lm, plan.traces, *plan.probed()], "manifest"),
+        *plan.before(str(study.lm.seeds[0]), str(study.lm.steps), "manifest"),
+        *plan.files(plan.statistics).values(),
         *plan.manifests(),
     ]
 

@@ -28,11 +28,11 @@ def test_makes_every_artifact_and_the_summary(tree):
     expected = [
         *plan.shards(plan.corpus, "train"),
         *plan.shards(plan.tokens, "test"),
-        *plan.everywhere([plan.lm], "model.safetensors"),
-        *plan.everywhere([plan.traces], "programs.arrow"),
-        *plan.everywhere(plan.probed(), "predictions.arrow"),
+        *plan.everywhere([plan.lm], "weights"),
+        *plan.everywhere([plan.traces], "programs"),
+        *plan.everywhere(plan.probed(), "predictions"),
         *plan.manifests(),
-        *plan.statistics_files().values(),
+        *plan.files(plan.statistics).values(),
     ]
     assert len(expected) > 40
     assert [path for path in expected if not (tree.root / path).is_file()] == []

@@ -219,8 +219,8 @@ def test_a_node_that_is_drained_and_jobs_that_are_cancelled(cluster, tree, copie
 def test_a_job_that_fails_says_why_and_where(cluster, tree, copied, tell):
     shutil.copytree(tree.root / "results", copied.root / "results")
     plan = Plan(tiny())
-    probes = plan.everywhere([plan.probes], "predictions.arrow")[1]
-    damaged = plan.everywhere([plan.traces], "generated.arrow")[1]
+    probes = plan.everywhere([plan.probes], "predictions")[1]
+    damaged = plan.everywhere([plan.traces], "generated")[1]
     whole = (copied.root / damaged).read_bytes()
     (copied.root / damaged).write_bytes(whole[:-100])
     shutil.rmtree((copied.root / probes).parent)
@@ -263,7 +263,7 @@ def slow_training(cluster, tree, tmp_path_factory) -> Iterator[Future]:
 
 def train_slowly(folder: Path) -> tuple[Run, Tree]:
     plan = Plan(tiny(LONG))
-    target = plan.everywhere([plan.lm], "model.safetensors")[-1]
+    target = plan.everywhere([plan.lm], "weights")[-1]
     local, submitted = Tree.copied(folder / "local"), Tree.copied(folder / "submitted")
     arguments = (target, *TINY, *say(LONG))
     # Not by `local.snakemake`, which would have the tests wait for its end.

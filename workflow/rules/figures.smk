@@ -3,14 +3,9 @@
 # a rule without a command, and the job that draws into it makes a mark.
 import os
 
-from progsem.stages import FIGURES
-from progsem.workflow import redrawing, reporting
-from progsem.workflow.rules import figures_command
-
 CAPTIONS = Path(workflow.basedir, "workflow", "report", "figures")
 CAPTIONED = reporting.captions(CAPTIONS)
 OUTDATED = workflow.is_main_process and redrawing.prepare(PLAN)
-reporting.say_nothing_of_missing_records()
 
 
 report: "../report/study.rst"
@@ -22,12 +17,14 @@ localrules:
 
 rule figures:
     input:
-        **{
-            name: ancient(path)
-            for name, path in PLAN.statistics.files().items()
-            if name != "manifest"
-        },
-        outdated=redrawing.OUTDATED if OUTDATED else [],
+        redrawing.OUTDATED if OUTDATED else [],  # newer than the figures: so they are drawn; not for the command
+        **ancients(
+            {
+                name: path
+                for name, path in PLAN.files(PLAN.statistics).items()
+                if name != "manifest"
+            }
+        ),
     output:
         # Marked for the report where it is not there: Snakemake then refuses a report of other figures.
         report(touch(redrawing.DRAWN)) if OUTDATED else touch(redrawing.DRAWN),
@@ -37,8 +34,11 @@ rule figures:
         CONDA
     threads: max(4, STUDY.compute.threads)  # fewer where there are fewer cores: nothing runs beside it
     params:
-        command=lambda wildcards, input, threads: figures_command(PLAN, input, threads),
+        # A title may have `</script>`, which would end that of the report, where commands stand.
+        command=command(
+            "figures", PLAN.figures_slice.replace("<", r"\u003c"), files={"figures": FIGURES}
+        ),
     message:
         "Drawing figures and tables of {STUDY.study}"
     shell:
-        "{params.command} 2>&1 | log {log}"
+        COMMAND

@@ -1,13 +1,10 @@
-"""What the commands share: their parser, the studies they are given, the lock, sizes and tables."""
+"""What the commands share: their parser, the studies they are given, sizes and tables."""
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import difflib
-import fcntl
-import platform
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +15,6 @@ from progsem.stages import RESULTS
 from progsem.study.config import load
 from progsem.study.configfiles import merge, read_config
 from progsem.study.plan import Plan
-from progsem.workflow.snakefile import ALIVE, LOCKS
 
 A_STUDY = "a study's name, as in studies/NAME.yaml, or its file"
 _BASE = Path("config.yaml")  # the study that the others are differences to
@@ -102,29 +98,6 @@ def _plan(path: Path | None) -> Plan:
     except UserError as error:
         text = str(error).removeprefix("config: ").removeprefix(f"{path} ").removeprefix(f"{path}: ")
         raise UserError(f"{path}: {text}") from None
-
-
-@contextlib.contextmanager
-def nobody_else() -> Iterator[None]:
-    """Keep Snakemake from starting in this folder; raises `UserError` while one is running here."""
-    with contextlib.ExitStack() as stack:
-        try:
-            ALIVE.parent.mkdir(exist_ok=True)
-            alive = stack.enter_context(ALIVE.open("a+", encoding="utf-8"))
-            fcntl.flock(alive, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            alive.seek(0)
-            host = alive.read()
-        except BlockingIOError:
-            raise UserError("a snakemake is running in this folder; wait until it is done, or stop it") from None
-        except OSError as error:
-            raise UserError(f"{ALIVE}: cannot be locked ({error.strerror}); run this where it can be written") from None
-        # The lock of a process on another host may not be seen.
-        if host != platform.node() and any(LOCKS.glob("*.lock")):
-            raise UserError(
-                f"a snakemake may be running in this folder on {host or 'another host'}; "
-                "if it is not, say `snakemake --unlock`, and run this again"
-            )
-        yield
 
 
 def results_folder(path: str = RESULTS) -> Path:

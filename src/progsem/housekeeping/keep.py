@@ -18,6 +18,7 @@ from progsem.storage import manifest
 from progsem.storage.files import file_digest
 from progsem.storage.inventory import Unit, changed_files, duration, is_temporary, unit_of
 from progsem.study.plan import Plan
+from progsem.workflow.lock import nobody_else
 
 
 def main(argv: list[str]) -> None:
@@ -30,7 +31,7 @@ def main(argv: list[str]) -> None:
     )
     parser.add_argument("study", nargs="?", type=common.study_file, help=f"{common.A_STUDY} (default: config.yaml)")
     given = common.study(parser.parse_args(argv).study)
-    with common.nobody_else():
+    with nobody_else():
         keeping = Keeping(given.plan)
         try:
             keeping.run()

@@ -15,6 +15,7 @@ from progsem.housekeeping import common
 from progsem.stages import FIGURES, LOGS, STAGES
 from progsem.storage import manifest
 from progsem.storage.inventory import Unit, is_figures_leftover, is_temporary, survey, unit_of
+from progsem.workflow.lock import nobody_else
 
 LEFTOVER = "left by a process that was killed"
 
@@ -36,7 +37,7 @@ def main(argv: list[str]) -> None:
     asked = parser.parse_args(argv)
     given = common.studies(asked.studies)
     results = common.results_folder()
-    with common.nobody_else():
+    with nobody_else():
         pruning = Pruning(Needs(given, asked.earlier_code), results)
         pruning.say()
         total = f"{common.human(pruning.bytes)}, not needed by: {', '.join(study.name for study in given)}"

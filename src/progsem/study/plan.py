@@ -19,13 +19,13 @@ from functools import cached_property
 from pathlib import Path
 
 from progsem.languages import LANGUAGE
-from progsem.stages import CHECKPOINT, RESULTS, STAGES
+from progsem.stages import CHECKPOINT, LOGS, RESULTS, STAGES
 from progsem.storage.files import canonical_json, digest
 from progsem.storage.inventory import Unit, unit_of
 from progsem.storage.sources import code_digest
 from progsem.study.baseline import beyond_baseline
 from progsem.study.config import Study
-from progsem.study.vocabulary import ORIGINAL
+from progsem.study.vocabulary import ORIGINAL, SPLITS
 
 
 @dataclass(frozen=True)
@@ -71,15 +71,19 @@ class Artifact:
         """Path of a file in a checkpoint's folder, with the wildcards {seed} and {step}."""
         return self.file(f"{CHECKPOINT}/{name}")
 
-    def files(self, *names: str) -> dict[str, str]:
-        """Paths of its stage's files by name (of all, without names), a checkpoint's with the wildcards."""
-        stage = STAGES[self.stage]
-        place = self.checkpoint_file if stage.checkpoints else self.file
-        return {name: place(stage.files[name]) for name in names or stage.files}
+    @property
+    def log(self) -> str:
+        """What a job that makes it, or a checkpoint's part of it, has said; with the wildcards."""
+        folder = f"{RESULTS}/{LOGS}/{self.stage}/{self.key}"
+        return f"{folder}/{CHECKPOINT}.log" if STAGES[self.stage].checkpoints else f"{folder}.log"
 
     def slice(self, **more) -> str:
         """The frozen slice of one job as canonical JSON; `more` is said beside the sections and the code."""
         return canonical_json({**self.sections, "code": self.code, **more})
+
+    def slice_of_checkpoint(self, wildcards) -> str:
+        """The slice of the job for the checkpoint that wildcards name."""
+        return self.slice(seed=int(wildcards.seed), step=int(wildcards.step))
 
 
 class Plan:
@@ -94,115 +98,76 @@ class Plan:
     def __init__(self, study: Study):
         self.study = study
         config = study.model_dump(mode="json")
-        worlds, programs = config["worlds"], config["programs"]
-        shape = f"{study.lm.layers}x{study.lm.width}"
-        precision = {"lm": {"precision": study.lm.precision}}
         code = {job: code_digest(job) for job in {stage.job for stage in STAGES.values()}}
+        shape = f"{study.lm.layers}x{study.lm.width}"
+        last = study.lm.checkpoints()[-1:]
+
+        def of(names: str) -> dict:
+            """Sections of the config, and keys of sections by dotted names."""
+            found: dict = {}
+            for section, _, key in (name.partition(".") for name in names.split()):
+                if key:
+                    found.setdefault(section, {})[key] = config[section][key]
+                else:
+                    found[section] = config[section]
+            return found
 
         def artifact(stage: str, name: str, sections: dict, *inputs: Artifact) -> Artifact:
             said = beyond_baseline(sections, type(study))
             return Artifact(stage, name, sections, said, code[STAGES[stage].job], inputs)
 
-        self.corpus = artifact(
-            "corpus",
-            f"{'x'.join(map(str, study.worlds.size.values()))}-{study.corpus.examples}examples",
-            {"worlds": worlds, "programs": programs, "corpus": config["corpus"]},
-        )
-        self.tokens = artifact("tokens", study.tokens.encoding, {"tokens": config["tokens"]}, self.corpus)
-        self.lm = artifact("lm", shape, {"lm": _without(config["lm"], "seeds")}, self.tokens)
-        self.traces = artifact(
-            "traces",
-            shape,
-            {
-                "traces": config["traces"],
-                "worlds": worlds,
-                "programs": programs,
-                "corpus": {key: config["corpus"][key] for key in ("examples", "held_out")},
-                "tokens": config["tokens"],
-                **precision,
-            },
-            self.lm,
-        )
-        execution = {"programs": {"step_limit": study.programs.step_limit}, **precision}
-        self.probes = artifact(
-            "probes",
-            shape,
-            {"probes": config["probes"], "semantics": ORIGINAL, "mapping": {}, **execution},
-            self.traces,
-        )
-        at_zero = {**config["probes"], "offsets": [0]}
-        compared = {**config["probes"], "offsets": config["interventions"]["offsets"]}
+        def probing(
+            stage: str, name: str, semantics: str, mapping: dict, offsets: list[int], more: str = ""
+        ) -> Artifact:
+            asked = {"probes": {**config["probes"], "offsets": offsets}, "semantics": semantics, "mapping": mapping}
+            return artifact(stage, name, of(f"programs.step_limit lm.precision {more}") | asked, self.traces)
 
-        def alternative(name: str, mapping: dict, probes: dict) -> Artifact:
-            slice_ = {"probes": probes, "semantics": name, "mapping": mapping, **execution}
-            return artifact("interventions", name, slice_, self.traces)
-
-        named = [alternative(name, mapping, compared) for name, mapping in study.interventions.alternatives.items()]
+        size = "x".join(map(str, study.worlds.size.values()))
+        self.corpus = artifact("corpus", f"{size}-{study.corpus.examples}examples", of("worlds programs corpus"))
+        self.tokens = artifact("tokens", study.tokens.encoding, of("tokens"), self.corpus)
+        training = {key: value for key, value in config["lm"].items() if key != "seeds"}
+        self.lm = artifact("lm", shape, {"lm": training}, self.tokens)
+        sampling = "worlds programs corpus.examples corpus.held_out tokens lm.precision"
+        self.traces = artifact("traces", shape, of(f"traces {sampling}"), self.lm)
+        self.probes = probing("probes", shape, ORIGINAL, {}, config["probes"]["offsets"])
         pairs = LANGUAGE.config.mirror_pairs(study)[: study.interventions.permutations]
-        drawn = [alternative(name, LANGUAGE.permutations.meaning(name), at_zero) for pair in pairs for name in pair]
+        named = [
+            probing("interventions", name, name, mapping, config["interventions"]["offsets"])
+            for name, mapping in study.interventions.alternatives.items()
+        ]
+        drawn = [
+            probing("interventions", name, name, LANGUAGE.permutations.meaning(name), [0])
+            for pair in pairs
+            for name in pair
+        ]
         self.interventions = {one.key: one for one in (*named, *drawn)}
-        self.controls = artifact(
-            "controls",
-            shape,
-            {
-                "controls": {"kinds": config["controls"]["kinds"]},
-                "probes": at_zero,
-                "semantics": ORIGINAL,
-                "mapping": {},
-                "tokens": config["tokens"],
-                "traces": {"outputs": study.traces.outputs},
-                **execution,
-            },
-            self.traces,
-        )
+        self.controls = probing("controls", shape, ORIGINAL, {}, [0], "controls.kinds tokens traces.outputs")
         sets = {name: study.varied(new) for name, new in study.generalisation.sets.items()}
+        specified = {name: {"length": list(length), **worlds.size} for name, (worlds, length) in sets.items()}
         self.generalisation = artifact(
             "generalisation",
             shape,
-            {
-                "generalisation": {
-                    "test": study.generalisation.test,
-                    "sets": {name: {"length": list(length), **worlds.size} for name, (worlds, length) in sets.items()},
-                },
-                "worlds": worlds,
-                "programs": programs,
-                "corpus": {key: config["corpus"][key] for key in ("examples", "held_out", "seed")},
-                "tokens": config["tokens"],
-                "traces": {"extra_statements": study.traces.extra_statements},
-                **precision,
-            },
+            of(f"{sampling} corpus.seed traces.extra_statements")
+            | {"generalisation": {"test": study.generalisation.test, "sets": specified}},
             self.lm,
         )
-        last = study.lm.checkpoints()[-1:]
         self.steps = {
             **{one.key: last for one in drawn},
             self.controls.key: study.controls.steps(study.lm.checkpoints()),
             self.generalisation.key: last if study.generalisation.sets else [],
         }
-        sections = (
-            "study lm traces probes interventions controls generalisation statistics worlds programs corpus".split()
-        )
         self.statistics = artifact(
             "statistics",
             study.study,
-            {
-                **{section: config[section] for section in sections},
-                "permutations": [list(pair) for pair in pairs],
-                "figures": {"gallery": study.figures.gallery},
-            },
+            of("study lm traces probes interventions controls generalisation statistics worlds programs corpus")
+            | of("figures.gallery")
+            | {"permutations": [list(pair) for pair in pairs]},
             *(self.corpus, self.lm, self.traces, *self.probed()),
             *(one for one in (self.controls, self.generalisation) if self.steps[one.key]),
         )
         # Figures have one place, whatever they show; their slice says what that is.
-        self.figures_slice = canonical_json(
-            {
-                "study": study.study,
-                "figures": config["figures"],
-                **{section: config[section] for section in ("worlds", "programs", "corpus", "lm")},
-                "statistics": self.statistics.key,
-                "code": code["figures"],
-            }
-        )
+        shown = {"statistics": self.statistics.key, "code": code["figures"]}
+        self.figures_slice = canonical_json(of("study figures worlds programs corpus lm") | shown)
 
     def shards(self, artifact: Artifact, split: str, programs: int | None = None) -> list[str]:
         """Shard files of the corpus or its tokens that hold the first `programs` (default: all) of a split.
@@ -218,10 +183,18 @@ class Plan:
         steps = self.steps.get(artifact.key, self.study.lm.checkpoints())
         return [(seed, step) for seed in self.study.lm.seeds for step in steps]
 
+    def files(self, artifact: Artifact, *names: str) -> dict[str, str | list[str]]:
+        """Paths by the names that `progsem.stages` gives to files, a checkpoint's with wildcards; without names all."""
+        stage = STAGES[artifact.stage]
+        place = artifact.checkpoint_file if stage.checkpoints else artifact.file
+        found: dict = {split: self.shards(artifact, split) for split in SPLITS} if stage.shards else {}
+        found |= {name: place(file) for name, file in stage.files.items()}
+        return {name: found[name] for name in names or found}
+
     def everywhere(self, artifacts: list[Artifact], name: str) -> list[str]:
         """The file of that name at every checkpoint of each artifact."""
         return [
-            artifact.checkpoint_file(name).format(seed=seed, step=_step(step))
+            artifact.checkpoint_file(STAGES[artifact.stage].files[name]).format(seed=seed, step=_step(step))
             for artifact in artifacts
             for seed, step in self.checkpoints(artifact)
         ]
@@ -231,7 +204,7 @@ class Plan:
         if int(step) == 0:
             return []
         earlier = self.study.lm.before(int(step))
-        return [self.lm.checkpoint_file(name).format(seed=seed, step=_step(earlier))]
+        return [self.files(self.lm)[name].format(seed=seed, step=_step(earlier))]
 
     def training_slice(self, seed: str, step: str) -> str:
         """Slice of the job that trains up to `step` from the checkpoint before it."""
@@ -247,14 +220,10 @@ class Plan:
 
     def units(self) -> list[Unit]:
         """What each job makes, figures left out, in the order of the stages and of training."""
-        artifacts = [self.corpus, self.tokens, self.lm, self.traces, *self.probed()]
-        artifacts += [self.controls, self.generalisation, self.statistics]
-        found = []
-        for artifact in artifacts:
-            each = STAGES[artifact.stage].checkpoints
-            places = self.everywhere([artifact], "") if each else [artifact.folder]
-            found += [unit_of(Path(place)) for place in places]
-        return found
+        whole = [self.corpus.file("manifest.json"), self.tokens.file("manifest.json")]
+        stages = [self.lm, self.traces, *self.probed(), self.controls, self.generalisation]
+        paths = [*whole, *self.everywhere(stages, "manifest"), self.statistics.file("manifest.json")]
+        return [unit_of(Path(path)) for path in paths]
 
     def jobs(self) -> dict[str, set[str]]:
         """Names of all jobs by stage; a name changes when the job has to run again."""
@@ -272,7 +241,3 @@ def reruns(old: Study, new: Study) -> list[str]:
 
 def _step(step: int) -> str:
     return f"{step:06d}"
-
-
-def _without(section: dict, key: str) -> dict:
-    return {name: value for name, value in section.items() if name != key}

@@ -7,7 +7,6 @@ the study as `|fact|`. `workflow/report/caption.rst` puts the two together.
 
 from __future__ import annotations
 
-import logging
 import re
 from pathlib import Path
 from typing import NamedTuple
@@ -103,13 +102,6 @@ def facts(study: Study) -> dict[str, str]:
         "intervals": _intervals(study.statistics, models, fits),
         "intervals_of_programs": _intervals(study.statistics, models),
     }
-
-
-def say_nothing_of_missing_records() -> None:
-    """Keep Snakemake from saying, for each file that was made elsewhere, that a report has no times of it."""
-    logging.getLogger("snakemake.logging").addFilter(
-        lambda record: not record.getMessage().startswith("Missing metadata for file")
-    )
 
 
 def _intervals(statistics: Statistics, *seeds: str) -> str:

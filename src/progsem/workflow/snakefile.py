@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import errno
-import fcntl
 import getpass
+import logging
 import os
-import platform
-import shutil
 import sys
 from pathlib import Path
 from typing import NoReturn
@@ -21,10 +18,6 @@ from progsem.study.config import Study, load
 from progsem.study.configfiles import merge, read_changes, read_config
 from progsem.workflow.redrawing import DRAWN
 
-# What a Snakemake that is killed leaves behind.
-LOCKS = Path(".snakemake/locks")
-_MARKS = Path(".snakemake/incomplete")  # of files that it was making: those that are there are whole
-ALIVE = Path(".snakemake/progsem.alive")  # names the host; every Snakemake that runs here holds a shared lock on it
 _FROZEN = Path(".snakemake/studies")
 _DEVICES = Path("/dev")
 # Where standard error is closed, tee would end at once, and the job with it.
@@ -94,6 +87,12 @@ def prepare_environment(source: Path) -> str:
     return commands.replace("{", "{{").replace("}", "}}")  # Snakemake takes what stands in single ones for its own
 
 
+def say_less() -> None:
+    """Keep from Snakemake's log what is no news: that there are no records, or that figures came before their folder."""
+    no_news = ("Missing metadata for file", "Warning: the following output files of rule all were not present")
+    logging.getLogger("snakemake.logging").addFilter(lambda record: not record.getMessage().startswith(no_news))
+
+
 def use_every_core(workflow) -> None:
     """Do as `snakemake --cores all` does, which a bare `snakemake` would ask for, once it has read the Snakefile."""
     workflow.resource_settings.cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
@@ -109,41 +108,6 @@ def take_turns(workflow) -> None:
     local = workflow.is_main_process and workflow.resource_settings.nodes is None
     if not local or any(_DEVICES.glob("nvidia[0-9]*")):
         workflow.global_resources["turn"] = 1
-
-
-def clear_leavings() -> None:
-    """Remove what a Snakemake that was killed in this folder has left of its own, if none is alive here.
-
-    Each holds a shared lock on a file of ours, which the system takes away when the
-    process ends, however it ends. Another host's may not be seen, so locks are only
-    removed where this host ran last; else `snakemake --unlock` does it.
-    """
-    host = platform.node()
-    try:
-        LOCKS.parent.mkdir(exist_ok=True)
-        if not os.access(LOCKS.parent, os.W_OK):
-            refuse_read_only(LOCKS.parent)
-        alive = open(ALIVE, "a+", encoding="utf-8")  # noqa: SIM115 - held until the process ends
-        _held.append(alive)
-        with contextlib.suppress(BlockingIOError):
-            fcntl.flock(alive, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            alive.seek(0)
-            here = alive.read() == host
-            if here:
-                shutil.rmtree(LOCKS, ignore_errors=True)
-                shutil.rmtree(_MARKS, ignore_errors=True)
-            if not any(LOCKS.glob("*.lock")):
-                alive.truncate(0)
-                alive.write(host)
-                alive.flush()
-        fcntl.flock(alive, fcntl.LOCK_SH)
-    except OSError as error:
-        if error.errno in (errno.EROFS, errno.EACCES, errno.ENOSPC):
-            refuse_read_only(LOCKS.parent)
-        # Else it is a file system without such locks: Snakemake says what is to be done.
-
-
-_held: list = []
 
 
 def refuse_other_triggers(workflow) -> None:

@@ -1,0 +1,80 @@
+"""Who runs in a folder: what a killed Snakemake has left is removed, and nothing is moved while one is alive.
+
+Each Snakemake holds a shared lock on a file of ours, which the system takes away when the process ends, however it
+ends. Another host's may not be seen: the file names the host that ran last.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import platform
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from progsem.errors import UserError
+from progsem.workflow.snakefile import refuse_read_only
+
+ALIVE = Path(".snakemake/progsem.alive")
+# What a Snakemake that is killed leaves behind: locks, and marks of files that it was making, whole if they are there.
+LOCKS, _MARKS = Path(".snakemake/locks"), Path(".snakemake/incomplete")
+
+
+def clear_leavings() -> None:
+    """Remove what a Snakemake that was killed in this folder has left of its own, if none is alive here.
+
+    Only where this host ran last; else `snakemake --unlock` does it.
+    """
+    host = platform.node()
+    try:
+        LOCKS.parent.mkdir(exist_ok=True)
+        if not os.access(LOCKS.parent, os.W_OK):
+            refuse_read_only(LOCKS.parent)
+        alive = open(ALIVE, "a+", encoding="utf-8")  # noqa: SIM115 - held until the process ends
+        _held.append(alive)
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(alive, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            alive.seek(0)
+            here = alive.read() == host
+            if here:
+                shutil.rmtree(LOCKS, ignore_errors=True)
+                shutil.rmtree(_MARKS, ignore_errors=True)
+                _MARKS.mkdir(exist_ok=True)  # without it, Snakemake takes its records for those of an old version
+            if not any(LOCKS.glob("*.lock")):
+                alive.truncate(0)
+                alive.write(host)
+                alive.flush()
+        fcntl.flock(alive, fcntl.LOCK_SH)
+    except OSError as error:
+        if error.errno in (errno.EROFS, errno.EACCES, errno.ENOSPC):
+            refuse_read_only(LOCKS.parent)
+        # Else it is a file system without such locks: Snakemake says what is to be done.
+
+
+_held: list = []
+
+
+@contextlib.contextmanager
+def nobody_else() -> Iterator[None]:
+    """Keep Snakemake from starting in this folder; raises `UserError` while one is running here."""
+    with contextlib.ExitStack() as stack:
+        try:
+            ALIVE.parent.mkdir(exist_ok=True)
+            alive = stack.enter_context(ALIVE.open("a+", encoding="utf-8"))
+            fcntl.flock(alive, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            alive.seek(0)
+            host = alive.read()
+        except BlockingIOError:
+            raise UserError("a snakemake is running in this folder; wait until it is done, or stop it") from None
+        except OSError as error:
+            raise UserError(f"{ALIVE}: cannot be locked ({error.strerror}); run this where it can be written") from None
+        # The lock of a process on another host may not be seen.
+        if host != platform.node() and any(LOCKS.glob("*.lock")):
+            raise UserError(
+                f"a snakemake may be running in this folder on {host or 'another host'}; "
+                "if it is not, say `snakemake --unlock`, and run this again"
+            )
+        yield
