@@ -88,7 +88,7 @@ def prepare_environment(source: Path) -> str:
 
 
 def say_less() -> None:
-    """Keep from Snakemake's log what is no news: that there are no records, or that figures came before their folder."""
+    """Keep from Snakemake's log what is no news: that it has no records, or that figures come before their folder."""
     no_news = ("Missing metadata for file", "Warning: the following output files of rule all were not present")
     logging.getLogger("snakemake.logging").addFilter(lambda record: not record.getMessage().startswith(no_news))
 
