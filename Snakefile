@@ -27,7 +27,7 @@ from progsem.study.plan import Plan
 from progsem.study.vocabulary import SPLITS
 from progsem.workflow import redrawing, reporting, snakefile
 from progsem.workflow.consent import say_what_is_made_anew
-from progsem.workflow.lock import clear_leavings
+from progsem.workflow.lock import remove_stale_locks
 from progsem.workflow.rules import COMMAND, ancients, asked, command
 
 streams.prepare()
@@ -44,7 +44,7 @@ snakefile.take_turns(workflow)
 snakefile.say_less()
 
 if workflow.is_main_process:
-    clear_leavings()
+    remove_stale_locks()
 
 shell.prefix(snakefile.prepare_environment(Path(workflow.basedir) / "src"))
 

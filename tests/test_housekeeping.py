@@ -608,7 +608,7 @@ def test_nothing_is_touched_while_snakemake_runs(place, command, capsys):
 
 def test_a_snakemake_that_runs_holds_the_lock(place):
     """What the Snakefile does and what the commands look for are the same."""
-    code = "from progsem.workflow.lock import clear_leavings; clear_leavings(); print(flush=True); input()"
+    code = "from progsem.workflow.lock import remove_stale_locks; remove_stale_locks(); print(flush=True); input()"
     Path("results").mkdir()
     with subprocess.Popen(
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=ENVIRONMENT

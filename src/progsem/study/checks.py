@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from progsem.languages import LANGUAGE
@@ -15,46 +17,34 @@ if TYPE_CHECKING:
 # One command names all files that the statistics read, another all shards; the system takes 2 MB at most.
 MOST_FILES = 9_000
 MOST_SHARDS = 8_000
-MOST_GIGABYTES = 16  # of one array, wherever a job holds all of it: what is more is rather a slip than a study
+MOST_GIGABYTES = 16  # of one array, wherever a job holds all of it: more than that is rather a mistake than a study
 
 
 def check(study: Study) -> None:
     """Raise ValueError for the first problem, with its keys, what was given and what to do."""
     LANGUAGE.config.check(study)
-    for part in (
-        _lengths_fit,
-        _enough_specifications,
-        _traces_fit,
-        _probes_fit,
-        _generalisation_is_new,
-        _processes_share,
-        _commands_fit,
-        _memory_fits,
-    ):
-        part(study)
+    for problem in chain(_documents(study), _probes(study), _generalisation(study), _sizes(study)):
+        raise ValueError(problem)
 
 
-def _lengths_fit(study: Study) -> None:
+def _documents(study: Study) -> Iterator[str]:
     longest = study.programs.longest
     if study.programs.step_limit <= longest:
-        raise ValueError(
+        yield (
             f"programs.step_limit is {study.programs.step_limit}, but programs have up to {longest} statements; "
             f"give at least {longest + 1}"
         )
     tokens = bounds.most_tokens(study)
     if tokens > MAX_POSITIONS:
-        raise ValueError(
+        yield (
             f"a document takes up to {tokens} tokens, but the language model reads at most {MAX_POSITIONS}; "
             f"lower {', '.join(f'worlds.{key}' for key in study.worlds.size)}, corpus.examples or programs"
         )
-
-
-def _enough_specifications(study: Study) -> None:
     apart = study.corpus.held_apart
     test, train = study.programs.test_length, study.programs.train_length
     there = bounds.specifications(study, *test)
     if 2 * apart > there:
-        raise ValueError(
+        yield (
             f"corpus.validation and corpus.test are {apart} together, but these worlds and programs make at most "
             f"{there} different specifications, half of which are left for training; lower them, or raise worlds, "
             "programs.test_length or corpus.examples"
@@ -63,121 +53,108 @@ def _enough_specifications(study: Study) -> None:
         there = bounds.specifications(study, *train)
         taken = round(apart * (train[1] - train[0] + 1) / (test[1] - test[0] + 1))
         if 2 * taken > there:
-            raise ValueError(
+            yield (
                 f"corpus.validation and corpus.test take about {taken} specifications as short as training's, of "
                 f"which there are at most {there}; lower them, or raise worlds, programs.train_length or "
                 "corpus.examples"
             )
-
-
-def _traces_fit(study: Study) -> None:
     for split in SPLITS:
         wanted, there = getattr(study.traces, split), getattr(study.corpus, split)
         if wanted > there:
-            raise ValueError(f"traces.{split} is {wanted}, but corpus.{split} has only {there}; lower the first")
+            yield f"traces.{split} is {wanted}, but corpus.{split} has only {there}; lower the first"
         states = wanted * bounds.most_states(study, split)
         if states < FEWEST_STATES[split]:
-            raise ValueError(
+            yield (
                 f"traces.{split} is {wanted}, which gives at most {states} states, but probes need "
                 f"{FEWEST_STATES[split]}; raise it"
             )
     if study.figures.gallery > study.traces.test:
-        raise ValueError(
+        yield (
             f"figures.gallery is {study.figures.gallery}, but traces.test has only {study.traces.test}; lower the first"
         )
 
 
-def _probes_fit(study: Study) -> None:
+def _probes(study: Study) -> Iterator[str]:
     # Without its last state, a program has one state less to look back from.
     furthest_back = study.programs.longest - 1 - study.probes.drop_final
     furthest_ahead = study.programs.longest - 1
     if furthest_back < 0:
-        raise ValueError(
-            "probes.drop_final is true, but programs have one statement and no other state; set it to false"
-        )
+        yield ("probes.drop_final is true, but programs have one statement and no other state; set it to false")
     for offset in study.probes.offsets:
         if not -furthest_back <= offset <= furthest_ahead:
-            raise ValueError(
+            yield (
                 f"probes.offsets has {offset}, but programs have at most {study.programs.longest} statements; "
                 f"give offsets between {-furthest_back} and {furthest_ahead}"
             )
     for offset in study.interventions.offsets:
         if offset not in study.probes.offsets:
-            raise ValueError(
+            yield (
                 f"interventions.offsets has {offset}, which is none of probes.offsets {list(study.probes.offsets)}; "
                 "add it there"
             )
     for first, last in study.probes.positions:
         if first >= study.programs.longest:
-            raise ValueError(
+            yield (
                 f"probes.positions has [{first}, {last}], but programs have at most {study.programs.longest} "
                 "statements, of which the first is 0"
             )
     if LAYERS in study.controls.kinds and study.traces.layers != "each":
-        raise ValueError("controls.kinds has layers; set traces.layers to 'each' to keep them")
+        yield "controls.kinds has layers; set traces.layers to 'each' to keep them"
     if study.probes.layer != MEAN:
         layer = int(study.probes.layer.removeprefix(LAYER))
         if study.traces.layers != "each":
-            raise ValueError(f"probes.layer is {study.probes.layer}; set traces.layers to 'each' to keep it")
+            yield f"probes.layer is {study.probes.layer}; set traces.layers to 'each' to keep it"
         if layer > study.lm.layers:
-            raise ValueError(
-                f"probes.layer is {study.probes.layer}; expected layer_0 (embedding) to layer_{study.lm.layers}"
-            )
+            yield (f"probes.layer is {study.probes.layer}; expected layer_0 (embedding) to layer_{study.lm.layers}")
 
 
-def _generalisation_is_new(study: Study) -> None:
+def _generalisation(study: Study) -> Iterator[str]:
     programs = study.programs
     for name, new in study.generalisation.sets.items():
         key = f"generalisation.sets.{name}"
         if new.statements < 0 and programs.train_length[0] == 1:
-            raise ValueError(
+            yield (
                 f"{key}.statements is {new.statements}, but training has programs of one statement, and none are "
                 "shorter; give a number above 0, or raise programs.train_length"
             )
         worlds, length = study.varied(new)
         if programs.step_limit <= length[1]:
-            raise ValueError(
+            yield (
                 f"programs.step_limit is {programs.step_limit}, but {key} has programs of up to {length[1]} "
                 f"statements; give at least {length[1] + 1}"
             )
         tokens = bounds.most_tokens(study, worlds, length[1])
         if tokens > MAX_POSITIONS:
-            raise ValueError(
+            yield (
                 f"{key}: a document takes up to {tokens} tokens, but the language model reads at most "
                 f"{MAX_POSITIONS}; lower its statements or cells"
             )
         there = bounds.specifications(study, *length, worlds)
         if 2 * study.generalisation.test > there:
-            raise ValueError(
+            yield (
                 f"generalisation.test is {study.generalisation.test}, but {key} has at most {there} different "
                 "specifications, half of which may be drawn; lower the first, or raise its statements or cells"
             )
 
 
-def _processes_share(study: Study) -> None:
+def _sizes(study: Study) -> Iterator[str]:
     if study.lm.batch % study.compute.processes:
-        raise ValueError(
+        yield (
             f"compute.processes is {study.compute.processes}, which does not divide lm.batch {study.lm.batch}; give "
             "a number that does"
         )
-
-
-def _commands_fit(study: Study) -> None:
     if study.corpus.shards > MOST_SHARDS:
-        raise ValueError(
+        yield (
             f"corpus.shard is {study.corpus.shard}, which cuts the corpus into {study.corpus.shards} files; give a "
             f"larger one, for at most {MOST_SHARDS}"
         )
     files = bounds.statistics_files(study)
     if files > MOST_FILES:
-        raise ValueError(
+        yield (
             "lm.checkpoint_every, lm.extra_checkpoints and lm.seeds make "
             f"{bounds.checkpoints(study)} checkpoints, whose statistics are of {files} files; make fewer, for at most "
             f"{MOST_FILES}"
         )
-
-
-def _memory_fits(study: Study) -> None:
     for what, size in bounds.memory(study).items():
         if size > MOST_GIGABYTES * 10**9:
-            raise ValueError(f"{what} take {size / 10**9:.0f} GB of memory; ask for at most {MOST_GIGABYTES}")
+            yield f"{what} take {size / 10**9:.0f} GB of memory; ask for at most {MOST_GIGABYTES}"

@@ -37,41 +37,37 @@ def _known_keys(config: type[BaseModel], location: list) -> list[str]:
     return list(getattr(model, "model_fields", {}))
 
 
+_PATTERNS = {
+    NAME: "1 to 40 of the characters A-Z a-z 0-9 _ -, the first a letter or a digit",
+    HIDDEN_STATE: "mean, or layer_0, layer_1, … up to layer_99",
+    ONE_LINE: "one line of text, without control characters",
+}
+# By pydantic's types of errors, what it expected in words of YAML; in braces, values of the error's context.
+_EXPECTED = {
+    "string_type": "text; put it in quotes",
+    "string_too_long": "at most {max_length} characters",
+    "string_unicode": "text of whole Unicode characters",
+    "bool_type": "true or false",
+    "int_type": "an integer, written without a point or exponent",
+    "float_type": "a number",
+    "tuple_type": "a list",
+    "dict_type": "a mapping of keys to values",
+    "model_type": "a mapping of keys to values",
+    "too_short": "a list of {min_length}",
+    "too_long": "at most {max_length} of them",
+    "invalid_key": "a key that is text",
+}
+
+
 def _expected(problem: dict) -> str:
-    """What pydantic expected, in words of YAML."""
-    context = problem.get("ctx", {})
-    match problem["type"]:
-        case "string_pattern_mismatch":
-            return {
-                NAME: "1 to 40 of the characters A-Z a-z 0-9 _ -, the first a letter or a digit",
-                HIDDEN_STATE: "mean, or layer_0, layer_1, … up to layer_99",
-                ONE_LINE: "one line of text, without control characters",
-            }[context["pattern"]]
-        case "string_type":
-            return "text; put it in quotes"
-        case "string_too_long":
-            return f"at most {context['max_length']} characters"
-        case "string_unicode":
-            return "text of whole Unicode characters"
-        case "bool_type":
-            return "true or false"
-        case "int_type":
-            return "an integer, written without a point or exponent"
-        case "float_type":
-            return "a number"
-        case "tuple_type":
-            return "a list"
-        case "dict_type" | "model_type":
-            return "a mapping of keys to values"
-        case "missing":
-            return f"a list of {problem['loc'][-1] + 1} or more"
-        case "too_short":
-            return "a list of at least 1" if context["min_length"] == 1 else f"a list of {context['min_length']}"
-        case "too_long":
-            return f"at most {context['max_length']} of them"
-        case "invalid_key":
-            return "a key that is text"
-    return problem["msg"].removeprefix("Input should be ")
+    kind, context = problem["type"], problem.get("ctx", {})
+    if kind == "string_pattern_mismatch":
+        return _PATTERNS[context["pattern"]]
+    if kind == "missing":
+        return f"a list of {problem['loc'][-1] + 1} or more"
+    if kind == "too_short" and context["min_length"] == 1:
+        return "a list of at least 1"
+    return _EXPECTED.get(kind, problem["msg"].removeprefix("Input should be ").replace("{", "{{")).format(**context)
 
 
 def _key(part: str) -> str:

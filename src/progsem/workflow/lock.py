@@ -23,7 +23,7 @@ ALIVE = Path(".snakemake/progsem.alive")
 LOCKS, _MARKS = Path(".snakemake/locks"), Path(".snakemake/incomplete")
 
 
-def clear_leavings() -> None:
+def remove_stale_locks() -> None:
     """Remove what a Snakemake that was killed in this folder has left of its own, if none is alive here.
 
     Only where this host ran last; else `snakemake --unlock` does it.
