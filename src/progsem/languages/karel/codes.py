@@ -14,7 +14,12 @@ cells of shape (H, W), the number of markers (0 to `MAX_MARKERS`) or `WALL`, and
 (row, column, heading) as uint8, headings clockwise from north.
 """
 
-import numpy as np
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
 
 ACTIONS = ("pick_marker", "put_marker", "turn_left", "turn_right", "move")
 PICK, PUT, LEFT, RIGHT, MOVE = range(5)
