@@ -21,7 +21,7 @@ from progsem.measures.results import (
     find_checkpoints,
     find_generalisation,
 )
-from progsem.measures.steps import Measured, measure_step
+from progsem.measures.steps import MeasuredStep, measure_step
 from progsem.measures.tables import TABLES
 
 
@@ -82,12 +82,12 @@ class Analysis:
         return dict(zip(steps, self.workers.map(measured, each), strict=True))
 
     @cached_property
-    def steps(self) -> dict[int, dict[int | str, Measured]]:
+    def steps(self) -> dict[int, dict[int | str, MeasuredStep]]:
         """What is measured at each step, by language model."""
         settings, draws, length = self.settings, self.draws, self.training_length
         return self.at_each(settings.lm.checkpoints(), lambda here: measure_step(here, settings, draws, length))
 
-    def measured(self) -> Iterator[tuple[dict, Measured]]:
+    def measured(self) -> Iterator[tuple[dict, MeasuredStep]]:
         """What is measured by step and language model; before it, the columns that say which."""
         for step, found in self.steps.items():
             for name, one in found.items():

@@ -18,7 +18,7 @@ units (Owen 2007, "The pigeonhole bootstrap"):
 
 - `programs`, the variance over program draws of the mean over units;
 - `crossed`, its part that is each unit's own (which programs suit which unit),
-  and that the units' spread therefore shows as well;
+  and that the dispersion of units therefore shows as well;
 - `units`, the sample variance over units of their estimates, over U.
 
 The whole is (programs - crossed) + units. Its interval has a Student factor with
@@ -45,7 +45,7 @@ What share of such intervals covers the truth, simulated in
 `tests/test_intervals.py`: 0.94 to 0.96 for 2 or 5 probe seeds and for 3 language
 models, 0.92 to 0.96 for 2 language models, whether programs, fits or language models
 make the error. Where fits become twice as variable within twelve checkpoints,
-0.93 to 0.97 at each of them. Student's t takes language models for normally spread.
+0.93 to 0.97 at each of them. Student's t takes language models for normally distributed.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from scipy.special import stdtrit
 
 
 @dataclass(frozen=True)
-class Line:
+class RegressionLine:
     """A straight line through n points; NaN where they do not determine one.
 
     correlation: of x and y. n_effective: how many independent points would determine it as well.
@@ -48,7 +48,7 @@ class Line:
 NO_LINE = (math.nan,) * 7
 
 
-def regress(x: np.ndarray, y: np.ndarray, independent: bool = False) -> Line:
+def regress(x: np.ndarray, y: np.ndarray, independent: bool = False) -> RegressionLine:
     """Ordinary least squares of `y` on `x`, both of shape (n,), in the order of training unless `independent`.
 
     Undefined (NaN) below three points, or if either is constant. Neighbouring checkpoints resemble each
@@ -64,7 +64,7 @@ def regress(x: np.ndarray, y: np.ndarray, independent: bool = False) -> Line:
     x, y = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
     n = len(x)
     if n < 3 or np.ptp(x) == 0 or np.ptp(y) == 0:
-        return Line(n, *NO_LINE)
+        return RegressionLine(n, *NO_LINE)
     dx, dy = x - x.mean(), y - y.mean()
     squares = dx @ dx
     slope = (dx @ dy) / squares
@@ -78,7 +78,7 @@ def regress(x: np.ndarray, y: np.ndarray, independent: bool = False) -> Line:
     repeated = np.clip(of_residuals, 0, 0.95)
     of_mean = n * (1 - repeated) / (1 + repeated)
     mean_error = (variance * effective / n / of_mean) ** 0.5
-    return Line(
+    return RegressionLine(
         n=n,
         n_effective=float(effective),
         slope=float(slope),
@@ -142,7 +142,7 @@ def regress_blocks(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> tuple[n
     """Moving-block bootstrap of a regression over the checkpoints of one training, in their order.
 
     `weights` are those of `block_weights`. Returns slope and correlation, each (1 + R,), NaN where undefined.
-    Percentiles of a dozen points drawn in blocks are too narrow: `Line.intervals` is what is quoted.
+    Percentiles of a dozen points drawn in blocks are too narrow: `RegressionLine.intervals` is what is quoted.
     """
     x, y = np.asarray(x, dtype=float) - np.mean(x), np.asarray(y, dtype=float) - np.mean(y)
     terms = np.stack([np.ones(len(x)), x, y, x * x, y * y, x * y], axis=1)

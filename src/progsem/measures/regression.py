@@ -69,7 +69,7 @@ def regression_rows(analysis: Analysis) -> list[dict]:
 class FittedLine:
     """The line of one language model, and its slope and correlation in blocks of checkpoints, (1 + R,)."""
 
-    line: lines.Line
+    line: lines.RegressionLine
     slopes: np.ndarray
     correlations: np.ndarray
 
@@ -97,7 +97,7 @@ def drawn_blocks(points: int, which: int, resamples: int, seed: int) -> np.ndarr
     return lines.block_weights(points, resamples, np.random.default_rng([seed, 2, which]))
 
 
-def line_row(line: lines.Line, confidence: float) -> dict:
+def line_row(line: lines.RegressionLine, confidence: float) -> dict:
     """Slope, intercept and R² with intervals; only the number of points below three."""
     row = {"n_points": line.n, "n_effective": line.n_effective}
     for name, ends in line.intervals(confidence).items() if line.n >= 3 else ():

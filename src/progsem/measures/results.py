@@ -22,7 +22,7 @@ POOLED = "pooled"  # value of lm_seed in rows that are means over LM seeds
 
 
 @dataclass(frozen=True)
-class Controls:
+class ControlFiles:
     """The files of the stage `controls` at one checkpoint."""
 
     predictions: Path
@@ -39,7 +39,7 @@ class Checkpoint:
     programs: Path
     predictions: dict[str, Path]
     accuracy: dict[str, Path]
-    controls: Controls | None
+    controls: ControlFiles | None
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Outcomes:
 
 
 @dataclass(frozen=True)
-class Readings:
+class ProbeReadings:
     """What one probe reads in N test states, and how sure it is of it.
 
     source, offset, cluster, statement: as those of `Outcomes`. read and confidence: by feature, (N, heads)
@@ -190,7 +190,7 @@ def find_checkpoints(job, settings: Settings) -> list[Checkpoint]:
         if _key(read_metadata(description), paths, description, "description lengths") != key:
             raise UserError(f"{description}: of another checkpoint than {path}; give them in the same order")
         _refuse_missing_controls(path, about["controls"], settings)
-        controls[key] = Controls(path, table, description)
+        controls[key] = ControlFiles(path, table, description)
     last = settings.lm.checkpoints()[-1]
     drawn = {name for pair in settings.permutations for name in pair}
     for seed in settings.lm.seeds:
@@ -274,13 +274,13 @@ def read_outcomes(path: Path, settings: Settings, rows: np.ndarray) -> Outcomes:
     return _outcomes(path, columns, about, settings, rows)
 
 
-def read_readings(path: Path, settings: Settings, rows: np.ndarray) -> Readings:
+def read_readings(path: Path, settings: Settings, rows: np.ndarray) -> ProbeReadings:
     """What the deepest probe of seed 0 reads, from a predictions.arrow; `rows` are the test programs' row numbers."""
     columns, about = read_table(path)
     _refuse_missing_features(path, about, settings)
     depth = about["depths"].index(settings.depths[-1])
     shape = len(columns["program"]), len(about["depths"]), about["seeds"]
-    return Readings(
+    return ProbeReadings(
         source=columns["source"],
         offset=columns["offset"],
         cluster=np.searchsorted(rows, columns["program"]),

@@ -14,7 +14,7 @@ from progsem.measures.results import POOLED, Checkpoint, Settings, read_programs
 
 
 @dataclass
-class Measured:
+class MeasuredStep:
     """What is measured of one language model, or of all together, at one step.
 
     contents, compared: semantic content, and semantics beside the original, by `ContentKey`; fits: what accuracy.csv
@@ -42,7 +42,7 @@ class Measured:
 
 def measure_step(
     checkpoints: list[Checkpoint], settings: Settings, draws: Resamples, training_length: float
-) -> dict[int | str, Measured]:
+) -> dict[int | str, MeasuredStep]:
     """Measure the checkpoints of every language model at one step, by LM seed and `pooled` if there are several.
 
     `training_length` is that of the training programs on average. Of the replicates only what the intervals need
@@ -52,10 +52,10 @@ def measure_step(
     for one in checkpoints:
         programs = read_programs(one.programs, settings.test)
         written = generation_statistics(programs, draws, training_length)
-        found[one.seed] = Measured(written, generated_lengths(programs))
+        found[one.seed] = MeasuredStep(written, generated_lengths(programs))
         reading.append(read_semantics(one, settings, draws, programs["row_in_file"]))
     if settings.pooled:
-        found[POOLED] = Measured(pool_generations([one.written for one in found.values()]), {})
+        found[POOLED] = MeasuredStep(pool_generations([one.written for one in found.values()]), {})
     for each in zip(*reading, strict=True):  # of every language model, semantics by semantics
         for measured, read in zip(
             found.values(), [*each, *([pool_read(each)] if settings.pooled else [])], strict=True
