@@ -14,10 +14,10 @@ from progsem.jobs import compiled
 compiled.forget_outdated()
 
 # The modules that take longest, in the order in which they begin, so that processes which share the tests end
-# together. The first or the third makes the tiny study; meanwhile the second does without.
+# together. While one of them makes the tiny study, another has modules to run that do without it.
 LONGEST = (
-    *("test_slurm", "test_parallel", "test_workflow", "test_locales", "test_corruption", "test_kills", "test_disk"),
-    *("test_report", "test_make", "test_streams", "test_train"),
+    *("test_slurm", "test_parallel", "test_workflow", "test_figures", "test_locales", "test_corruption", "test_kills"),
+    *("test_disk", "test_train", "test_report", "test_make", "test_streams"),
 )
 
 
