@@ -126,13 +126,23 @@ def test_what_a_study_says_to_run_can_be_planned(tree, command):
     ],
 )
 def test_a_changed_module_runs_what_imports_it(tree, module, rules):
-    """And what is computed from that; touching the file, or putting it back, runs nothing."""
+    """And what is computed from that."""
     path = tree.root / "src" / "progsem" / module
+    text = path.read_bytes()
+    path.write_bytes(text + b"\nCHANGED = True\n")
+    try:
+        assert set(tree.planned(*TINY)) == rules
+    finally:
+        path.write_bytes(text)
+
+
+def test_a_file_that_is_touched_or_put_back_runs_nothing(tree):
+    path = tree.root / "src" / "progsem" / "lm" / "decoding.py"
     text = path.read_bytes()
     path.touch()
     assert tree.planned(*TINY) == {}
     path.write_bytes(text + b"\nCHANGED = True\n")
-    assert set(tree.planned(*TINY)) == rules
+    assert tree.planned(*TINY)
     path.write_bytes(text)
     assert tree.planned(*TINY) == {}
 
