@@ -1,4 +1,4 @@
-"""Statistics of the default study with 10 000 resamples, against a loop over resamples.
+"""Statistics of the default study, against a loop over resamples.
 
 The study is one that never ran: its files are as large as the default study's, and what stands in
 them is made (`tests/synthetic.py`). Ours is the whole stage, from the files of the stages before to
@@ -29,7 +29,6 @@ from tests.synthetic import write_results
 UNIT = "resamples"
 GROWTH = (2_500, 5_000, 10_000)
 
-_RESAMPLES = 10_000
 _LOOPED = 10  # resamples that the baseline does; the others would take as long each
 _ROUNDS = 2
 _REACH = 30  # seconds
@@ -77,28 +76,29 @@ def loop(counts: np.ndarray, resamples: int) -> np.ndarray:
 def measure() -> list[Row]:
     """Seconds of the stage on all cores."""
     with tempfile.TemporaryDirectory() as folder:
-        job = write_results(Path(folder), study(None, {}))
+        default = study(None, {})
+        job, resamples = write_results(Path(folder), default), default.statistics.resamples
         statistics.run(resampled(job, 100))  # what the system keeps of the files
         counts = counts_of(job)
         seconds = in_turn(
             _ROUNDS,
-            ours=lambda: statistics.run(resampled(job, _RESAMPLES)),
+            ours=lambda: statistics.run(resampled(job, resamples)),
             baseline=lambda: loop(counts[-1], _LOOPED),
         )
     checkpoints, programs, columns = len(counts), len(counts[0]), sum(one.shape[1] for one in counts)
-    looped = min(seconds["baseline"]) * checkpoints * _RESAMPLES / _LOOPED
+    looped = min(seconds["baseline"]) * checkpoints * resamples / _LOOPED
     cores = len(os.sched_getaffinity(0))
     return [
         Row(
             stage="statistics",
-            work=f"the default study's {checkpoints} checkpoints with {_RESAMPLES:,} resamples on {cores} cores, from "
+            work=f"the default study's {checkpoints} checkpoints with {resamples:,} resamples on {cores} cores, from "
             "the files of the stages before to all tables and summary.json",
             unit="s",
             ours=min(seconds["ours"]),
             baseline=looped,
             baseline_work=f"a loop over resamples that adds {columns:,} counts of the {programs:,} programs drawn, and "
-            f"no more; {_LOOPED} resamples at the last checkpoint, times {checkpoints * _RESAMPLES // _LOOPED:,}",
-            limit=2 * programs * _RESAMPLES * columns / _matrix_rate(cores),
+            f"no more; {_LOOPED} resamples at the last checkpoint, times {checkpoints * resamples // _LOOPED:,}",
+            limit=2 * programs * resamples * columns / _matrix_rate(cores),
             limit_work=f"products of the weights with these counts, in float32 on {cores} cores, and nothing else",
             reach=_REACH,
             reach_of="ours",

@@ -47,21 +47,23 @@ class Resamples:
 
         They are products of the weights and the numbers, in a precision that holds every sum exactly: totals depend
         neither on the order of summation nor on the number of threads. Numbers that are not whole are first rounded
-        to multiples of 2**-30, or coarser ones where they are large. Totals of one number lie side by side in memory.
+        to multiples of 2**-30, or coarser ones where they are large; whole ones must not be negative. Totals of one
+        number lie side by side in memory.
         """
-        programs = self.weights.shape[1]
-        flat = numbers.reshape(programs, -1).T  # (K, C)
-        lowest, fraction = 0, 0
+        flat = numbers.reshape(len(numbers), -1).T  # (K, C)
         if flat.dtype.kind == "f":
             lowest = flat.min(axis=1, keepdims=True)
-            widest = (flat - lowest).max(axis=1, keepdims=True) * programs
+            widest = (flat - lowest).max(axis=1, keepdims=True) * len(numbers)
             fraction = np.minimum(FRACTION, DOUBLE - 1 - np.ceil(np.log2(np.maximum(widest, 1))))
-            flat = np.rint((flat - lowest) * 2.0**fraction)
-        if flat.max(initial=0) * programs < 2**SINGLE:
-            added = (flat.astype(np.float32) @ self.weights.T).astype(float)
+            whole = np.rint((flat - lowest) * 2.0**fraction)
+            totals = self._whole(whole) * 2.0**-fraction + lowest * len(numbers)
         else:
-            slices = range(0, len(self.weights), _ROWS)
-            wide = flat.astype(float)
-            added = np.concatenate([wide @ self.weights[first : first + _ROWS].T for first in slices], axis=1)
-        totals = added * 2.0**-fraction + lowest * programs
+            totals = self._whole(flat)
         return np.moveaxis(totals.reshape(*numbers.shape[1:], -1), -1, 0)
+
+    def _whole(self, flat: np.ndarray) -> np.ndarray:
+        """Totals (K, 1 + R) float64 of whole numbers (K, C) that are not negative."""
+        if flat.max(initial=0) * flat.shape[1] < 2**SINGLE:
+            return (flat.astype(np.float32) @ self.weights.T).astype(float)
+        flat, slices = flat.astype(float), range(0, len(self.weights), _ROWS)
+        return np.concatenate([flat @ self.weights[first : first + _ROWS].T for first in slices], axis=1)
