@@ -20,7 +20,7 @@ class Language:
         bounds of numbers and sizes. Light: nothing is imported that takes time. In no digest of code.
     codes: programs as rows of small integers: `ACTIONS`, `PAD`, `ORIGINAL`, `semantics(mapping)`, `is_action`,
         `has_control_flow`, `most_codes`.
-    permutations: `mirror_pairs`, `meaning` and `MIRRORED`, other meanings of the statements and their mirror images.
+    permutations: `mirror_pairs`, `meaning`, `is_mirror_image`: other meanings of the statements, and mirror images.
     grammar: `GRAMMAR`, a `progsem.languages.grammar.Grammar` of the codes.
     sampling: `sampler(...)`, which draws specifications.
     execution: `execute` and `trace` under a mapping; `WorldStates` and `ProgramStates`, the arrays that worlds and the

@@ -24,7 +24,16 @@ MODEL, MAJORITY, UNTRAINED, INPUT_ONLY = "model", "majority", "untrained", "inpu
 INPUTS = ("counts", "prefix", "start")  # that `input_only` is chosen from
 # What these see in forced traces is the same at every checkpoint, and so are their fits.
 SAME_EVERYWHERE = (*INPUTS, INPUT_ONLY, "text")
-ORDER = (MODEL, MAJORITY, *INPUTS, INPUT_ONLY, "text", "embedding", UNTRAINED, "shuffled")
+ORDER = (
+    MODEL,
+    MAJORITY,
+    *INPUTS,
+    INPUT_ONLY,
+    "text",
+    "embedding",
+    UNTRAINED,
+    "shuffled",
+)
 
 
 class ControlKey(NamedTuple):

@@ -155,14 +155,15 @@ class ControlInputs:
             return replace(data.states, activations=self.traced.tables[data.source][control])
         if control == "embedding":
             return replace(data.states, activations=self.embeddings, rows=self.tokens_read(data))
-        syntax = {"counts": self.counts, "prefix": self.prefix, "start": self.start, "text": self.text}
-        inputs = syntax[control](data)
+        inputs = getattr(self, control)(data)
         return replace(data.states, activations=inputs, rows=np.arange(len(inputs)))
 
     def so_far(self, data: DataSet) -> np.ndarray:
         """(N, L) codes of each state's program, its own statement the last; PAD behind it."""
         programs = self.traced.programs[PROGRAMS[data.source]][data.program]
         return np.where(np.arange(programs.shape[1]) <= data.position[:, None], programs, np.uint8(LANGUAGE.codes.PAD))
+
+    # What each control gives, by its name.
 
     def counts(self, data: DataSet) -> np.ndarray:
         """(N, actions) uint8."""

@@ -20,6 +20,15 @@ MEAN = "mean"  # over the embedding and all layers, or over the features
 LAYER = "layer_"  # and its number, 0 for the embedding
 
 SHUFFLED, DESCRIPTION_LENGTH, LAYERS = "shuffled", "description_length", "layers"
-CONTROLS = ("counts", "prefix", "start", "text", "embedding", LAYERS, SHUFFLED, DESCRIPTION_LENGTH)
+CONTROLS = (
+    "counts",
+    "prefix",
+    "start",
+    "text",
+    "embedding",
+    LAYERS,
+    SHUFFLED,
+    DESCRIPTION_LENGTH,
+)
 
 METRICS = ("step", "tokens", "programs", "loss", "learning_rate", "gradient_norm")  # columns of metrics.csv
