@@ -222,9 +222,9 @@ def test_other_figures_are_refused(elsewhere, tmp_path):
         none = elsewhere.ask(*command)
     finally:
         os.rename(tmp_path / "away", elsewhere.root / DRAWN)
-    for answer in (other, none):
+    for answer, lacking in ((other, ".snakemake/figures_of_this_study"), (none, "results/figures")):
         assert answer.returncode == 1 and "Traceback" not in answer.stdout
-        assert "File .snakemake/figures_of_this_study marked for report but does not exist." in answer.stdout
+        assert f"File {lacking} marked for report but does not exist." in answer.stdout
     assert not (tmp_path / "report.zip").exists()
 
 
