@@ -7,11 +7,12 @@ import sys
 
 from progsem.errors import UserError
 from progsem.jobs import streams
+from progsem.languages import LANGUAGE
 from progsem.storage.files import disk_error
 
 # Command -> the module whose `main` is given the rest of the command line, and its line of help.
 COMMANDS = {
-    "execute": ("progsem.languages.karel.execute", "run Karel programs on worlds"),
+    "execute": (f"progsem.languages.{LANGUAGE.name}.execute", "run programs on worlds"),
     "plan": ("progsem.housekeeping.plan", "what snakemake would run, how long that took last time, and why"),
     "keep": ("progsem.housekeeping.keep", "use results of earlier code for the plan as it is now"),
     "verify": ("progsem.housekeeping.verify", "check every file in results/ against its checksum"),

@@ -27,7 +27,7 @@ _PACKAGE = Path(progsem.__file__).parent
 # Packages and modules, with all below them. What they give to a stage is in its slice of the config.
 NOT_COUNTED = (
     "progsem.study",
-    "progsem.languages.karel.config",
+    f"progsem.languages.{LANGUAGE.name}.config",
     "progsem.jobs",
     "progsem.stages",
     "progsem.errors",
