@@ -4,6 +4,7 @@ Each is a process of its own, with its folder, its streams and its end. Only wha
 runs a module is done once for all of them; where that is what is tested, tests start a Python.
 """
 
+import atexit
 import importlib
 import json
 import os
@@ -12,8 +13,10 @@ import runpy
 import subprocess
 import sys
 import tempfile
+import traceback
 from collections.abc import Iterable
 from pathlib import Path
+from typing import NoReturn
 
 
 class Forks:
@@ -58,12 +61,11 @@ def serve() -> None:
         child = os.fork()
         if child == 0:
             become(**json.loads(line))
-            return
         print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 
 
-def become(module: str, arguments: list[str], cwd: str, streams: list[str], largest: int) -> None:
-    """Run a module in this process as Python does that is told to at its start."""
+def become(module: str, arguments: list[str], cwd: str, streams: list[str], largest: int) -> NoReturn:
+    """Run a module in this process as Python does that is told to at its start, and end the process."""
     os.chdir(cwd)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     for number, path in enumerate(dict.fromkeys(streams), start=1):
@@ -73,7 +75,18 @@ def become(module: str, arguments: list[str], cwd: str, streams: list[str], larg
     resource.setrlimit(resource.RLIMIT_FSIZE, (largest, resource.RLIM_INFINITY))
     sys.argv[1:] = arguments
     sys.path[0] = cwd
-    runpy.run_module(module, run_name="__main__", alter_sys=True)
+    status = 1
+    try:
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+        status = 0
+    except SystemExit as end:
+        status = end.code or 0
+    except BaseException:
+        traceback.print_exc()
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)  # to take apart what has been imported would take Python a second
 
 
 if __name__ == "__main__":
