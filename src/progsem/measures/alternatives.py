@@ -47,4 +47,4 @@ def columns_of(compared: Estimated, keys: list[Hashable], settings: Settings) ->
         for (f, d), row in rows_of(compared.estimates[key], settings):
             row |= key._asdict() | {"p": p[f, d, index], "p_holm": adjusted[f, d, index]}
             row["n_features"] = count.features if row["feature"] == MEAN else 1
-            yield row | count.at(f) | {name: values[f] for name, values in vars(count.labels).items()}
+            yield row | count.at(f) | {name: values[f] for name, values in count.labels._asdict().items()}

@@ -101,13 +101,13 @@ class Analysis:
     @cached_property
     def contents(self) -> dict[int | str, dict[int, Estimated]]:
         """Semantic content by language model and step, with the variance over fits that neighbouring steps lend."""
-        return {name: self._over_training(name, "contents") for name in self.names}
+        return self._over_training("contents")
 
     @cached_property
     def compared(self) -> dict[int | str, dict[int, Estimated]]:
         """Likewise of the alternatives beside the original."""
-        return {name: self._over_training(name, "compared") for name in self.names}
+        return self._over_training("compared")
 
-    def _over_training(self, name: int | str, what: str) -> dict[int, Estimated]:
-        by_step = {step: getattr(found[name], what) for step, found in self.steps.items()}
-        return by_step if name == POOLED else borrowed(by_step)
+    def _over_training(self, what: str) -> dict[int | str, dict[int, Estimated]]:
+        found = {name: {step: getattr(here[name], what) for step, here in self.steps.items()} for name in self.names}
+        return {name: by_step if name == POOLED else borrowed(by_step) for name, by_step in found.items()}

@@ -74,8 +74,7 @@ def pool(contents: Sequence[Content]) -> Content:
     return Content(**means, states=sum(one.states for one in contents), programs=sum(one.programs for one in contents))
 
 
-@dataclass(frozen=True)
-class Labels:
+class Labels(NamedTuple):
     """How hard the labels of a pair of semantics are, and how alike: by feature and (last) their mean, (F + 1,).
 
     Entropies in bits, and the share of states whose label differs (see `labels`).
@@ -97,8 +96,7 @@ class Compared(NamedTuple):
 def pool_compared(each: Sequence[Compared]) -> Compared:
     """Both sides with the language models as units, and the means of what is said of their labels."""
     originals, alternatives, about = zip(*each, strict=True)
-    means = {name: np.mean([getattr(one, name) for one in about], axis=0) for name in vars(about[0])}
-    return Compared(pool(originals), pool(alternatives), Labels(**means))
+    return Compared(pool(originals), pool(alternatives), Labels(*np.mean(about, axis=0)))
 
 
 class Read(NamedTuple):

@@ -85,10 +85,11 @@ class FittedLine:
 
     def row(self, settings: Settings) -> dict:
         """Columns of the table."""
-        confidence = settings.statistics.confidence
-        blocks = block_columns(self.slopes, self.correlations, confidence) if self.line.n >= 3 else {}
-        length = lines.block_length(self.line.n) if self.line.n >= 3 else None
-        return line_row(self.line, confidence) | blocks | {"n_lm_seeds": 1, "block_length": length}
+        row = line_row(self.line, settings.statistics.confidence) | {"n_lm_seeds": 1}
+        if self.line.n >= 3:
+            row |= block_columns(self.slopes, self.correlations, settings.statistics.confidence)
+            row["block_length"] = lines.block_length(self.line.n)
+        return row
 
 
 @cache
@@ -116,7 +117,7 @@ def block_columns(slopes: np.ndarray, correlations: np.ndarray, confidence: floa
 def pooled_row(fitted: list[FittedLine], settings: Settings) -> dict:
     """Means over language models, undefined if one of them has no line."""
     confidence, each = settings.statistics.confidence, [one.line for one in fitted]
-    row = {"n_points": sum(line.n for line in each), "n_lm_seeds": len(each), "block_length": None}
+    row = {"n_points": sum(line.n for line in each), "n_lm_seeds": len(each)}
     if min(line.n for line in each) < 3:
         return row
     z = lines.fisher_z(np.array([line.correlation for line in each]))
