@@ -1,4 +1,4 @@
-"""The reader against `transformers`' CodeGen, with either memory, and what it leaves out."""
+"""Inference against `transformers`' CodeGen, with either attention, and what it leaves out."""
 
 import numpy as np
 import pytest
@@ -25,12 +25,15 @@ def made(shape: lm.Shape) -> lm.CodeGen:
     return model.eval()
 
 
-def memories(reader: inference.Reader) -> list[inference.Memory]:
-    return [reader.memory(), inference.TorchMemory(reader.shape, reader.turns, torch.float32)]
+@pytest.fixture(params=["compiled", "fused"])
+def attention(request, monkeypatch):
+    """Attention by compiled loops, where heads are whole vectors, or by torch."""
+    if request.param == "fused":
+        monkeypatch.setattr(inference, "is_compiled", lambda device, size: False)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_same_states_as_transformers(shape, tmp_path):
+def test_same_states_as_transformers(shape, attention, tmp_path):
     """The last positions of some documents, then token by token for those that go on."""
     from transformers import AutoModelForCausalLM
 
@@ -40,39 +43,39 @@ def test_same_states_as_transformers(shape, tmp_path):
     tokens = torch.randint(0, shape.vocabulary, (9, 40), generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         expected = theirs(tokens, output_hidden_states=True)
-    reader = inference.Reader(model, torch.float32)
-    for memory in memories(reader):
-        states = reader.read(tokens[:, :36], memory, 5, 40)
-        assert len(states) == shape.layers + 1
+    ready = inference.Inference(model, torch.float32)
+    cache = ready.cache()
+    states = ready.prefill(tokens[:, :36], cache, 5, 40)
+    assert len(states) == shape.layers + 1
+    for ours, reference in zip(states, expected.hidden_states, strict=True):
+        torch.testing.assert_close(ours, reference[:, 31:36], rtol=1e-4, atol=1e-5)
+    for at, rows in zip(range(36, 40), map(torch.tensor, ([1, 3, 4, 8], [1, 4, 8], [1, 8], [8])), strict=True):
+        states = ready.step(tokens[rows, at], cache, rows, at)
         for ours, reference in zip(states, expected.hidden_states, strict=True):
-            torch.testing.assert_close(ours, reference[:, 31:36], rtol=1e-4, atol=1e-5)
-        for at, rows in zip(range(36, 40), map(torch.tensor, ([1, 3, 4, 8], [1, 4, 8], [1, 8], [8])), strict=True):
-            states = reader.go_on(tokens[rows, at], memory, rows, at)
-            for ours, reference in zip(states, expected.hidden_states, strict=True):
-                torch.testing.assert_close(ours, reference[rows, at], rtol=1e-4, atol=1e-5)
-        torch.testing.assert_close(reader.logits(states[-1]), expected.logits[rows, 39], rtol=1e-4, atol=1e-5)
+            torch.testing.assert_close(ours, reference[rows, at], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(ready.logits(states[-1]), expected.logits[rows, 39], rtol=1e-4, atol=1e-5)
 
 
-def test_kinds_of_memory():
-    """Heads of a multiple of sixteen dimensions go through the compiled kernel on a CPU."""
-    kinds = [type(inference.Reader(made(shape), torch.float32).memory()) for shape in SHAPES]
-    assert kinds == [inference.TorchMemory, *[inference.CompiledMemory] * 3]
+def test_where_attention_is_compiled():
+    """On a CPU, in heads of a multiple of sixteen dimensions."""
+    caches = [inference.Inference(made(shape), torch.float32).cache() for shape in SHAPES]
+    assert [cache.compiled for cache in caches] == [False, True, True, True]
 
 
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
-def test_memory_of_another_batch_leaves_nothing(precision):
-    """Fewer and shorter documents, after more and longer ones, get what they get in a new memory."""
+def test_keys_of_another_batch_leave_nothing(precision, attention):
+    """Fewer and shorter documents, after more and longer ones, get what they get with a new cache."""
     shape = SHAPES[2]
-    reader = inference.Reader(made(shape), precision)
+    ready = inference.Inference(made(shape), precision)
     tokens = torch.randint(0, shape.vocabulary, (70, 40), generator=torch.Generator().manual_seed(0))
-    used, new = reader.memory(), reader.memory()
-    reader.read(tokens, used, 40, 44)
+    used, new = ready.cache(), ready.cache()
+    ready.prefill(tokens, used, 40, 44)
     for one, other in zip(
-        reader.read(tokens[:3, :20], used, 4, 24), reader.read(tokens[:3, :20], new, 4, 24), strict=True
+        ready.prefill(tokens[:3, :20], used, 4, 24), ready.prefill(tokens[:3, :20], new, 4, 24), strict=True
     ):
         assert torch.equal(one, other)
     rows = torch.tensor([0, 2])
-    for one, other in zip(*(reader.go_on(tokens[rows, 20], memory, rows, 20) for memory in (used, new)), strict=True):
+    for one, other in zip(*(ready.step(tokens[rows, 20], cache, rows, 20) for cache in (used, new)), strict=True):
         assert torch.equal(one, other)
 
 
@@ -81,11 +84,11 @@ def test_bf16_products_give_nearly_what_the_model_gives():
     model = made(SHAPES[2])
     tokens = torch.randint(0, 34, (20, 40), generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        exact = model.logits(model(tokens))
+        exact = model.logits(model(tokens)[-1])
         with torch.autocast("cpu", torch.bfloat16):
-            rounded = model.logits(model(tokens))
-    reader = inference.Reader(model, torch.bfloat16)
-    ours = reader.logits(reader.read(tokens, reader.memory(), 40, 40)[-1])
+            rounded = model.logits(model(tokens)[-1])
+    ready = inference.Inference(model, torch.bfloat16)
+    ours = ready.logits(ready.prefill(tokens, ready.cache(), 40, 40)[-1])
     errors = [float((logits - exact).abs().mean()) for logits in (ours, rounded)]
     assert 0 < errors[0] < 1.2 * errors[1]
 
@@ -93,19 +96,19 @@ def test_bf16_products_give_nearly_what_the_model_gives():
 def test_documents_are_read_a_few_at_a_time(monkeypatch):
     """However few: the same states."""
     shape = SHAPES[2]
-    reader = inference.Reader(made(shape), torch.float32)
+    ready = inference.Inference(made(shape), torch.float32)
     tokens = torch.randint(0, shape.vocabulary, (11, 30), generator=torch.Generator().manual_seed(0))
-    whole = reader.read(tokens, reader.memory(), 6, 30)
+    whole = ready.prefill(tokens, ready.cache(), 6, 30)
     sizes = []
-    attend = inference.CompiledMemory.attend
+    attend = inference.KeyValueCache.attend
 
-    def noted(memory, layer, query, *rest):
-        sizes.append(len(query))
-        return attend(memory, layer, query, *rest)
+    def noted(cache, rows, start, layer, qvk, last):
+        sizes.append(len(qvk))
+        return attend(cache, rows, start, layer, qvk, last)
 
-    monkeypatch.setattr(inference.CompiledMemory, "attend", noted)
+    monkeypatch.setattr(inference.KeyValueCache, "attend", noted)
     monkeypatch.setattr(inference, "_AT_ONCE", 100)
-    parts = reader.read(tokens, reader.memory(), 6, 30)
+    parts = ready.prefill(tokens, ready.cache(), 6, 30)
     assert sizes == [3, 3, 3, 2]
     for one, other in zip(parts, whole, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)

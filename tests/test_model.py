@@ -31,11 +31,20 @@ def test_same_function_as_transformers(shape, tmp_path):
     tokens = torch.randint(0, shape.vocabulary, (3, 17), generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         expected = theirs(tokens, output_hidden_states=True)
-        states = model(tokens, every_layer=True)
+        states = model(tokens)
     torch.testing.assert_close(model.logits(states[-1]), expected.logits, rtol=1e-4, atol=1e-5)
     assert len(states) == len(expected.hidden_states) == shape.layers + 1
     for ours, reference in zip(states, expected.hidden_states, strict=True):
         torch.testing.assert_close(ours, reference, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_states_of_the_last_positions(shape):
+    model = made(shape)
+    tokens = torch.randint(0, shape.vocabulary, (3, 17), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        for some, whole in zip(model(tokens, last=5), model(tokens), strict=True):
+            torch.testing.assert_close(some, whole[:, -5:])
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -47,7 +56,7 @@ def test_same_gradients_as_transformers(shape, tmp_path):
     theirs = AutoModelForCausalLM.from_pretrained(tmp_path)
     tokens = torch.randint(0, shape.vocabulary, (3, 17), generator=torch.Generator().manual_seed(0))
     outer = torch.randn(3, 17, shape.vocabulary, generator=torch.Generator().manual_seed(1))
-    model.logits(model(tokens)).backward(outer)
+    model.logits(model(tokens)[-1]).backward(outer)
     theirs(tokens).logits.backward(outer)
     expected = dict(theirs.named_parameters())
     for name, parameter in model.named_parameters():
@@ -59,9 +68,9 @@ def test_bf16_products_give_nearly_the_same():
     model = made(SHAPES[0])
     tokens = torch.randint(0, 40, (2, 12), generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        exact = model.logits(model(tokens))
+        exact = model.logits(model(tokens)[-1])
         with torch.autocast("cpu", torch.bfloat16):
-            rounded = model.logits(model(tokens))
+            rounded = model.logits(model(tokens)[-1])
     assert not torch.equal(rounded, exact)
     assert (rounded - exact).abs().mean() < 0.03 * exact.abs().mean()
 
@@ -72,7 +81,7 @@ def test_bf16_gradients_are_nearly_the_same():
     gradients = []
     for enabled in (False, True):
         with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
-            loss = torch.nn.functional.cross_entropy(model.logits(model(tokens[:, :-1])).mT, tokens[:, 1:])
+            loss = torch.nn.functional.cross_entropy(model.logits(model(tokens[:, :-1])[-1]).mT, tokens[:, 1:])
         model.zero_grad()
         loss.backward()
         gradients.append({name: parameter.grad for name, parameter in model.named_parameters()})

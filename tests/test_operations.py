@@ -43,40 +43,35 @@ def test_lookup_needs_no_gradient_of_every_table():
     assert tables[1].grad.tolist() == [[0] * 3, [2] * 3, [0] * 3, [1] * 3]
 
 
-def rotation(length: int, turned: int) -> torch.Tensor:
-    angle = normal(length, turned // 2, seed=5)
-    return torch.polar(torch.ones_like(angle), angle)
-
-
-def test_rotation_turns_neighbouring_pairs():
-    x, turns = normal(2, 3, 5, 8), rotation(5, 6)
-    found = operations.rotate(x, turns)
-    for position, pair in ((0, 0), (4, 2), (2, 1)):
-        angle = turns[position, pair].angle()
-        matrix = torch.stack([angle.cos(), -angle.sin(), angle.sin(), angle.cos()]).view(2, 2)
-        span = slice(2 * pair, 2 * pair + 2)
-        torch.testing.assert_close(found[:, :, position, span], x[:, :, position, span] @ matrix.T)
-    assert torch.equal(found[..., 6:], x[..., 6:])
-
-
-def turns(rotation: torch.Tensor, size: int) -> torch.Tensor:
-    """Cosines and sines as `model.CodeGen` has them, pair by pair."""
-    out = torch.zeros(len(rotation), 2, size)
-    out[:, 0] = 1
-    for pair in range(rotation.shape[1]):
-        out[:, 0, 2 * pair] = out[:, 0, 2 * pair + 1] = rotation[:, pair].real
-        out[:, 1, 2 * pair], out[:, 1, 2 * pair + 1] = -rotation[:, pair].imag, rotation[:, pair].imag
+def turns(length: int, size: int, rotated: int) -> torch.Tensor:
+    """Cosines and sines as `model.CodeGen` has them, pair by pair, of arbitrary angles: (T, 2, D)."""
+    angle = F.pad(normal(length, rotated // 2, seed=5), (0, (size - rotated) // 2))
+    out = torch.empty(length, 2, size)
+    for pair in range(size // 2):
+        out[:, 0, 2 * pair] = out[:, 0, 2 * pair + 1] = angle[:, pair].cos()
+        out[:, 1, 2 * pair], out[:, 1, 2 * pair + 1] = -angle[:, pair].sin(), angle[:, pair].sin()
     return out
 
 
-def plain_attention(qvk: torch.Tensor, rotation: torch.Tensor) -> torch.Tensor:
+def test_rotation_turns_neighbouring_pairs():
+    x, given = normal(2, 5, 3, 8), turns(5, 8, 6)
+    found = operations.rotate(x, given)
+    for position, pair in ((0, 0), (4, 2), (2, 1)):
+        span = slice(2 * pair, 2 * pair + 2)
+        cosine, sine = given[position, 0, 2 * pair], given[position, 1, 2 * pair + 1]
+        matrix = torch.tensor([[cosine, -sine], [sine, cosine]])
+        torch.testing.assert_close(found[:, position, :, span], x[:, position, :, span] @ matrix.T)
+    assert torch.equal(found[..., 6:], x[..., 6:])
+
+
+def plain_attention(qvk: torch.Tensor, turns: torch.Tensor) -> torch.Tensor:
     """Head by head and query by query: (B, T, H, D)."""
     documents, length, groups, _, inner, size = qvk.shape
     heads = []
     for group in range(groups):
         for head in range(inner):
             query, value, key = qvk[:, :, group, :, head].unbind(2)  # (B, T, D)
-            query, key = operations.rotate(query, rotation), operations.rotate(key, rotation)
+            query, key = (operations.rotate(part[:, :, None], turns)[:, :, 0] for part in (query, key))
             seen = [
                 torch.softmax((key[:, : p + 1] @ query[:, p, :, None]).squeeze(2) / size**0.5, 1)[:, None]
                 @ value[:, : p + 1]
@@ -93,26 +88,28 @@ CASES = [(1, 1, 16, 4), (7, 2, 16, 16), (16, 1, 32, 32), (17, 1, 48, 8), (70, 1,
 @pytest.mark.parametrize("dtype", TOLERANCE)
 @pytest.mark.parametrize("length, inner, size, turned", CASES)
 def test_attention_and_its_gradient(dtype, length, inner, size, turned):
-    turn = rotation(length, turned)
+    turn = turns(length, size, turned)
     qvk = normal(3, length, 4, 3, inner, size, dtype=dtype)
     outer = normal(3, length, 4 * inner, size, dtype=dtype, seed=1)
     ours, plain = qvk.clone().requires_grad_(), qvk.float().requires_grad_()
-    with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
-        found = operations.attention(ours, turn, turns(turn, size))
-        found.backward(outer)
     expected = plain_attention(plain, turn)
     expected.backward(outer.float())
-    assert_near(found, expected, dtype)
-    assert_near(ours.grad, plain.grad, dtype)
+    for way in (operations.attention, lambda *given: operations.fused_attention(*given, torch.float32)):
+        ours.grad = None
+        with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
+            found = way(ours, turn)
+            found.backward(outer)
+        assert_near(found, expected, dtype)
+        assert_near(ours.grad, plain.grad, dtype)
 
 
 def test_attention_of_large_scores():
     """Scores whose exponentials are no float32 numbers, and some that leave nothing of the others."""
-    turn = rotation(20, 16)
+    turn = turns(20, 16, 16)
     ours = (normal(2, 20, 4, 3, 1, 16) * 10).requires_grad_()
     plain = ours.detach().clone().requires_grad_()
     outer = normal(2, 20, 4, 16, seed=1)
-    found, expected = operations.attention(ours, turn, turns(turn, 16)), plain_attention(plain, turn)
+    found, expected = operations.attention(ours, turn), plain_attention(plain, turn)
     found.backward(outer)
     expected.backward(outer)
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
@@ -120,21 +117,21 @@ def test_attention_of_large_scores():
 
 
 def test_attention_says_what_is_no_number():
-    turn = rotation(20, 16)
+    turn = turns(20, 16, 16)
     qvk = normal(2, 20, 4, 3, 1, 16)
     qvk[0, 3, 1, 2, 0, 5] = torch.nan  # a key of the fourth position
-    found = operations.attention(qvk, turn, turns(turn, 16))
+    found = operations.attention(qvk, turn)
     assert found[0, 3:, 1].isnan().all()
     assert not found[0, :3].isnan().any() and not found[0, :, [0, 2, 3]].isnan().any() and not found[1].isnan().any()
 
 
 def test_attention_does_not_depend_on_threads(monkeypatch):
-    turn = rotation(20, 16)
+    turn = turns(20, 16, 16)
     results = []
     for threads in (1, 3):
         monkeypatch.setattr(torch, "get_num_threads", lambda: threads)  # noqa: B023
         qvk = normal(5, 20, 4, 3, 1, 16, dtype=torch.bfloat16).requires_grad_()
-        found = operations.attention(qvk, turn, turns(turn, 16))
+        found = operations.attention(qvk, turn)
         found.backward(normal(5, 20, 4, 16, dtype=torch.bfloat16, seed=1))
         results.append((found, qvk.grad))
     assert all(torch.equal(one, other) for one, other in zip(*results, strict=True))

@@ -80,8 +80,9 @@ def test_shares_are_the_batch_and_their_losses_the_mean():
     shares = [Team(rank, 3).share(np.arange(6)) for rank in range(3)]
     assert sorted(np.concatenate(shares)) == list(range(6))
     targets = int(lengths.sum()) - 6
-    of_shares = [train.next_token_loss(model, torch.from_numpy(tokens[rows]), 0, of=targets) for rows in shares]
-    torch.testing.assert_close(sum(of_shares), train.next_token_loss(model, torch.from_numpy(tokens), 0))
+    loss = train.Loss(model, 0)
+    of_shares = [loss(torch.from_numpy(tokens[rows]), of=targets) for rows in shares]
+    torch.testing.assert_close(sum(of_shares), loss(torch.from_numpy(tokens)))
 
 
 @dataclass

@@ -59,7 +59,7 @@ class Checkpoint:
     @torch.inference_mode()
     def logits(self, ids: list[int]) -> torch.Tensor:
         """(T, V) of one document, by this project's own model."""
-        return self.model.logits(self.model(torch.tensor([ids])))[0]
+        return self.model.logits(self.model(torch.tensor([ids]))[-1])[0]
 
     def continued(self, ids: list[int], limit: int = 60) -> list[int]:
         """Greedily, token by token, up to the end token."""

@@ -1,127 +1,272 @@
-"""Attention of short documents on a CPU: one compiled loop over documents, heads and queries.
+"""Attention of short documents on a CPU, as compiled loops: with its gradient, and with keys and values kept.
 
-    out(p) = sum_j softmax_j(q(p) . k(j) / sqrt(D)) v(j),  j = 0 … p
+    out(p) = sum_j w(p, j) v(j),  w(p, j) = softmax_j(q(p) . k(j) / sqrt(D)),  j = 0 … p
 
-with queries and keys turned by their positions (rotary embedding, Su et al. 2021,
-arXiv:2104.09864). For some dozens of tokens a general kernel spends most of its time
-on calling matrix products of a few rows each. Here scores, their exponentials and the
-sum of values of four queries stay in registers and the nearest cache, and what lies
-behind a query is hardly computed.
+with queries and keys rotated by their positions (Su et al. 2021, arXiv:2104.09864). A general kernel spends most
+of its time on calling matrix products of a few rows each. Here all that a document and head need stays in the
+nearest caches, and scores of later positions are hardly computed. Of the forward pass one number a query is kept,
+from which the backward pass computes its weights again: that takes less time than to write and read them.
 
-Everything is computed in float32; arrays may hold bfloat16 numbers, as uint16. A document's
-result depends on nothing but the document: not on the others of the batch, nor on how
-many threads work on parts of it (the GIL is released).
+Everything is computed in float32. A document's result depends on nothing but the document: neither on the others
+of the batch nor on how many threads share them (the GIL is released).
 
-The inner loops are written in vectors of LANES numbers (`lanes.py`).
+Shapes: B documents, T positions, H heads of D dimensions, D a multiple of LANES; `qvk` (B, T, groups, 3, heads in
+a group, D) queries, values, keys. `turns` (T, 2, D) float32, cosines and sines for pairs of neighbouring
+dimensions: 1 and 0 where nothing is rotated, the sine of each pair's first negated. Arrays have no gaps, and
+but for `turns` and `shifts` are float32, or bfloat16 as uint16.
 """
 
 from __future__ import annotations
 
 import numpy as np
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
 
 from progsem.jobs.compiled import njit
-from progsem.lm.lanes import LANES, add_product, larger, largest, load, load_turned, spread, store, transpose, weigh
+from progsem.lm.lanes import (
+    FAST,
+    LANES,
+    add_product,
+    exponentials,
+    larger,
+    largest,
+    load,
+    load_turned,
+    pointer,
+    splat,
+    spread,
+    store,
+    sum_of,
+    times,
+    transpose,
+    weigh,
+)
 
-# What a score begins with: 0 up to the query's own position, and behind it what no exponential is left of.
-_BEHIND = np.array([0.0] * LANES + [-np.inf] * LANES, np.float32)
+_ROWS = 8  # that `_multiply` computes at once: as many sums as it takes to keep the multipliers busy
 
 
-def room(positions: int) -> int:
-    """Positions that keys and values need room for: whole vectors, one of them behind the last position."""
-    return (positions // LANES + 2) * LANES
+@intrinsic
+def _multiply(typing, left, at, row, step, right, right_at, right_step, depth, out, out_at, out_row):
+    """out[r, :] = sum_k left[r, k] right[k, :] for _ROWS rows and LANES columns, k = 0 … depth - 1.
 
-
-@njit(nogil=True, cache=True, error_model="numpy")
-def attend(queries, pairs, turns, rows, start, keys, values, out):
-    """Take up new positions of documents, and let the last of them attend to all positions up to their own.
-
-    queries: (R, P, H, D), of the last P of the T new positions `start` … of R documents. pairs:
-    (R, T, 2, H, D), keys and values of all new positions. turns: (positions, 2, D) float32, cosines
-    and sines for pairs of neighbouring dimensions: 1 and 0 where nothing is turned, the sine of each
-    pair's first with a minus. rows: (R,) int64, where each document stands in keys (B, H, D, S) and
-    values (B, H, S, D), which are finite; both are written at the new positions. D is a multiple of
-    LANES, S of `room` of all positions. Arrays have no gaps, and are float32 or bfloat16 (uint16)
-    but for turns. Writes (R, P, H, D) to `out`.
+    Where the three begin, and how far it is to the next row and the next k, is given in
+    numbers of their flat arrays.
     """
-    count, asked, heads, size = queries.shape
-    new, room = pairs.shape[1], keys.shape[3]
-    turned, scores = np.empty((4, size), np.float32), np.empty((4, room), np.float32)
-    square = np.empty((LANES, LANES), np.float32)
-    known, valued = np.zeros((size, room), np.float32), np.zeros((room, size), np.float32)
-    for r in range(count):
-        for h in range(heads):
-            for t in range(new):
-                given = (((r * new + t) * 2 + 1) * heads + h) * size
-                for d in range(0, size, LANES):
-                    store(valued, t * size + d, load(pairs, given + d))
-            for d in range(0, size, LANES):
-                for t in range(0, new, LANES):
-                    for k in range(LANES):
-                        p = min(t + k, new - 1)  # behind the last position is written what nobody reads
-                        given = ((r * new + p) * 2 * heads + h) * size + d
-                        store(square, k * LANES, load_turned(pairs, given, turns, (start + p) * 2 * size + d, size))
-                    transpose(square, known, d * room + t, room)
-            kept = (rows[r] * heads + h) * size * room  # where the document's keys and values of this head begin
-            for d in range(size):
-                for t in range(0, new, LANES):
-                    store(keys, kept + d * room + start + t, load(known, d * room + t))
-            for at in range(0, new * size, LANES):
-                store(values, kept + start * size + at, load(valued, at))
-            for p in range(0, asked, 4):
-                for k in range(4):  # where there are not four left, the last one is computed again
-                    last = min(p + k, asked - 1)
-                    angles = (start + new - asked + last) * 2 * size
-                    given = ((r * asked + last) * heads + h) * size
-                    for d in range(0, size, LANES):
-                        store(turned, k * size + d, load_turned(queries, given + d, turns, angles + d, size))
-                at, written, asking = start + new - asked + p, ((r * asked + p) * heads + h) * size, min(4, asked - p)
-                if start == 0:  # all there is was just written into the nearest cache
-                    _attend_four(turned, known, valued, 0, room, at, asking, scores, out, written, heads * size)
-                else:
-                    _attend_four(turned, keys, values, kept, room, at, asking, scores, out, written, heads * size)
+
+    def code(context, builder, signature, arguments):
+        left, at, row, step, right, right_at, right_step, depth, out, out_at, out_row = arguments
+        kinds = signature.args
+        sums = [cgutils.alloca_once_value(builder, splat(builder, 0.0)) for _ in range(_ROWS)]
+        data = context.make_array(kinds[0])(context, builder, left).data
+        starts = [at]
+        for _ in range(_ROWS - 1):
+            starts.append(builder.add(starts[-1], row))
+        with cgutils.for_range(builder, depth) as loop:
+            place = builder.add(right_at, builder.mul(loop.index, right_step))
+            vector = builder.load(pointer(context, builder, kinds[4], right, place), align=4)
+            further = builder.mul(loop.index, step)
+            for start, total in zip(starts, sums, strict=True):
+                number = builder.load(builder.gep(data, [builder.add(start, further)]))
+                product = builder.fmul(vector, splat(builder, number), flags=FAST)
+                builder.store(builder.fadd(builder.load(total), product, flags=FAST), total)
+        for total in sums:
+            builder.store(builder.load(total), pointer(context, builder, kinds[8], out, out_at), align=4)
+            out_at = builder.add(out_at, out_row)
+        return context.get_dummy_value()
+
+    numbers = [types.intp] * 3
+    return types.void(left, *numbers, right, *numbers[:2], types.intp, out, *numbers[:2]), code
 
 
 @njit(error_model="numpy", forceinline=True)
-def _attend_four(turned, keys, values, kept, room, at, count, scores, out, written, stride):
-    """Attention of `count` of four queries (4, D) at positions `at` …, one written `stride` behind the other."""
-    size = turned.shape[1]
-    at0, at1, at2, at3 = at, at + min(1, count - 1), at + min(2, count - 1), at + count - 1
-    blocks = at3 // LANES + 1
-    lowest = spread(np.float32(-np.inf))
-    top0, top1, top2, top3 = lowest, lowest, lowest, lowest
-    for block in range(blocks):
-        j = block * LANES
-        s0 = load(_BEHIND, min(max(j + LANES - 1 - at0, 0), LANES))
-        s1 = load(_BEHIND, min(max(j + LANES - 1 - at1, 0), LANES))
-        s2 = load(_BEHIND, min(max(j + LANES - 1 - at2, 0), LANES))
-        s3 = load(_BEHIND, min(max(j + LANES - 1 - at3, 0), LANES))
-        for d in range(size):
-            key = load(keys, kept + d * room + j)
-            s0 = add_product(s0, key, turned[0, d])
-            s1 = add_product(s1, key, turned[1, d])
-            s2 = add_product(s2, key, turned[2, d])
-            s3 = add_product(s3, key, turned[3, d])
-        store(scores, j, s0)
-        store(scores, room + j, s1)
-        store(scores, 2 * room + j, s2)
-        store(scores, 3 * room + j, s3)
-        top0, top1, top2, top3 = larger(top0, s0), larger(top1, s1), larger(top2, s2), larger(top3, s3)
-    scale = np.float32(1 / np.sqrt(size))
-    m0 = weigh(scores, 0, blocks, largest(top0), scale)
-    m1 = weigh(scores, room, blocks, largest(top1), scale)
-    m2 = weigh(scores, 2 * room, blocks, largest(top2), scale)
-    m3 = weigh(scores, 3 * room, blocks, largest(top3), scale)
-    nothing = spread(np.float32(0))
+def _take(source, at, step, rows, into):
+    """Copy the first rows of (…, D) float32 from an array where they are `step` apart."""
+    size = into.shape[1]
+    for t in range(rows):
+        for d in range(0, size, LANES):
+            store(into, t * size + d, load(source, at + t * step + d))
+
+
+@njit(error_model="numpy", forceinline=True)
+def _take_turned(source, at, step, rows, turns, into):
+    """As `_take`, each row rotated by its position."""
+    size = into.shape[1]
+    for t in range(rows):
+        for d in range(0, size, LANES):
+            store(into, t * size + d, load_turned(source, at + t * step + d, turns, t * 2 * size + d, size))
+
+
+@njit(error_model="numpy", forceinline=True)
+def _give(source, rows, into, at, step):
+    """Copy the first rows of (…, D) float32 into an array where they are to be `step` apart."""
+    size = source.shape[1]
+    for t in range(rows):
+        for d in range(0, size, LANES):
+            store(into, at + t * step + d, load(source, t * size + d))
+
+
+@njit(error_model="numpy", forceinline=True)
+def _flip(rows, columns):
+    """Write (S, D) as (D, S)."""
+    count, size = rows.shape
+    for t in range(0, count, LANES):
+        for d in range(0, size, LANES):
+            transpose(rows, t * size + d, size, columns, d * count + t, count)
+
+
+@njit(error_model="numpy", forceinline=True)
+def _dot(left, first, right, into, at):
+    """Products of _ROWS rows of left (S, D), from row `first` on, with the columns of right (D, S) up to theirs."""
+    size, columns = right.shape
+    for j in range(0, first + _ROWS, LANES):
+        _multiply(left, first * size, size, 1, right, j, columns, size, into, at + j, columns)
+
+
+@njit(error_model="numpy", forceinline=True)
+def _mix(left, at, row, step, right, first, count, into):
+    """_ROWS sums over `count` rows of right (S, D) from row `first` on, times numbers of left: into (_ROWS, D)."""
+    size = right.shape[1]
     for d in range(0, size, LANES):
-        t0, t1, t2, t3 = nothing, nothing, nothing, nothing
-        for j in range(at3 + 1):
-            value = load(values, kept + j * size + d)
-            t0 = add_product(t0, value, scores[0, j])
-            t1 = add_product(t1, value, scores[1, j])
-            t2 = add_product(t2, value, scores[2, j])
-            t3 = add_product(t3, value, scores[3, j])
-        # From the last one on, all are the same query.
-        store(out, written + d, add_product(nothing, t0, m0))
-        store(out, written + (at1 - at) * stride + d, add_product(nothing, t1, m1))
-        store(out, written + (at2 - at) * stride + d, add_product(nothing, t2, m2))
-        store(out, written + (at3 - at) * stride + d, add_product(nothing, t3, m3))
+        _multiply(left, at, row, step, right, first * size + d, size, count, into, d, size)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def attend(first, last, qvk, turns, keys, values, out, shifts):
+    """Attention of documents first … last - 1: of their last P positions to `out` (B, P, H, D).
+
+    Rotated keys and values are written to `keys` and `values` (B, S, H, D), for `attend_next`, unless these are empty.
+    turns: (T, 2, D) float32, cosines and sines for pairs of neighbouring dimensions: 1 and 0 where
+    nothing is turned, the sine of each pair's first with a minus. To `shifts` (B, H, T) float32 is
+    written what makes weights of scores: w = exp((score - shift) / sqrt(D)).
+    """
+    length, groups, inner, size = qvk.shape[1], qvk.shape[2], qvk.shape[4], qvk.shape[5]
+    heads, step, room = groups * inner, groups * 3 * inner * size, -(-length // LANES) * LANES
+    asked, behind = out.shape[1], length - out.shape[1]
+    query, value = np.zeros((room, size), np.float32), np.zeros((room, size), np.float32)
+    key, columns = np.zeros((room, size), np.float32), np.empty((size, room), np.float32)
+    scores, mixed = np.empty((_ROWS, room), np.float32), np.empty((_ROWS, size), np.float32)
+    share = np.empty(_ROWS, np.float32)
+    scale, nothing = np.float32(1 / np.sqrt(size)), spread(np.float32(0))
+    for b in range(first, last):
+        for h in range(heads):
+            at = b * length * step + (h // inner * 3 * inner + h % inner) * size
+            _take_turned(qvk, at, step, length, turns, query)
+            _take(qvk, at + inner * size, step, length, value)
+            _take_turned(qvk, at + 2 * inner * size, step, length, turns, key)
+            _flip(key, columns)
+            if len(keys) > 0:
+                kept = (b * keys.shape[1] * heads + h) * size
+                _give(key, length, keys, kept, heads * size)
+                _give(value, length, values, kept, heads * size)
+            for i in range(behind // _ROWS * _ROWS, length, _ROWS):
+                _dot(query, i, columns, scores, 0)
+                blocks = (i + _ROWS - 1) // LANES + 1
+                for r in range(_ROWS):
+                    scores[r, i + r + 1 : blocks * LANES] = -np.inf
+                    top = load(scores, r * room)
+                    for j in range(LANES, blocks * LANES, LANES):
+                        top = larger(top, load(scores, r * room + j))
+                    highest = largest(top)
+                    share[r] = weigh(scores, r * room, blocks, highest, scale)
+                    if behind <= i + r < length:
+                        shifts[b, h, i + r - behind] = highest - np.log(share[r]) / scale
+                _mix(scores, 0, room, 1, value, 0, i + _ROWS, mixed)
+                for r in range(max(0, behind - i), min(_ROWS, length - i)):
+                    for d in range(0, size, LANES):
+                        written = ((b * asked + i + r - behind) * heads + h) * size + d
+                        store(out, written, add_product(nothing, load(mixed, r * size + d), share[r]))
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def pass_back(first, last, qvk, turns, shifts, outer, gradient):
+    """The gradient of `attend` for these documents, where that of its output is `outer`: in the shape of qvk.
+
+    `shifts` are those that `attend` has written.
+    """
+    length, groups, inner, size = qvk.shape[1], qvk.shape[2], qvk.shape[4], qvk.shape[5]
+    heads, step, room = groups * inner, groups * 3 * inner * size, -(-length // LANES) * LANES
+    query, value = np.zeros((room, size), np.float32), np.zeros((room, size), np.float32)
+    key, arriving = np.zeros((room, size), np.float32), np.zeros((room, size), np.float32)
+    keys, values = np.empty((size, room), np.float32), np.empty((size, room), np.float32)
+    weights, slopes = np.empty((room, room), np.float32), np.empty((room, room), np.float32)
+    mixed = np.empty((_ROWS, size), np.float32)
+    scale, back = np.float32(1 / np.sqrt(size)), turns.copy()
+    back[:, 1] *= np.float32(-1)
+    for b in range(first, last):
+        for h in range(heads):
+            at = b * length * step + (h // inner * 3 * inner + h % inner) * size
+            _take_turned(qvk, at, step, length, turns, query)
+            _take(qvk, at + inner * size, step, length, value)
+            _take_turned(qvk, at + 2 * inner * size, step, length, turns, key)
+            _take(outer, (b * length * heads + h) * size, heads * size, length, arriving)
+            _flip(key, keys)
+            _flip(value, values)
+            for i in range(0, length, _ROWS):
+                _dot(query, i, keys, weights, i * room)
+                _dot(arriving, i, values, slopes, i * room)
+                stop = ((i + _ROWS - 1) // LANES + 1) * LANES
+                for p in range(i, min(i + _ROWS, length)):
+                    weights[p, p + 1 : stop] = -np.inf
+                    total = spread(np.float32(0))
+                    for j in range(p * room, p * room + stop, LANES):
+                        weight = exponentials(load(weights, j), shifts[b, h, p], scale)
+                        store(weights, j, weight)
+                        total = add_product(total, times(weight, load(slopes, j)), np.float32(1))
+                    mean = spread(-scale * sum_of(total))
+                    for j in range(p * room, p * room + stop, LANES):
+                        store(slopes, j, times(load(weights, j), add_product(mean, load(slopes, j), scale)))
+                _mix(slopes, i * room, room, 1, key, 0, i + _ROWS, mixed)
+                _give_turned(mixed, i, min(_ROWS, length - i), back, gradient, at, step)
+            for j in range(0, length, _ROWS):
+                rows = min(_ROWS, length - j)
+                _mix(weights, j * room + j, 1, room, arriving, j, length - j, mixed)
+                _give(mixed, rows, gradient, at + inner * size + j * step, step)
+                _mix(slopes, j * room + j, 1, room, query, j, length - j, mixed)
+                _give_turned(mixed, j, rows, back, gradient, at + 2 * inner * size, step)
+
+
+@njit(error_model="numpy", forceinline=True)
+def _give_turned(mixed, first, rows, turns, target, at, step):
+    """As `_give`, each row rotated by its position: the first one's is `first`, that of `at` is 0."""
+    size = mixed.shape[1]
+    for r in range(rows):
+        for d in range(0, size, LANES):
+            vector = load_turned(mixed, r * size + d, turns, (first + r) * 2 * size + d, size)
+            store(target, at + (first + r) * step + d, vector)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def attend_next(rows, position, qvk, turns, keys, values, out):
+    """Attention of one more position of the documents `rows` (R,) int64, to all up to itself: (R, 1, H, D) to `out`.
+
+    qvk: (R, 1, groups, 3, heads in a group, D); turns: (1, 2, D), of that position. Its rotated key and its value
+    are added to keys and values (B, S, H, D), which hold those of the positions before.
+    """
+    count, groups, inner, size = qvk.shape[0], qvk.shape[2], qvk.shape[4], qvk.shape[5]
+    heads, step, blocks = groups * inner, groups * inner * size, position // LANES + 1
+    query, scores = np.empty(size, np.float32), np.empty(blocks * LANES, np.float32)
+    scale, nothing, one = np.float32(1 / np.sqrt(size)), spread(np.float32(0)), np.float32(1)
+    for r in range(count):
+        for h in range(heads):
+            at = (r * 3 * heads + h // inner * 3 * inner + h % inner) * size
+            kept = (rows[r] * keys.shape[1] * heads + h) * size  # the first position's key and value
+            for d in range(0, size, LANES):
+                store(query, d, load_turned(qvk, at + d, turns, d, size))
+                store(values, kept + position * step + d, load(qvk, at + inner * size + d))
+                store(keys, kept + position * step + d, load_turned(qvk, at + 2 * inner * size + d, turns, d, size))
+            for j in range(position + 1):
+                total = nothing
+                for d in range(0, size, LANES):
+                    total = add_product(total, times(load(query, d), load(keys, kept + j * step + d)), one)
+                scores[j] = sum_of(total)
+            scores[position + 1 :] = -np.inf
+            top = load(scores, 0)
+            for j in range(LANES, blocks * LANES, LANES):
+                top = larger(top, load(scores, j))
+            share = weigh(scores, 0, blocks, largest(top), scale)
+            for d in range(0, size, LANES):
+                total = nothing
+                for j in range(position + 1):
+                    total = add_product(total, load(values, kept + j * step + d), scores[j])
+                store(out, (r * heads + h) * size + d, add_product(nothing, total, share))

@@ -21,7 +21,7 @@ from torch import Tensor
 from progsem.data.encodings import Encoding
 from progsem.languages import LANGUAGE
 from progsem.languages.grammar import NOTHING
-from progsem.lm.inference import Memory, Reader
+from progsem.lm.inference import Inference, KeyValueCache
 
 _NONE = 254  # no code is decided or completed by this token
 
@@ -128,8 +128,8 @@ def kept_states(states: list[Tensor], each: bool) -> np.ndarray:
 
 @torch.inference_mode()
 def write_programs(
-    reader: Reader,
-    memory: Memory,
+    inference: Inference,
+    cache: KeyValueCache,
     grammar: TokenGrammar,
     states: list[Tensor],
     start: int,
@@ -138,7 +138,7 @@ def write_programs(
     max_depth: int,
     each_layer: bool,
 ) -> Written:
-    """Decode greedily behind prompts that are in `memory` up to position `start`.
+    """Decode greedily behind prompts that are in `cache` up to position `start`.
 
     states: hidden states of the prompt's last position, layers + 1 tensors (B, C);
     codes, tokens: most that a program may take; max_depth: of blocks. A program that is
@@ -149,11 +149,11 @@ def write_programs(
     free = np.ones(batch, bool)
     length = np.zeros(batch, np.int16)
     log_likelihood = np.zeros(batch, np.float32)
-    kept = reader.shape.layers + 2 if each_layer else 1
-    activations = np.zeros((batch, codes, kept, reader.shape.width), np.float16)
+    kept = inference.shape.layers + 2 if each_layer else 1
+    activations = np.zeros((batch, codes, kept, inference.shape.width), np.float16)
     rows = followed.going()
     for step in range(tokens):
-        logits = reader.logits(states[-1]).cpu().numpy()
+        logits = inference.logits(states[-1]).cpu().numpy()
         picked = np.where(followed.legal(rows), logits, -np.inf).argmax(axis=1)
         best = logits.argmax(axis=1)
         free[rows] &= best == picked
@@ -167,8 +167,8 @@ def write_programs(
         rows, before = followed.going(), rows
         if not len(rows):
             break
-        read = torch.from_numpy(picked[np.searchsorted(before, rows)])
-        states = reader.go_on(read.to(reader.device), memory, torch.from_numpy(rows).to(reader.device), start + step)
+        read, among = map(torch.from_numpy, (picked[np.searchsorted(before, rows)], rows))
+        states = inference.step(read.to(inference.device), cache, among.to(inference.device), start + step)
     return Written(
         codes=followed.codes,
         finished=followed.done,

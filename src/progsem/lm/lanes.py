@@ -1,9 +1,8 @@
-"""Vectors for compiled loops: a type of numba's, and the few operations that attention needs.
+"""Vectors for compiled loops: a numba type, and the few operations that attention needs.
 
-What the compiler makes of plain loops as short as those of `attention.py` and
-`attention_gradient.py` takes eight times as long. A vector has LANES numbers, in
-float32. Arrays that it is loaded from and stored to have no gaps, and hold float32
-or, as uint16, bfloat16 numbers.
+Plain loops as short as those of `attention.py` take eight times as long, whatever the compiler
+makes of them. A vector has LANES float32 numbers. Arrays that vectors are loaded from and stored
+to have no gaps, and hold float32 or, as uint16, bfloat16 numbers.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from numba.extending import intrinsic, models, register_model
 
 from progsem.jobs.compiled import njit
 
-LANES = 16  # float32 numbers in the widest register; where registers are narrower, the compiler takes several
+LANES = 16  # float32 numbers in the widest registers; where these are narrower, the compiler uses several
 _FLOAT, _INT = ir.FloatType(), ir.IntType(32)
 _VECTOR, _INTEGERS, _HALVES = (ir.VectorType(kind, LANES) for kind in (_FLOAT, _INT, ir.IntType(16)))
 FAST = ("contract",)  # a product and a sum may become one instruction
@@ -49,16 +48,6 @@ def splat(builder, value):
     return builder.shuffle_vector(first, first, ir.Constant(_INTEGERS, [0] * LANES))
 
 
-def _write(context, builder, kind, array, at, vector):
-    """Store a vector `at` numbers behind the first one of an array; to the nearest bfloat16, ties to even."""
-    if kind.dtype == types.uint16:
-        bits = builder.bitcast(vector, _INTEGERS)
-        shift, odd = ir.Constant(_INTEGERS, [16] * LANES), ir.Constant(_INTEGERS, [1] * LANES)
-        up = builder.add(builder.and_(builder.lshr(bits, shift), odd), ir.Constant(_INTEGERS, [0x7FFF] * LANES))
-        vector = builder.trunc(builder.lshr(builder.add(bits, up), shift), _HALVES)
-    builder.store(vector, pointer(context, builder, kind, array, at), align=2)
-
-
 def pointer(context, builder, kind, array, at):
     """Pointer to LANES numbers, `at` behind the first one of an array."""
     data = context.make_array(kind)(context, builder, array).data
@@ -70,7 +59,7 @@ def _reduced(builder, name, *arguments):
     """Call one of LLVM's reductions of a vector to a number."""
     kind = ir.FunctionType(_FLOAT, [argument.type for argument in arguments])
     function = cgutils.get_or_insert_function(builder.module, kind, f"llvm.vector.reduce.{name}.v{LANES}f32")
-    return builder.call(function, arguments, fastmath=("reassoc",))  # in whatever order the hardware likes best
+    return builder.call(function, arguments, fastmath=("reassoc",))  # in whichever order is fastest
 
 
 @intrinsic
@@ -92,7 +81,13 @@ def store(typing, array, at, vector):
     """Write a vector into an array without gaps, from number `at` on."""
 
     def code(context, builder, signature, arguments):
-        _write(context, builder, array, *arguments)
+        target, at, vector = arguments
+        if array.dtype == types.uint16:  # to the nearest bfloat16, ties to even
+            bits = builder.bitcast(vector, _INTEGERS)
+            shift, odd = ir.Constant(_INTEGERS, [16] * LANES), ir.Constant(_INTEGERS, [1] * LANES)
+            up = builder.add(builder.and_(builder.lshr(bits, shift), odd), ir.Constant(_INTEGERS, [0x7FFF] * LANES))
+            vector = builder.trunc(builder.lshr(builder.add(bits, up), shift), _HALVES)
+        builder.store(vector, pointer(context, builder, array, target, at), align=2)
         return context.get_dummy_value()
 
     return types.void(array, types.intp, _lanes), code
@@ -123,7 +118,7 @@ def times(typing, one, other):
 
 @intrinsic
 def turn(typing, vector, cosines, sines):
-    """Rotate pairs of neighbours; `sines` has the sign of each of a pair."""
+    """Rotate pairs of neighbours; each pair's first sine is negated."""
 
     def code(context, builder, signature, arguments):
         given, cosines, sines = arguments
@@ -135,30 +130,31 @@ def turn(typing, vector, cosines, sines):
 
 
 @intrinsic
-def transpose(typing, square, array, at, stride):
-    """Write a square (LANES, LANES) transposed into an array, from number `at` on, each row `stride` further on."""
+def transpose(typing, source, at, step, target, to, stride):
+    """Copy a square of LANES rows, `step` apart, transposed: its rows are then `stride` apart. Both are float32."""
 
     def code(context, builder, signature, arguments):
+        source_array, at, step, target_array, to, stride = arguments
         rows = []
-        for k in range(LANES):
-            at = ir.Constant(arguments[2].type, k * LANES)
-            rows.append(builder.load(pointer(context, builder, square, arguments[0], at), align=2))
-        step = 1
-        while step < LANES:  # exchange what stands `step` beside the diagonal, in squares of twice that size
-            low = [k if k & step == 0 else LANES + k - step for k in range(LANES)]
-            high = [k + step if k & step == 0 else LANES + k for k in range(LANES)]
-            for k in (k for k in range(LANES) if k & step == 0):
-                pair = rows[k], rows[k + step]
+        for _ in range(LANES):
+            rows.append(builder.load(pointer(context, builder, source, source_array, at), align=4))
+            at = builder.add(at, step)
+        width = 1
+        while width < LANES:  # exchange what stands `width` beside the diagonal, in squares of twice that size
+            low = [k if k & width == 0 else LANES + k - width for k in range(LANES)]
+            high = [k + width if k & width == 0 else LANES + k for k in range(LANES)]
+            for k in (k for k in range(LANES) if k & width == 0):
+                pair = rows[k], rows[k + width]
                 rows[k] = builder.shuffle_vector(*pair, ir.Constant(_INTEGERS, low))
-                rows[k + step] = builder.shuffle_vector(*pair, ir.Constant(_INTEGERS, high))
-            step *= 2
-        place = arguments[2]
+                rows[k + width] = builder.shuffle_vector(*pair, ir.Constant(_INTEGERS, high))
+            width *= 2
         for row in rows:
-            _write(context, builder, array, arguments[1], place, row)
-            place = builder.add(place, arguments[3])
+            builder.store(row, pointer(context, builder, target, target_array, to), align=4)
+            to = builder.add(to, stride)
         return context.get_dummy_value()
 
-    return types.void(square, array, types.intp, types.intp), code
+    numbers = [types.intp] * 2
+    return types.void(source, *numbers, target, *numbers), code
 
 
 @intrinsic
@@ -219,7 +215,7 @@ def exponentials(typing, vector, highest, scale):
 
 @njit(error_model="numpy", forceinline=True)
 def load_turned(vectors, at, turns, angles, size):
-    """LANES numbers of a query or key, turned."""
+    """LANES numbers of a query or key, rotated by its position."""
     return turn(load(vectors, at), load(turns, angles), load(turns, angles + size))
 
 

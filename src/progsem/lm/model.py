@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -69,28 +70,46 @@ def generation_config() -> dict:
     return {**_SPECIAL_IDS, "do_sample": False, "max_length": MAX_POSITIONS}
 
 
+class Attend(Protocol):
+    """Attention as a block asks for it. Only here do positions meet, and only here do training and inference differ."""
+
+    def __call__(self, layer: int, qvk: Tensor, last: int) -> Tensor:
+        """Causal attention of the last P = `last` positions: (B, P, H, D).
+
+        qvk: (B, T, GROUPS, 3, H / GROUPS, D) queries, values and keys of the block with that number,
+        not rotated by their positions yet.
+        """
+
+
 class Block(nn.Module):
     """x + attention(norm(x)) + mlp(norm(x))."""
 
-    def __init__(self, shape: Shape):
+    def __init__(self, shape: Shape, layer: int):
         super().__init__()
         width = shape.width
-        self.heads = shape.heads
+        self.layer, self.heads = layer, shape.heads
         self.ln_1 = nn.LayerNorm(width, eps=1e-5)
         self.attn = nn.ModuleDict(
             {"qkv_proj": nn.Linear(width, 3 * width, bias=False), "out_proj": nn.Linear(width, width, bias=False)}
         )
         self.mlp = nn.ModuleDict({"fc_in": nn.Linear(width, 4 * width), "fc_out": nn.Linear(4 * width, width)})
 
-    def own(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """What each position computes by itself, from x (…, C): queries, values and keys (…, 3C); its MLP's output."""
-        normed = self.ln_1(x)
-        return self.attn["qkv_proj"](normed), self.mlp["fc_out"](F.gelu(self.mlp["fc_in"](normed)))
+    def positionwise(self, x: Tensor, last: int | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """What each position contributes by itself: x, the MLP's output, and queries, values and keys.
 
-    def forward(self, x: Tensor, qvk: Tensor, fed: Tensor, rotation: Tensor, turns: Tensor) -> Tensor:
-        """The block's output (B, T, C) for x (B, T, C) and what `own` gives for it."""
-        qvk = qvk.view(*qvk.shape[:2], GROUPS, 3, self.heads // GROUPS, -1)
-        attended = attention(qvk, rotation, turns)  # (B, T, H, D)
+        x: (..., T, C). The first two, (..., P, C), are of the last P positions only, by default of all; the
+        third, (..., T, 3C), is of all, because later positions attend to them.
+        """
+        normed = self.ln_1(x)
+        qvk = self.attn["qkv_proj"](normed)
+        if last is not None:
+            x, normed = x[..., -last:, :], normed[..., -last:, :].contiguous()
+        return x, self.mlp["fc_out"](F.gelu(self.mlp["fc_in"](normed))), qvk
+
+    def forward(self, x: Tensor, fed: Tensor, qvk: Tensor, attend: Attend) -> Tensor:
+        """The block's output (B, P, C), from what `positionwise` gives."""
+        qvk = qvk.unflatten(-1, (GROUPS, 3, self.heads // GROUPS, -1))
+        attended = attend(self.layer, qvk, x.shape[1])
         return x + self.attn["out_proj"](attended.flatten(2)) + fed
 
 
@@ -103,42 +122,57 @@ class CodeGen(nn.Module):
         self.transformer = nn.ModuleDict(
             {
                 "wte": nn.Embedding(shape.vocabulary, shape.width),
-                "h": nn.ModuleList(Block(shape) for _ in range(shape.layers)),
+                "h": nn.ModuleList(Block(shape, layer) for layer in range(shape.layers)),
                 "ln_f": nn.LayerNorm(shape.width, eps=1e-5),
             }
         )
         self.lm_head = nn.Linear(shape.width, shape.vocabulary)
         frequency = 10_000.0 ** (-torch.arange(0, shape.rotary, 2) / shape.rotary)
         angle = torch.arange(MAX_POSITIONS)[:, None] * frequency  # (positions, rotary / 2)
-        self.register_buffer("_rotation", torch.polar(torch.ones_like(angle), angle), persistent=False)
-        # The same as cosines and sines for pairs of neighbouring dimensions, 1 and 0 where nothing is turned,
-        # the sine of each pair's first with a minus: (positions, 2, D).
-        angle = F.pad(angle, (0, (shape.width // shape.heads - shape.rotary) // 2))
+        angle = F.pad(angle, (0, (shape.width // shape.heads - shape.rotary) // 2))  # the others are not rotated
+        # Cosines and sines for pairs of neighbouring dimensions, each pair's first sine negated: (positions, 2, D).
         pairs = torch.stack((angle.cos(), angle.cos()), 2), torch.stack((-angle.sin(), angle.sin()), 2)
         self.register_buffer("turns", torch.stack(pairs, 1).flatten(2), persistent=False)
 
-    def forward(self, tokens: Tensor, every_layer: bool = False) -> Tensor | list[Tensor]:
-        """Hidden states of whole documents.
+    def vocabulary(self) -> tuple[Tensor, Tensor, Tensor]:
+        """What the first block's `positionwise` gives for each token's embedding: (V, C), (V, C), (V, 3C).
 
-        tokens: (B, T) int64. Returns the last layer's normed states (B, T, C), or,
-        with `every_layer`, a list of layers + 1 such tensors: the embedding, the
-        output of each block but the last, and the last one's after the final norm,
-        as `transformers` counts hidden states.
+        It follows from the token alone, and the vocabulary has fewer entries than a batch has tokens:
+        computed here and looked up, training steps of three layers are 1.2 times as fast.
         """
         table = self.transformer["wte"].weight
         if torch.is_autocast_enabled(table.device.type):
             table = table.to(torch.get_autocast_dtype(table.device.type))
-        turns = self._rotation[: tokens.shape[1]], self.turns[: tokens.shape[1]]
-        first, *later = self.transformer["h"]
-        # What the first block computes of each position by itself follows from the token alone. It is
-        # computed once for each entry of the vocabulary, which are fewer than the tokens of a batch:
-        # with three layers, training steps are 1.2 times as fast.
-        x, *own = lookup(tokens, table, *first.own(table))
-        states = [x, first(x, *own, *turns)]
-        for block in later:
-            states.append(block(states[-1], *block.own(states[-1]), *turns))
+        return self.transformer["h"][0].positionwise(table)
+
+    def forward(
+        self,
+        tokens: Tensor,
+        attend: Attend | None = None,
+        last: int | None = None,
+        vocabulary: tuple[Tensor, ...] | None = None,
+    ) -> list[Tensor]:
+        """Hidden states of the last P = `last` positions, by default of all.
+
+        tokens: (B, T) int64, whole documents unless `attend` knows of earlier positions. `vocabulary` is what the
+        method of that name returns, where the weights have not changed since. Returns layers + 1 tensors (B, P, C):
+        the embedding, the output of each block but the last, and the last one's after the final norm, as
+        `transformers` counts hidden states.
+        """
+        attend = attend or self._attend
+        parts = lookup(tokens, *(vocabulary or self.vocabulary()))
+        states = [parts[0]]
+        for block in self.transformer["h"]:
+            if block.layer > 0:  # of the last block's other positions nobody asks for more than keys and values
+                parts = block.positionwise(states[-1], last if block.layer + 1 == self.shape.layers else None)
+            states.append(block(*parts, attend))
         states[-1] = self.transformer["ln_f"](states[-1])
-        return states if every_layer else states[-1]
+        return states if last is None else [state[:, -last:] for state in states]
+
+    def _attend(self, layer: int, qvk: Tensor, last: int) -> Tensor:
+        """Attention within whole documents, with its gradient."""
+        out = attention(qvk, self.turns[: qvk.shape[1]])
+        return out if last == out.shape[1] else out[:, -last:]  # a slice of all would cost a copy of its gradient
 
     def logits(self, states: Tensor) -> Tensor:
         """(…, C) hidden states to (…, V) unnormalised log-probabilities in float32."""

@@ -1,8 +1,4 @@
-"""Operations of the language model whose gradients are written out.
-
-Each is the same function as the plain torch calls that its docstring names; tests
-compare both, with their gradients.
-"""
+"""What the language model's blocks are made of beside plain layers: lookup, rotation by position, attention."""
 
 from __future__ import annotations
 
@@ -16,79 +12,77 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from progsem.hardware import attention_dtype
-from progsem.lm import attention_gradient
+from progsem.lm import attention as kernels
 from progsem.lm.lanes import LANES
 
 
 def lookup(tokens: Tensor, *tables: Tensor) -> tuple[Tensor, ...]:
     """`F.embedding(tokens, table)` for each table (V, C): (…, C) each, for tokens (…).
 
-    The gradient of a row is the sum over the tokens that read it. As a matrix product
-    with the one-hot tokens it is summed in float32 whatever the tables' type.
+    As a product with the one-hot tokens, so that the gradient of a row, a sum over the tokens that look it up,
+    is added up in float32 whatever the tables' type.
     """
-    return _Lookup.apply(tokens, *tables)
+    hot = (tokens[..., None] == torch.arange(len(tables[0]), device=tokens.device)).to(tables[0].dtype)
+    return tuple(hot @ table for table in tables)
 
 
-class _Lookup(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, tokens: Tensor, *tables: Tensor) -> tuple[Tensor, ...]:
-        ctx.save_for_backward(tokens)
-        ctx.rows = len(tables[0])
-        return tuple(F.embedding(tokens, table) for table in tables)
+def rotate(x: Tensor, turns: Tensor) -> Tensor:
+    """Queries or keys (B, T, H, D) rotated by their positions (Su et al. 2021, arXiv:2104.09864): float32.
 
-    @staticmethod
-    def backward(ctx, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        (tokens,) = ctx.saved_tensors
-        hot = torch.arange(ctx.rows, device=tokens.device)[:, None] == tokens.flatten()
-        hot = hot.to(gradients[0].dtype)
-        return None, *(hot @ gradient.flatten(0, -2) for gradient in gradients)
-
-
-def rotate(x: Tensor, rotation: Tensor) -> Tensor:
-    """Rotate neighbouring pairs of the first R dimensions of x (…, T, D) float32.
-
-    Each pair is a complex number, each rotation (T, R / 2) one of modulus 1: one
-    product instead of four on strided halves, which a CPU takes five times as long for.
+    turns: (T, 2, D) float32, those of `model.CodeGen`. Neighbouring dimensions are taken for a complex number,
+    and so are their cosine and sine: four products of strided halves would take a CPU five times as long.
     """
-    turned, rest = x.tensor_split([2 * rotation.shape[1]], dim=-1)
-    pairs = torch.view_as_complex(turned.contiguous().unflatten(-1, (-1, 2)))
-    turned = torch.view_as_real(pairs * rotation).flatten(-2)
-    return torch.cat((turned, rest), dim=-1) if rest.shape[-1] else turned
+    rotation = torch.complex(turns[:, 0, ::2], turns[:, 1, 1::2])[:, None]
+    pairs = torch.view_as_complex(x.float().contiguous().unflatten(-1, (-1, 2)))
+    return torch.view_as_real(pairs * rotation).flatten(-2)
 
 
-def attention(qvk: Tensor, rotation: Tensor, turns: Tensor) -> Tensor:
-    """Causal attention, queries and keys turned by their positions: (B, T, H, D).
+def is_compiled(device: torch.device, size: int) -> bool:
+    """Whether attention is computed by compiled loops (`attention.py`): on a CPU, where D is whole vectors."""
+    return device.type == "cpu" and size % LANES == 0
+
+
+def attention(qvk: Tensor, turns: Tensor) -> Tensor:
+    """Causal attention, queries and keys rotated by their positions: (B, T, H, D).
 
     qvk: (B, T, groups, 3, heads in a group, D) queries, values and keys, in the type of the products.
-    rotation (T, R / 2) complex and turns (T, 2, D) float32 are those of `model.CodeGen`.
+    turns: (T, 2, D) float32, those of `model.CodeGen`.
 
-    On a CPU by compiled loops, gradient included (`attention_gradient.py`), with which training
-    steps of the default study are 1.3 times as fast. Else, and where D is no whole number of
-    vectors, by `fused_attention`.
+    Compiled, training steps of the default study take two thirds to three quarters of the time where
+    the processor has bfloat16 products (docs/benchmarks.md).
     """
-    if qvk.device.type == "cpu" and qvk.shape[-1] % LANES == 0:
+    if is_compiled(qvk.device, qvk.shape[-1]):
         return _CompiledAttention.apply(qvk, turns)
-    return fused_attention(qvk, rotation, attention_dtype(qvk.device, qvk.dtype))
+    return fused_attention(qvk, turns, attention_dtype(qvk.device, qvk.dtype))
 
 
-def fused_attention(qvk: Tensor, rotation: Tensor, dtype: torch.dtype) -> Tensor:
+def fused_attention(qvk: Tensor, turns: Tensor, dtype: torch.dtype) -> Tensor:
     """`attention` by torch's fused kernel in that type."""
-    query, value, key = qvk.permute(3, 0, 2, 4, 1, 5).flatten(2, 3)  # (B, H, T, D) each
-    with torch.autocast(qvk.device.type, enabled=False):
-        query, key = (rotate(part.float(), rotation).to(dtype) for part in (query, key))
-        out = F.scaled_dot_product_attention(query, key, value.to(dtype), is_causal=True)
-    return out.to(qvk.dtype).transpose(1, 2)
+    query, value, key = (part.flatten(2, 3) for part in qvk.unbind(3))
+    parts = rotate(query, turns), rotate(key, turns), value
+    return causal(*(part.to(dtype) for part in parts)).to(qvk.dtype)
+
+
+def causal(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Attention of the last P of T positions, each to all up to itself: (B, P, H, D).
+
+    query: (B, P, H, D); key, value: (B, T, H, D).
+    """
+    asked, length = query.shape[1], key.shape[1]
+    places = torch.arange(length, device=query.device)
+    seen = places <= places[length - asked :, None] if 1 < asked < length else None
+    query, key, value = (part.transpose(1, 2) for part in (query, key, value))
+    with torch.autocast(query.device.type, enabled=False):
+        out = F.scaled_dot_product_attention(query, key, value, seen, is_causal=1 < asked == length)
+    return out.transpose(1, 2)
 
 
 class _CompiledAttention(torch.autograd.Function):
     @staticmethod
     def forward(ctx, qvk: Tensor, turns: Tensor) -> Tensor:
-        documents, length, groups, _, inner, size = qvk.shape
         qvk = qvk.contiguous()
-        out = qvk.new_empty(documents, length, groups * inner, size)
-        shifts = torch.empty(documents, groups * inner, length)
-        arrays = [_array(tensor) for tensor in (qvk, turns, out, shifts)]
-        _shared(documents, lambda *share: attention_gradient.attend(*share, *arrays))
+        nothing = qvk.new_empty(0, 0, 0, 0)
+        out, shifts = attend_compiled(qvk, turns, nothing, nothing, qvk.shape[1])
         ctx.save_for_backward(qvk, turns, shifts)
         return out
 
@@ -97,8 +91,28 @@ class _CompiledAttention(torch.autograd.Function):
         qvk, turns, shifts = ctx.saved_tensors
         gradient = torch.empty_like(qvk)
         arrays = [_array(tensor) for tensor in (qvk, turns, shifts, outer.contiguous(), gradient)]
-        _shared(len(qvk), lambda *share: attention_gradient.pass_back(*share, *arrays))
+        _share(len(qvk), lambda *part: kernels.pass_back(*part, *arrays))
         return gradient, None
+
+
+def attend_compiled(qvk: Tensor, turns: Tensor, keys: Tensor, values: Tensor, last: int) -> tuple[Tensor, Tensor]:
+    """`attention.attend` of all documents, shared by the threads: its `out` and `shifts`, for P = `last`."""
+    documents, _, groups, _, inner, size = qvk.shape
+    out = qvk.new_empty(documents, last, groups * inner, size)
+    shifts = torch.empty(documents, groups * inner, last)
+    arrays = [_array(tensor) for tensor in (qvk, turns, keys, values, out, shifts)]
+    _share(documents, lambda *part: kernels.attend(*part, *arrays))
+    return out, shifts
+
+
+def attend_next_compiled(
+    rows: Tensor, position: int, qvk: Tensor, turns: Tensor, keys: Tensor, values: Tensor
+) -> Tensor:
+    """`attention.attend_next`: its `out` (R, 1, H, D)."""
+    count, _, groups, _, inner, size = qvk.shape
+    out = qvk.new_empty(count, 1, groups * inner, size)
+    kernels.attend_next(rows.numpy(), position, *(_array(tensor) for tensor in (qvk, turns, keys, values, out)))
+    return out
 
 
 def _array(tensor: Tensor) -> np.ndarray:
@@ -107,7 +121,7 @@ def _array(tensor: Tensor) -> np.ndarray:
     return (tensor.view(torch.uint16) if tensor.dtype == torch.bfloat16 else tensor).numpy()
 
 
-def _shared(documents: int, work: Callable[[int, int], None]) -> None:
+def _share(documents: int, work: Callable[[int, int], None]) -> None:
     """Call `work` with the first document and the last but one of each thread's share."""
     threads = min(torch.get_num_threads(), documents)
     if threads == 1:

@@ -33,7 +33,7 @@ from progsem.jobs.progress import Progress
 from progsem.languages import LANGUAGE
 from progsem.lm import model as lm
 from progsem.lm.decoding import TokenGrammar, Written, kept_states, write_programs
-from progsem.lm.inference import Memory, Reader
+from progsem.lm.inference import Inference, KeyValueCache
 from progsem.storage.files import read_table, write_table
 from progsem.study.vocabulary import LAYER, MEAN, SPLITS, TEST
 
@@ -117,14 +117,14 @@ class Tracer:
     def __init__(self, model: lm.CodeGen, encoding: Encoding, job: Job):
         programs, config = job.section("programs"), job.section("traces")
         device = next(model.parameters()).device
-        self.reader = Reader(model, choose_precision(job.section("lm").precision, device))
+        self.inference = Inference(model, choose_precision(job.section("lm").precision, device))
         self.encoding, self.device = encoding, device
         self.each_layer = config.layers == "each"
         self.max_depth = programs.max_depth if programs.control_flow > 0 else 0
         self.codes = LANGUAGE.codes.most_codes(programs, config.extra_statements)
         self.tokens = encoding.program_tokens(self.codes)
         self.grammar = TokenGrammar(encoding, programs.control_flow > 0)
-        self._idle: list[Memory] = []  # kept from batch to batch: to get so much memory anew takes long
+        self._idle: list[KeyValueCache] = []  # kept from batch to batch: to get so much memory anew takes long
 
     @torch.inference_mode()
     def read(self, prompts: np.ndarray, references: np.ndarray) -> tuple[Written, np.ndarray, np.ndarray, np.ndarray]:
@@ -136,7 +136,7 @@ class Tracer:
         """
         ids, lengths, _, ends = self.encoding.spell(references)
         written, states = self._write_behind(prompts, ids)
-        scores = torch.log_softmax(self.reader.logits(states[-1][:, :-1]), dim=2)
+        scores = torch.log_softmax(self.inference.logits(states[-1][:, :-1]), dim=2)
         read = torch.from_numpy(ids).to(self.device).long()
         token_scores = scores.gather(2, read[..., None])[..., 0].cpu().numpy()
         counted = np.arange(ids.shape[1]) < lengths[:, None]
@@ -162,12 +162,12 @@ class Tracer:
         """What is written behind prompts; states (B, 1 + T, C) of their last position and of ids (B, T) behind it."""
         start = prompts.shape[1]
         documents = torch.from_numpy(np.concatenate([prompts, ids], axis=1)).to(self.device).long()
-        memory = self._idle.pop() if self._idle else self.reader.memory()
+        cache = self._idle.pop() if self._idle else self.inference.cache()
         positions = start + max(self.tokens, ids.shape[1])
-        states = self.reader.read(documents, memory, 1 + ids.shape[1], positions)
+        states = self.inference.prefill(documents, cache, 1 + ids.shape[1], positions)
         written = write_programs(
-            self.reader,
-            memory,
+            self.inference,
+            cache,
             self.grammar,
             [state[:, 0] for state in states],
             start,
@@ -176,7 +176,7 @@ class Tracer:
             self.max_depth,
             self.each_layer,
         )
-        self._idle.append(memory)
+        self._idle.append(cache)
         return written, states
 
 

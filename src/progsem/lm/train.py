@@ -95,28 +95,24 @@ def restore_optimizer(model: lm.CodeGen, optimizer: torch.optim.AdamW, tensors: 
         }
 
 
-def next_token_loss(model: lm.CodeGen, tokens: Tensor, pad: int, of: int | None = None) -> Tensor:
-    """Mean cross-entropy in nats over all tokens but padding; tokens: (B, T) int64.
-
-    With `of`, their sum over that number: what these documents add to the mean of a
-    larger batch, which has so many tokens to predict.
-    """
-    logits = model.logits(model(tokens[:, :-1])).flatten(0, 1)
-    targets = tokens[:, 1:].flatten()
-    if of is None:
-        return F.cross_entropy(logits, targets, ignore_index=pad)
-    return F.cross_entropy(logits, targets, ignore_index=pad, reduction="sum") / of
-
-
 class Loss(nn.Module):
-    """`next_token_loss` as a module, for a team to wrap."""
+    """Mean cross-entropy in nats of the next tokens, padding left out; a module, for a team to wrap."""
 
     def __init__(self, model: lm.CodeGen, pad: int):
         super().__init__()
         self.model, self.pad = model, pad
 
     def forward(self, tokens: Tensor, of: int | None = None) -> Tensor:
-        return next_token_loss(self.model, tokens, self.pad, of)
+        """tokens: (B, T) int64.
+
+        With `of`, the sum over that number instead of the mean: what these documents add to the mean of a
+        larger batch, which has so many tokens to predict.
+        """
+        logits = self.model.logits(self.model(tokens[:, :-1])[-1]).flatten(0, 1)
+        targets = tokens[:, 1:].flatten()
+        if of is None:
+            return F.cross_entropy(logits, targets, ignore_index=self.pad)
+        return F.cross_entropy(logits, targets, ignore_index=self.pad, reduction="sum") / of
 
 
 @dataclass
