@@ -58,11 +58,11 @@ def documents(encoding: str, programs: int) -> tuple[np.ndarray, np.ndarray, dic
 class Ours:
     """A trainer of the default study's model, as the stage `train` sets it up."""
 
-    def __init__(self, programs: int):
+    def __init__(self, programs: int, precision: str = "auto"):
         torch.set_num_threads(_THREADS)
         torch.set_flush_denormal(True)
         ids, self.lengths, metadata = documents("compact", programs)
-        self.config = study(None, {}).lm
+        self.config = study(None, {"lm": {"precision": precision}}).lm
         shape = self.config.layers, self.config.width, self.config.heads, self.config.rotary
         self.model = lm.CodeGen(lm.Shape(metadata["vocabulary"], *shape))
         self.model.initialise(0, self.config.initial_std)
