@@ -32,7 +32,7 @@ from progsem.lm.lanes import (
     larger,
     largest,
     load,
-    load_turned,
+    load_rotated,
     pointer,
     splat,
     spread,
@@ -89,12 +89,12 @@ def _take(source, at, step, rows, into):
 
 
 @njit(error_model="numpy", forceinline=True)
-def _take_turned(source, at, step, rows, turns, into):
+def _take_rotated(source, at, step, rows, turns, into):
     """As `_take`, each row rotated by its position."""
     size = into.shape[1]
     for t in range(rows):
         for d in range(0, size, LANES):
-            store(into, t * size + d, load_turned(source, at + t * step + d, turns, t * 2 * size + d, size))
+            store(into, t * size + d, load_rotated(source, at + t * step + d, turns, t * 2 * size + d, size))
 
 
 @njit(error_model="numpy", forceinline=True)
@@ -135,10 +135,8 @@ def _mix(left, at, row, step, right, first, count, into):
 def attend(first, last, qvk, turns, keys, values, out, shifts):
     """Attention of documents first … last - 1: of their last P positions to `out` (B, P, H, D).
 
-    Rotated keys and values are written to `keys` and `values` (B, S, H, D), for `attend_next`, unless these are empty.
-    turns: (T, 2, D) float32, cosines and sines for pairs of neighbouring dimensions: 1 and 0 where
-    nothing is turned, the sine of each pair's first with a minus. To `shifts` (B, H, T) float32 is
-    written what makes weights of scores: w = exp((score - shift) / sqrt(D)).
+    Rotated keys and values are kept in `keys` and `values` (B, S, H, D), for `attend_next`, unless these are
+    empty. To `shifts` (B, H, P) float32 is written what makes weights of scores: w = exp((score - shift) / sqrt(D)).
     """
     length, groups, inner, size = qvk.shape[1], qvk.shape[2], qvk.shape[4], qvk.shape[5]
     heads, step, room = groups * inner, groups * 3 * inner * size, -(-length // LANES) * LANES
@@ -151,9 +149,9 @@ def attend(first, last, qvk, turns, keys, values, out, shifts):
     for b in range(first, last):
         for h in range(heads):
             at = b * length * step + (h // inner * 3 * inner + h % inner) * size
-            _take_turned(qvk, at, step, length, turns, query)
+            _take_rotated(qvk, at, step, length, turns, query)
             _take(qvk, at + inner * size, step, length, value)
-            _take_turned(qvk, at + 2 * inner * size, step, length, turns, key)
+            _take_rotated(qvk, at + 2 * inner * size, step, length, turns, key)
             _flip(key, columns)
             if len(keys) > 0:
                 kept = (b * keys.shape[1] * heads + h) * size
@@ -196,9 +194,9 @@ def pass_back(first, last, qvk, turns, shifts, outer, gradient):
     for b in range(first, last):
         for h in range(heads):
             at = b * length * step + (h // inner * 3 * inner + h % inner) * size
-            _take_turned(qvk, at, step, length, turns, query)
+            _take_rotated(qvk, at, step, length, turns, query)
             _take(qvk, at + inner * size, step, length, value)
-            _take_turned(qvk, at + 2 * inner * size, step, length, turns, key)
+            _take_rotated(qvk, at + 2 * inner * size, step, length, turns, key)
             _take(outer, (b * length * heads + h) * size, heads * size, length, arriving)
             _flip(key, keys)
             _flip(value, values)
@@ -217,22 +215,22 @@ def pass_back(first, last, qvk, turns, shifts, outer, gradient):
                     for j in range(p * room, p * room + stop, LANES):
                         store(slopes, j, times(load(weights, j), add_product(mean, load(slopes, j), scale)))
                 _mix(slopes, i * room, room, 1, key, 0, i + _ROWS, mixed)
-                _give_turned(mixed, i, min(_ROWS, length - i), back, gradient, at, step)
+                _give_rotated(mixed, i, min(_ROWS, length - i), back, gradient, at, step)
             for j in range(0, length, _ROWS):
                 rows = min(_ROWS, length - j)
                 _mix(weights, j * room + j, 1, room, arriving, j, length - j, mixed)
                 _give(mixed, rows, gradient, at + inner * size + j * step, step)
                 _mix(slopes, j * room + j, 1, room, query, j, length - j, mixed)
-                _give_turned(mixed, j, rows, back, gradient, at + 2 * inner * size, step)
+                _give_rotated(mixed, j, rows, back, gradient, at + 2 * inner * size, step)
 
 
 @njit(error_model="numpy", forceinline=True)
-def _give_turned(mixed, first, rows, turns, target, at, step):
+def _give_rotated(mixed, first, rows, turns, target, at, step):
     """As `_give`, each row rotated by its position: the first one's is `first`, that of `at` is 0."""
     size = mixed.shape[1]
     for r in range(rows):
         for d in range(0, size, LANES):
-            vector = load_turned(mixed, r * size + d, turns, (first + r) * 2 * size + d, size)
+            vector = load_rotated(mixed, r * size + d, turns, (first + r) * 2 * size + d, size)
             store(target, at + (first + r) * step + d, vector)
 
 
@@ -252,9 +250,9 @@ def attend_next(rows, position, qvk, turns, keys, values, out):
             at = (r * 3 * heads + h // inner * 3 * inner + h % inner) * size
             kept = (rows[r] * keys.shape[1] * heads + h) * size  # the first position's key and value
             for d in range(0, size, LANES):
-                store(query, d, load_turned(qvk, at + d, turns, d, size))
+                store(query, d, load_rotated(qvk, at + d, turns, d, size))
                 store(values, kept + position * step + d, load(qvk, at + inner * size + d))
-                store(keys, kept + position * step + d, load_turned(qvk, at + 2 * inner * size + d, turns, d, size))
+                store(keys, kept + position * step + d, load_rotated(qvk, at + 2 * inner * size + d, turns, d, size))
             for j in range(position + 1):
                 total = nothing
                 for d in range(0, size, LANES):

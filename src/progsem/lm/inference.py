@@ -26,7 +26,7 @@ class KeyValueCache:
     """Rotated keys and values of the positions that documents have been read up to: (layers, R, positions, H, D)."""
 
     def __init__(self, shape: Shape, turns: Tensor, precision: torch.dtype):
-        self.shape, self.turns, self.documents = shape, turns, 0
+        self.turns, self.documents = turns, 0
         self.compiled = is_compiled(turns.device, turns.shape[2])
         self.dtype = precision if self.compiled else attention_dtype(turns.device, precision)
         self.keys = self.values = torch.empty(shape.layers, 0, 0, shape.heads, turns.shape[2])

@@ -214,7 +214,7 @@ def exponentials(typing, vector, highest, scale):
 
 
 @njit(error_model="numpy", forceinline=True)
-def load_turned(vectors, at, turns, angles, size):
+def load_rotated(vectors, at, turns, angles, size):
     """LANES numbers of a query or key, rotated by its position."""
     return turn(load(vectors, at), load(turns, angles), load(turns, angles + size))
 
