@@ -33,6 +33,7 @@ from progsem.storage.files import load_tensors, read_json, read_table
 from progsem.study import configfiles
 from progsem.study.config import Study, load
 from progsem.study.plan import Plan
+from progsem.workflow.rules import COMMAND, command
 
 # ------------------------------------------------- what the sources do not do
 
@@ -106,15 +107,21 @@ def test_no_source_unpickles_or_runs_text():
 
 
 def test_rules_quote_what_comes_from_the_config():
-    """In shell commands the slice is the only text of the config that is not a name, and it is quoted."""
-    rules = sorted((ROOT / "workflow" / "rules").glob("*.smk"))
-    assert len(rules) == 10
-    for path in rules:
-        used = re.findall(
-            r"\{(params\.[^}]*|config[^}]*|STUDY[^}]*)\}", path.read_text(encoding="utf-8").split("shell:")[1]
-        )
-        # The slice has what is text; the others are numbers, which the config's types see to.
-        assert set(used) - {"params.threads", "params.processes"} == {"params.slice:q"}, path
+    """Every rule runs a command that is put together and quoted in one place, whatever stands in a slice."""
+    texts = [path.read_text(encoding="utf-8") for path in (ROOT / "workflow" / "rules").glob("*.smk")]
+    rules = [rule for text in texts for rule in re.split(r"^rule ", text, flags=re.MULTILINE)[1:]]
+    assert len(rules) == 9
+    for rule in rules:
+        assert rule.split("shell:")[1].split()[:1] == ["COMMAND"]
+    assert COMMAND == "{params.command} 2>&1 | log {log}"  # a log is named by digests and names
+    hostile = '\'; touch pwned; $(touch pwned) `touch pwned` "{x}" \\ \n'
+    made = command("corpus", hostile, threads=2)(None, {"a": "b c"}, {}, 1)
+    assert shlex.split(made) == [
+        *"python -m progsem corpus --slice".split(),
+        hostile,
+        *"--threads 2 --input a".split(),
+        "b c",
+    ]
 
 
 # ---------------------------------------------------------------------- names
