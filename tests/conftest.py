@@ -4,6 +4,7 @@ import fcntl
 import os
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 from kills import artifacts
@@ -27,10 +28,10 @@ def pytest_collection_modifyitems(items):
 
 
 @pytest.fixture(scope="session")
-def tree(tmp_path_factory) -> Tree:
-    """A copy of the repository after one run of the tiny study. Whoever uses it leaves that study finished.
+def finished(tmp_path_factory) -> Path:
+    """A copy of the repository after one run of the tiny study, which nobody changes.
 
-    Processes that share the tests share that run: the first to need it makes it, and each has a copy.
+    Processes that share the tests share it: the first to need it makes it.
     """
     own = tmp_path_factory.getbasetemp()
     shared = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "finished"
@@ -43,8 +44,14 @@ def tree(tmp_path_factory) -> Tree:
             (made.root / "src").symlink_to(ROOT / "src")
             made.snakemake("--cores", "2", *TINY)
             made.root.rename(shared)
-    tree = Tree(own / "workflow" / "progsem")
-    shutil.copytree(shared, tree.root)
+    return shared
+
+
+@pytest.fixture(scope="module")
+def tree(finished, tmp_path_factory) -> Tree:
+    """A module's own copy of the repository with the tiny study. Whoever uses it leaves that study finished."""
+    tree = Tree(tmp_path_factory.mktemp("workflow") / "progsem")
+    shutil.copytree(finished, tree.root)
     tree.undisturbed = artifacts(tree)
     return tree
 
