@@ -4,6 +4,7 @@ import csv
 
 import pytest
 
+from progsem.languages import LANGUAGE
 from progsem.plots import style
 from progsem.plots.paper import claims, verdicts
 from progsem.plots.paper import page as claims_page
@@ -331,8 +332,8 @@ def test_only_a_study_of_the_papers_size_is_held_against_its_levels():
     made = results()
     assert not claims.same_size(made)
     assert "compare directions" in claims_page.page(made, [], claims.between(made))
-    corpus, worlds = config.Corpus(examples=5), config.Worlds(height=6, width=6)
-    programs, lm = config.Programs(train_length=(6, 10)), config.LM(layers=20, width=1024, heads=16)
+    corpus, worlds = config.Corpus(examples=5), LANGUAGE.config.Worlds(height=6, width=6)
+    programs, lm = LANGUAGE.config.Programs(train_length=(6, 10)), config.LM(layers=20, width=1024, heads=16)
     large = {"corpus": corpus, "worlds": worlds, "programs": programs, "lm": lm}
     assert claims.same_size(style.Results(made.summary, {}, made.tables, "Title", large))
     for name, section in made.sections.items():

@@ -5,7 +5,6 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from karel_cases import FULL, GOLDEN, KEPT, golden, meanings, padded, programs, worlds
-from progsem.languages.karel.replay import cells_after
 
 from progsem.languages.karel import interpreter, kernels
 from progsem.languages.karel.codes import (
@@ -36,6 +35,7 @@ from progsem.languages.karel.codes import (
     WHILE,
     semantics,
 )
+from progsem.languages.karel.execution import WorldStates, cells_after
 from progsem.languages.karel.syntax import Action, Program, Repeat, actions, decode, encode, parse
 from progsem.languages.karel.world import World
 
@@ -241,7 +241,7 @@ def test_what_a_kernel_cannot_count_ends_the_run(loop):
         assert World(out_cells[0, k], *map(int, out_poses[0, k])) == expected.world
         assert_traced(traced, k, program, expected.trace)
     assert out_cells[0, :, 0, 0].tolist() == [MAX_MARKERS, MAX_MARKERS - 1, MAX_MARKERS - 1]
-    shown = cells_after(codes[0], worlds[0].cells, worlds[0].pose, LIMIT)
+    shown = cells_after(codes[0], WorldStates(worlds[0].cells, worlds[0].pose), LIMIT)
     assert np.array_equal(shown[:, 0, 0], traced.markers[0])
 
 
@@ -311,7 +311,7 @@ def test_cells_after_each_action(program, world, meaning, limit):
     """Ended after each number of steps in turn, the interpreter shows every world on the way."""
     program = decode(encode(program))
     codes = padded([encode(program)])
-    cells = cells_after(codes[0], world.cells, world.pose, limit, semantics(meaning))
+    cells = cells_after(codes[0], WorldStates(world.cells, world.pose), limit, semantics(meaning))
     expected = np.zeros((codes.shape[1], *world.cells.shape), np.uint8)
     seen = 0
     for steps in range(1, limit + 1):
@@ -326,9 +326,9 @@ def test_cells_after_each_action(program, world, meaning, limit):
 
 def test_cells_after_nothing():
     world = World.from_rows(["####", "#>1#", "####"])
-    assert not cells_after(np.full(3, PAD, np.uint8), world.cells, world.pose, LIMIT).any()
+    assert not cells_after(np.full(3, PAD, np.uint8), WorldStates(world.cells, world.pose), LIMIT).any()
     with pytest.raises(ValueError, match="code"):
-        cells_after(np.array([IF, MOVE], np.uint8), world.cells, world.pose, LIMIT)
+        cells_after(np.array([IF, MOVE], np.uint8), WorldStates(world.cells, world.pose), LIMIT)
 
 
 _TOKENS = st.sampled_from([PICK, LEFT, MOVE, FRONT, NOT, IF, IFELSE, ELSE, WHILE, REPEAT, OPEN, CLOSE, NUMBER + 2])

@@ -355,7 +355,7 @@ def hostile(tmp_path_factory) -> tuple[Path, Path, subprocess.CompletedProcess]:
     sources, here = top / "it's $(touch pwned) ; `touch pwned`", top / "a 'working' directory; touch pwned"
     sources.mkdir()
     here.mkdir()
-    for name in ("Snakefile", "config.yaml", "src", "workflow", "envs"):
+    for name in ("Snakefile", "config.yaml", "src", "workflow", "profiles", "envs"):
         (sources / name).symlink_to(ROOT / name)
     study = tiny({"figures": {"title": TITLE}})
     plan = Plan(study)

@@ -8,7 +8,7 @@ from pathlib import Path
 from progsem.stages import STAGES
 from progsem.storage.inventory import changed_files, duration, unit_of
 from progsem.study.plan import Plan
-from progsem.workflow.snakefile import refuse
+from progsem.workflow.refusal import refuse
 
 CONSENT_SECONDS = 3600  # what took longer is computed anew only with consent
 

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from progsem.errors import UserError
-from progsem.workflow.snakefile import refuse_read_only
+from progsem.workflow.refusal import refuse_read_only
 
 ALIVE = Path(".snakemake/progsem.alive")
 # What a Snakemake that is killed leaves behind: locks, and marks of files that it was making, whole if they are there.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import time
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from progsem.errors import UserError
 from progsem.stages import FIGURES
 from progsem.storage import manifest
 from progsem.study.plan import Plan
+from progsem.workflow.refusal import refuse_read_only
 
 DRAWN = ".snakemake/figures_of_this_study"  # made by the job that draws
 OUTDATED = ".snakemake/figures_are_outdated"  # an input of it that is newer than the figures
@@ -31,6 +33,8 @@ def prepare(plan: Plan) -> bool:
     """Before Snakemake plans: give it a reason to draw if the figures are outdated; returns whether they are."""
     if not are_outdated(plan):
         return False
+    if Path(FIGURES).exists() and not os.access(FIGURES, os.W_OK):
+        refuse_read_only(Path(FIGURES))  # which Snakemake would say in many lines
     with contextlib.suppress(OSError):  # what cannot be written here is refused elsewhere
         Path(DRAWN).unlink(missing_ok=True)
         Path(OUTDATED).write_text(str(time.time_ns()), encoding="utf-8")  # another content each time

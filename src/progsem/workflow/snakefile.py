@@ -8,7 +8,6 @@ import logging
 import os
 import sys
 from pathlib import Path
-from typing import NoReturn
 
 from progsem.errors import UserError
 from progsem.stages import FIGURES, RESULTS
@@ -17,6 +16,7 @@ from progsem.storage.files import digest, replacing
 from progsem.study.config import Study, load
 from progsem.study.configfiles import merge, read_changes, read_config
 from progsem.workflow.redrawing import DRAWN
+from progsem.workflow.refusal import refuse, refuse_read_only
 
 _FROZEN = Path(".snakemake/studies")
 _DEVICES = Path("/dev")
@@ -131,14 +131,3 @@ def refuse_what_cannot_be_written(outputs: list[str], figures: set[str]) -> None
             refuse_read_only(Path(FIGURES))
     if Path(RESULTS).exists() and not os.access(RESULTS, os.W_OK):
         refuse_read_only(Path(RESULTS))
-
-
-def refuse_read_only(folder: Path) -> NoReturn:
-    """Refuse to go on: this folder cannot be written, and what follows would."""
-    refuse(f"{folder}: cannot be written; make room or give access, and run again")
-
-
-def refuse(problem: str | UserError) -> NoReturn:
-    """End the process with status 2 and one line: Snakemake lets SystemExit pass, and prints a traceback for others."""
-    print(f"progsem: {problem}", file=sys.stderr)
-    raise SystemExit(2) from None
