@@ -27,12 +27,17 @@ def statements(program: np.ndarray, world: WorldStates, step_limit: int) -> list
     """Every statement of a program (L,), with the world right after its first execution; None if never reached."""
     run = trace(program[None], world.at(None), step_limit)
     after = cells_after(program, world, step_limit)
+    positions = np.flatnonzero(is_action(program))
+    numbers = np.arange(len(positions))
+    states = run.states(np.zeros_like(numbers), numbers)
+    walls = features.labels(("wall_ahead",), states)[:, 0]
     shown = []
-    for number, position in enumerate(np.flatnonzero(is_action(program))):
+    for number, position in enumerate(positions):
         executed = bool(run.executed[0, number])
-        state = run.states(np.array([0]), np.array([number]))
-        wall = features.labels(("wall_ahead",), state)[0, 0]
-        true = _robot(state.poses[0]) | {"markers": int(state.markers[0]), "wall_ahead": bool(wall)}
+        true = _robot(states.poses[number]) | {
+            "markers": int(states.markers[number]),
+            "wall_ahead": bool(walls[number]),
+        }
         shown.append(
             {
                 "text": f"{ACTIONS[program[position]]}()",

@@ -51,9 +51,8 @@ def markers_matter(programs, features: tuple[str, ...]) -> bool:
 
 def is_mirror_image(mapping: dict[str, str], programs, features: tuple[str, ...]) -> bool:
     """Whether a meaning of the statements is the original's mirror image, as far as what is probed goes."""
-    meanings, mirrored = semantics(mapping), _exchanged(ORIGINAL, LEFT, RIGHT)
-    renamed = not markers_matter(programs, features) and _exchanged(mirrored, PICK, PUT)
-    return meanings in (mirrored, renamed)
+    matter = markers_matter(programs, features)
+    return _named(semantics(mapping), matter) == _named(_exchanged(ORIGINAL, LEFT, RIGHT), matter)
 
 
 def _named(meanings: tuple[int, ...], markers_matter: bool) -> str:

@@ -32,6 +32,7 @@ from progsem.languages.karel.codes import (
     FRONT,
     IF,
     IFELSE,
+    KEYWORDS,
     MAX_REPEAT,
     NOT,
     NUMBER,
@@ -42,7 +43,7 @@ from progsem.languages.karel.codes import (
 )
 
 MAX_DEPTH = 100  # of nested blocks; well within Python's recursion limit
-_CONTROL = ("if", "ifelse", "while", "repeat")
+_CONTROL = tuple(KEYWORDS[code] for code in (IF, IFELSE, WHILE, REPEAT))
 _TOKEN = re.compile(r"[A-Za-z0-9_]+|[(){};]|(?P<space>[ \t\r\n\f\v]+)|(?P<unknown>.)", re.DOTALL)
 
 

@@ -58,9 +58,8 @@ def glyphs(worlds: WorldStates) -> np.ndarray:
 
 def source(program: np.ndarray) -> str:
     """A program (L,) of codes as source text."""
-    spaced = Spaced()
-    ids, lengths, *_ = spaced.spell(program[None])
-    return "def run() {" + "".join(spaced.vocabulary[token] for token in ids[0, : lengths[0]])
+    ids, lengths, *_ = _SPACED.spell(program[None])
+    return "def run() {" + "".join(_SPACED.vocabulary[token] for token in ids[0, : lengths[0]])
 
 
 class Compact(Encoding):
@@ -137,4 +136,5 @@ class Spaced(Encoding):
         made.decoder = decoders.Fuse()
 
 
+_SPACED = Spaced()  # keeps its tables
 ENCODINGS: dict[str, type[Encoding]] = {"compact": Compact, "spaced": Spaced}
