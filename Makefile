@@ -34,7 +34,7 @@ export HOME := $(CURDIR)/.snakemake/home
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help figures plan report bench test test-slurm lint format schema envs env
+.PHONY: help figures plan report bench test test-slurm lint format schema env
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 20
@@ -68,12 +68,8 @@ format: env  ## format Python and Snakemake files
 	@$(BIN)/ruff format --quiet .
 	@$(BIN)/snakefmt Snakefile workflow/rules
 
-schema: env  ## write the config's JSON schema, docs/config.md and docs/tables.md
-	@$(BIN)/python -m progsem.study.reference schema
-	@$(BIN)/python -m progsem.measures.reference
-
-envs: env  ## write envs/progsem.yaml from requirements.lock
-	@$(BIN)/python -m progsem.study.reference envs
+schema: env  ## write what is generated: the config's schema and baseline, docs/config.md, docs/tables.md, envs/
+	@$(BIN)/python -m reference
 
 env:  ## make .venv from requirements.lock, unless it is that already
 	$(if $(PYTHON_PROBLEM),$(error $(PYTHON_PROBLEM)))

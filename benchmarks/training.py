@@ -66,7 +66,7 @@ class Ours:
         shape = self.config.layers, self.config.width, self.config.heads, self.config.rotary
         self.model = lm.CodeGen(lm.Shape(metadata["vocabulary"], *shape))
         self.model.initialise(0, self.config.initial_std)
-        self.trainer = train.Trainer(self.config, self.model, ids, self.lengths, metadata["pad"])
+        self.trainer = train.Trainer(self.config, self.model, ids, self.lengths, metadata)
         self.done = 0
 
     def steps(self, number: int) -> None:

@@ -16,9 +16,11 @@ from progsem.errors import UserError
 from progsem.housekeeping import common
 from progsem.limits import FEWEST_STATES
 from progsem.probing.probes import FEWEST
-from progsem.study import configfiles, reference
+from progsem.study import configfiles
 from progsem.study.config import Study, load
 from progsem.study.vocabulary import TEST, TRAIN, VALIDATION
+from reference import conda
+from reference import config as reference
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -614,20 +616,20 @@ def test_every_way_in_gives_the_same_study(way, clone, tmp_path):
 def test_generated_files_are_in_step():
     assert (ROOT / reference.SCHEMA).read_text(encoding="utf-8") == reference.schema_text(), "run `make schema`"
     assert (ROOT / reference.TABLE).read_text(encoding="utf-8") == reference.table_text(), "run `make schema`"
-    lock = (ROOT / reference.LOCK).read_text(encoding="utf-8")
-    assert (ROOT / reference.CONDA).read_text(encoding="utf-8") == reference.conda_text(lock), "run `make envs`"
+    lock = (ROOT / conda.LOCK).read_text(encoding="utf-8")
+    assert (ROOT / conda.CONDA).read_text(encoding="utf-8") == conda.conda_text(lock), "run `make schema`"
 
 
 def test_conda_environment_has_every_pin_of_the_lock():
     pins = [
         line
-        for line in (ROOT / reference.LOCK).read_text(encoding="utf-8").splitlines()
+        for line in (ROOT / conda.LOCK).read_text(encoding="utf-8").splitlines()
         if line and not line.startswith("#")
     ]
     assert all(re.fullmatch(r"[A-Za-z0-9._-]+==[0-9][A-Za-z0-9.]*", pin) for pin in pins)
     assert "torch==2.13.0" in pins
     (pip,) = [
-        item["pip"] for item in yaml.safe_load((ROOT / reference.CONDA).read_text(encoding="utf-8"))["dependencies"][2:]
+        item["pip"] for item in yaml.safe_load((ROOT / conda.CONDA).read_text(encoding="utf-8"))["dependencies"][2:]
     ]
     assert pip == pins
 

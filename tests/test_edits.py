@@ -15,9 +15,9 @@ from tree import ROOT, RULES, Tree
 from progsem.jobs.job import Job
 from progsem.stages import FIGURES, STAGES
 from progsem.storage import manifest
-from progsem.study import reference
 from progsem.study.config import Study
 from progsem.study.plan import Plan, reruns
+from reference import config as reference
 
 
 def write_study(tree: Tree, name: str, study: Study) -> tuple[str, str]:

@@ -154,8 +154,7 @@ def test_recipe(name, tmp_path):
     before = files()
     touched = follow(RECIPES[name], tree.root)
     assert len(touched) <= {"A feature": 2, "A table and a figure": 3}.get(name, 4)
-    python("-m", "progsem.study.reference", "schema")
-    python("-m", "progsem.measures.reference")
+    python("-m", "reference")
     after = files()
     changed = {path for path in after if after[path] != before.get(path)}
     assert touched <= changed <= touched | GENERATED

@@ -1,4 +1,4 @@
-"""Inference against `transformers`' CodeGen, with either attention, and what it leaves out."""
+"""Inference against `transformers`' CodeGen, and what it leaves out."""
 
 import numpy as np
 import pytest
@@ -25,15 +25,8 @@ def made(shape: lm.Shape) -> lm.CodeGen:
     return model.eval()
 
 
-@pytest.fixture(params=["compiled", "fused"])
-def attention(request, monkeypatch):
-    """Attention by compiled loops, where heads are whole vectors, or by torch."""
-    if request.param == "fused":
-        monkeypatch.setattr(inference, "is_compiled", lambda device, size: False)
-
-
 @pytest.mark.parametrize("shape", SHAPES)
-def test_same_states_as_transformers(shape, attention, tmp_path):
+def test_same_states_as_transformers(shape, tmp_path):
     """The last positions of some documents, then token by token for those that go on."""
     from transformers import AutoModelForCausalLM
 
@@ -56,14 +49,8 @@ def test_same_states_as_transformers(shape, attention, tmp_path):
     torch.testing.assert_close(ready.logits(states[-1]), expected.logits[rows, 39], rtol=1e-4, atol=1e-5)
 
 
-def test_where_attention_is_compiled():
-    """On a CPU, in heads of a multiple of sixteen dimensions."""
-    caches = [inference.Inference(made(shape), torch.float32).cache() for shape in SHAPES]
-    assert [cache.compiled for cache in caches] == [False, True, True, True]
-
-
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
-def test_keys_of_another_batch_leave_nothing(precision, attention):
+def test_keys_of_another_batch_leave_nothing(precision):
     """Fewer and shorter documents, after more and longer ones, get what they get with a new cache."""
     shape = SHAPES[2]
     ready = inference.Inference(made(shape), precision)

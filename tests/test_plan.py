@@ -14,10 +14,11 @@ from pydantic import create_model
 from progsem.jobs import job
 from progsem.languages.karel.permutations import mirror_pairs
 from progsem.stages import STAGES
-from progsem.study import baseline, reference
+from progsem.study import baseline
 from progsem.study.config import Section, Study, load
 from progsem.study.plan import Plan, reruns
 from progsem.workflow import snakefile
+from reference import config as reference
 
 ROOT = Path(__file__).resolve().parents[1]
 DOWNSTREAM = {

@@ -27,7 +27,6 @@ from progsem.measures import (
     labels,
     lines,
     phases,
-    reference,
     statistics,
 )
 from progsem.measures.resampling import resampling_weights
@@ -35,6 +34,7 @@ from progsem.measures.results import Settings, read_programs
 from progsem.measures.tables import TABLES
 from progsem.storage.files import read_table, write_table
 from progsem.study.vocabulary import CONTROLS
+from reference import tables as tables_page
 
 ROOT = Path(__file__).resolve().parents[1]
 ALTERNATIVES = {
@@ -806,12 +806,12 @@ def test_every_number_in_a_table_has_interval_and_n(job, name):
 
 def test_the_page_on_tables_is_in_step(monkeypatch):
     """Every column of every table is described once, and nothing that is none."""
-    page = (ROOT / reference.PAGE).read_text(encoding="utf-8")
-    assert page == reference.page_text(), "run `make schema`"
+    page = (ROOT / tables_page.PAGE).read_text(encoding="utf-8")
+    assert page == tables_page.page_text(), "run `make schema`"
     for name, one in TABLES.items():
         section = page.split(f"\n## {name}\n")[1].split("\n## ")[0]
         assert all(f"`{column}`" in section for column in one.columns)
     for columns, wrong in ((("lm_seed", "count", "x"), "programs, statements, x"), ((), "count, programs, statements")):
         monkeypatch.setitem(TABLES, "lengths", TABLES["lengths"]._replace(columns=columns))
         with pytest.raises(ValueError, match=f"table lengths: either no column or not described: {wrong}$"):
-            reference.page_text()
+            tables_page.page_text()

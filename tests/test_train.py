@@ -128,9 +128,21 @@ def test_training_lowers_the_loss_and_logs_it(tmp_path):
 def test_padding_is_not_learned_from(tmp_path):
     model = lm.CodeGen(lm.Shape(21, 1, 16, 4, 4))
     model.initialise(0, 0.2)
-    tokens = torch.tensor([[1, 2, 3, 4, 0, 0]])
-    with_padding = train.Loss(model, 0)(tokens)
-    torch.testing.assert_close(with_padding, train.Loss(model, 0)(tokens[:, :4]))
+    tokens, loss = torch.tensor([[1, 2, 3, 4, 0, 0]]), train.Loss(model, 0, 2, 1.0)
+    torch.testing.assert_close(loss(tokens, 3), loss(tokens[:, :4], 3))
+
+
+@pytest.mark.parametrize("weight", [1.0, 0.1, 0.0])
+def test_tokens_of_a_prompt_count_less(weight):
+    model = lm.CodeGen(lm.Shape(21, 1, 16, 4, 4))
+    model.initialise(0, 0.2)
+    tokens = torch.tensor([[1, 2, 3, 4, 5, 6], [1, 7, 8, 9, 5, 0]])
+    loss = train.Loss(model, 0, prompt_length=3, prompt_weight=weight)
+    scores = torch.log_softmax(model.logits(model(tokens[:, :-1])[-1]), 2)
+    costs = -scores.gather(2, tokens[:, 1:, None])[..., 0]
+    expected = (weight * costs[:, :2].sum() + costs[0, 2:].sum() + costs[1, 2:4].sum()) / (5 + weight * 4)
+    assert loss.counted(np.array([6, 5])) == pytest.approx(5 + weight * 4)
+    torch.testing.assert_close(loss(tokens, loss.counted(np.array([6, 5]))), expected)
 
 
 def test_against_a_plain_loop(tmp_path):
@@ -169,7 +181,9 @@ def test_divergence_is_said(tmp_path):
     with torch.no_grad():
         model.lm_head.weight.fill_(float("nan"))
     section = config.LM.model_validate(SECTION)
-    trainer = train.Trainer(section, model, np.ones((10, 6), np.uint8), np.full(10, 6, np.uint16), 0)
+    trainer = train.Trainer(
+        section, model, np.ones((10, 6), np.uint8), np.full(10, 6, np.uint16), {"pad": 0, "prompt_length": 2}
+    )
     with pytest.raises(UserError, match="lower lm.learning_rate"):
         trainer.run(0, 0, 4)
 

@@ -48,7 +48,6 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype:
 def attention_dtype(device: torch.device, precision: torch.dtype) -> torch.dtype:
     """The type that torch's fused attention is computed in, where matrix products are in `precision`.
 
-    On a CPU, float32: there it takes less time than in bfloat16, for short documents a
-    third (benchmarks/attention.py).
+    On a CPU, float32: there it takes less time than in bfloat16, for short documents a third.
     """
     return torch.float32 if device.type == "cpu" else precision

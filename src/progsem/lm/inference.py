@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from progsem.hardware import attention_dtype
 from progsem.lm.model import Attend, CodeGen, Shape
-from progsem.lm.operations import attend_compiled, attend_next_compiled, causal, is_compiled, rotate
+from progsem.lm.operations import causal, rotate
 
 _AT_ONCE = 2_000  # tokens read at a time on a CPU
 
@@ -27,8 +27,7 @@ class KeyValueCache:
 
     def __init__(self, shape: Shape, turns: Tensor, precision: torch.dtype):
         self.turns, self.documents = turns, 0
-        self.compiled = is_compiled(turns.device, turns.shape[2])
-        self.dtype = precision if self.compiled else attention_dtype(turns.device, precision)
+        self.dtype = attention_dtype(turns.device, precision)
         self.keys = self.values = torch.empty(shape.layers, 0, 0, shape.heads, turns.shape[2])
 
     def begin(self, documents: int, positions: int) -> None:
@@ -46,10 +45,6 @@ class KeyValueCache:
         have been read before, there is one new position.
         """
         turns, keys, values = self.turns[start : start + qvk.shape[1]], self.keys[layer], self.values[layer]
-        if self.compiled and start == 0:
-            return attend_compiled(qvk, turns, keys[rows], values[rows], last)[0]
-        if self.compiled:
-            return attend_next_compiled(rows, start, qvk, turns, keys, values)
         query, value, key = (part.flatten(2, 3) for part in qvk.unbind(3))
         stop = start + len(turns)
         keys[rows, start:stop], values[rows, start:stop] = rotate(key, turns).to(self.dtype), value.to(self.dtype)

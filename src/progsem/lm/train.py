@@ -1,7 +1,7 @@
 """Stage `train`: one interval of language-model training, from a checkpoint to the next.
 
-Plain next-token prediction on whole documents (paper, section on the model):
-AdamW, linear warm-up, linear decay, clipped gradients. Which documents a step
+Next-token prediction on whole documents (paper, section on the model), in which the prompt's tokens may count
+less than the program's: AdamW, linear warm-up, linear decay, clipped gradients. Which documents a step
 sees follows from the seed and the step alone, so cutting the training into other
 intervals leaves the weights unchanged to the bit (on CPU, with the same number
 of threads). So does interrupting an interval: it goes on from its rolling state.
@@ -96,23 +96,27 @@ def restore_optimizer(model: lm.CodeGen, optimizer: torch.optim.AdamW, tensors: 
 
 
 class Loss(nn.Module):
-    """Mean cross-entropy in nats of the next tokens, padding left out; a module, for a team to wrap."""
+    """Cross-entropy in nats of the next tokens, padding left out; a module, for a team to wrap.
 
-    def __init__(self, model: lm.CodeGen, pad: int):
+    A prompt has `prompt_length` tokens, each of which counts `prompt_weight`; the program's count 1.
+    """
+
+    def __init__(self, model: lm.CodeGen, pad: int, prompt_length: int, prompt_weight: float):
         super().__init__()
-        self.model, self.pad = model, pad
+        self.model, self.pad, self.prompt_length, self.prompt_weight = model, pad, prompt_length, prompt_weight
 
-    def forward(self, tokens: Tensor, of: int | None = None) -> Tensor:
-        """tokens: (B, T) int64.
+    def counted(self, lengths: np.ndarray) -> float:
+        """What the tokens that are predicted in documents of these lengths count together."""
+        program = int(lengths.sum()) - len(lengths) * self.prompt_length
+        return program + self.prompt_weight * len(lengths) * (self.prompt_length - 1)  # nothing predicts the first
 
-        With `of`, the sum over that number instead of the mean: what these documents add to the mean of a
-        larger batch, which has so many tokens to predict.
-        """
+    def forward(self, tokens: Tensor, of: float) -> Tensor:
+        """The weighted sum over documents (B, T) int64, divided by what all tokens of the batch count."""
         logits = self.model.logits(self.model(tokens[:, :-1])[-1]).flatten(0, 1)
-        targets = tokens[:, 1:].flatten()
-        if of is None:
-            return F.cross_entropy(logits, targets, ignore_index=self.pad)
-        return F.cross_entropy(logits, targets, ignore_index=self.pad, reduction="sum") / of
+        losses = F.cross_entropy(logits, tokens[:, 1:].flatten(), ignore_index=self.pad, reduction="none")
+        losses = losses.view(len(tokens), -1)
+        prompt, program = losses[:, : self.prompt_length - 1], losses[:, self.prompt_length - 1 :]
+        return (program.sum() + self.prompt_weight * prompt.sum()) / of
 
 
 @dataclass
@@ -158,7 +162,7 @@ class Log:
 class Trainer:
     """A model, its optimizer, the documents and the log, all on one device.
 
-    In a team, every process has all of these, and they stay the same in all.
+    `metadata` is that of the documents' files. In a team, every process has all of it, and it stays the same in all.
     """
 
     def __init__(
@@ -167,11 +171,12 @@ class Trainer:
         model: lm.CodeGen,
         documents: np.ndarray,
         lengths: np.ndarray,
-        pad: int,
+        metadata: dict,
         team: Team | None = None,
     ):
         self.config, self.model, self.team = config, model, team or Team()
-        self.loss = self.team.wrap(Loss(model, pad))
+        loss = Loss(model, metadata["pad"], metadata["prompt_length"], config.prompt_weight)
+        self.counted, self.loss = loss.counted, self.team.wrap(loss)
         self.device = next(model.parameters()).device
         self.precision = choose_precision(config.precision, self.device)
         self.documents = torch.from_numpy(np.array(documents)).to(self.device)  # a copy: files are mapped read-only
@@ -191,12 +196,8 @@ class Trainer:
         tokens = self.documents[index, : int(self.lengths[share].max())].long()
         bf16 = self.precision == torch.bfloat16
         with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
-            if self.team.size == 1:
-                loss = self.loss(tokens)
-                loss.backward()
-            else:
-                loss = self.loss(tokens, of=int(self.lengths[rows].sum()) - len(rows))
-                (loss * self.team.size).backward()  # the gradient of the sum, from the mean over the team
+            loss = self.loss(tokens, self.counted(self.lengths[rows]))
+            (loss * self.team.size).backward()  # the gradient of the sum, from the mean over the team
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
@@ -308,7 +309,7 @@ def run(job: Job) -> None:
     rolling = RollingState(job, job.slice["from"])
     with deferred() as asked:
         with together(job.rank, job.processes if last > 0 else 1, device) as team:
-            trainer = Trainer(config, model, columns["tokens"], columns["length"], metadata["pad"], team)
+            trainer = Trainer(config, model, columns["tokens"], columns["length"], metadata, team)
             if last > 0:
                 train_interval(job, trainer, rolling, asked)
         if job.rank > 0:

@@ -92,6 +92,9 @@ class LM(Section):
     betas: tuple[Decay, Decay] = Field((0.9, 0.98), description="AdamW's")
     weight_decay: float = Field(0.01, ge=0, description="AdamW's, on matrices")
     clip: float = Field(1.0, gt=0, description="largest norm of the gradient")
+    prompt_weight: float = Field(
+        1.0, ge=0, le=1, description="of a specification's token in the loss; a program's counts 1"
+    )
     initial_std: float = Field(0.08, gt=0, lt=1, description="of the normal that weights are drawn from")
     precision: Literal["auto", "bf16", "fp32"] = Field(
         "auto",

@@ -1,8 +1,4 @@
-"""docs/tables.md: every column of every table, from the docstrings of `tables`.
-
-`python -m progsem.measures.reference`, run at the root of the repository, writes it; a test compares the file with
-what is generated here.
-"""
+"""docs/tables.md: every column of every table, from the docstrings of `progsem.measures.tables`."""
 
 from __future__ import annotations
 
@@ -46,7 +42,3 @@ def _described(doc: str) -> dict[str, tuple[str, str, str]]:
     """Unit, n and meaning by column, from the rows of a table in a docstring."""
     rows = [[cell.strip() for cell in line.strip().strip("|").split("|")] for line in doc.splitlines() if "|" in line]
     return {column: (unit, f"`{n}`" if n else "", meaning) for column, unit, n, meaning in rows if column != "column"}
-
-
-if __name__ == "__main__":
-    PAGE.write_text(page_text(), encoding="utf-8")
