@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from progsem.data.special_tokens import PADDING_ID
 from progsem.data.tokens import save_tokenizer
-from progsem.languages.karel.codes import ACTIONS, CONDITIONS, MAX_MARKERS, PAD, WALL, program_width
+from progsem.languages.karel.codes import ACTIONS, CONDITIONS, MAX_MARKERS, PAD, WALL
 from progsem.languages.karel.execution import WorldStates
 from progsem.languages.karel.sampling import Sampler
 from progsem.languages.karel.syntax import decode, unparse
@@ -22,21 +22,14 @@ TOKENIZERS = {name: encoding().tokenizer() for name, encoding in ENCODINGS.items
 
 def sampled(control_flow: float, count: int = 200):
     """Programs (N, L), cells (N, 4, 3, 5), poses (N, 4, 3)."""
-    sampler = Sampler(
-        seed=3,
-        split=0,
-        height=3,
-        width=5,
-        wall_probability=0.2,
-        marker_probability=0.3,
-        length=(1, 6),
-        weights=(2, 2, 3, 3, 5),
-        control_flow=control_flow,
-        max_depth=2,
-        worlds=4,
-        shown=2,
-        codes=program_width(6, control_flow, 2),
+    study = load(
+        {
+            "worlds": {"height": 3, "width": 5, "wall_probability": 0.2, "marker_probability": 0.3},
+            "programs": {"train_length": [1, 6], "test_length": [1, 6], "control_flow": control_flow},
+            "corpus": {"seed": 3, "examples": 2, "held_out": 2},
+        }
     )
+    sampler = Sampler(study.worlds, study.programs, study.corpus, 0, (1, 6))
     drawn = sampler.allocate(count)
     sampler.draw(0, np.zeros(count, np.int64), np.arange(count), drawn)
     cells, poses = drawn.worlds

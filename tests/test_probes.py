@@ -86,7 +86,7 @@ def test_a_linear_probe_is_logistic_regression():
     inputs = standardised(data, torch.float32)
     batch = ProbeBatch([(data, 0)], [inputs], heads, long, "cpu")
     batch.fit()
-    weight = batch.weights[0][0][0].view(len(heads), 4, WIDTH + 1)
+    weight = batch.weights[0][0][0].detach().view(len(heads), 4, WIDTH + 1)
     x = inputs[:, :-1].numpy()
     train, test = data.of(TRAIN), data.of(TEST)
     assert np.allclose(x[train].mean(0), 0, atol=1e-4) and np.allclose(x[train].std(0), 1, atol=1e-4)
@@ -108,13 +108,13 @@ def test_a_linear_probe_is_logistic_regression():
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_update_is_that_of_torch(dtype):
-    """Gradients and steps against autograd and torch.optim, bfloat16 within its rounding."""
+    """Gradients and steps against those of a module for each probe, bfloat16 within its rounding."""
     data, heads = encoded(n=300)
     settings = recipe(batch=64, depths={"linear": (), "mlp1": (24,), "mlp2": (16, 24)})
     batch = ProbeBatch([(data, 3)], [standardised(data, dtype)], heads, settings, "cpu")
     index = torch.arange(64)[None]
     for depth, sizes in enumerate(batch.sizes):
-        layers = [[part.clone() if part is not None else None for part in layer] for layer in batch.weights[depth]]
+        layers = [[part if part is None else part.detach() for part in layer] for layer in batch.weights[depth]]
         for head, (_, _, classes) in enumerate(heads):
             modules = []
             for layer, (before, after) in enumerate(pairwise(sizes)):
@@ -131,23 +131,22 @@ def test_update_is_that_of_torch(dtype):
             loss = torch.nn.functional.cross_entropy(logits[:, :classes], batch.labels[index[0], head])
             loss.backward()
             optimizer.step()
-            batch.low.copy_(batch.parameters)
-            batch.forward(index, batch.weights)
-            batch.backward(index)
-            got = batch.weight_gradients[depth][0][0].view(len(heads), sizes[1], -1)[head, :, :-1].float() / 64
+            gradients = batch.gradients(index)
+            first = next(at for at, part in enumerate(batch.parameters) if part is batch.weights[depth][0][0])
+            got = gradients[first].view(len(heads), sizes[1], -1)[head, :, :-1]
             expected = model[0].weight.grad
             limit = 1e-5 if dtype == torch.float32 else 0.05
             assert (got - expected).norm() <= limit * expected.norm()
             if dtype == torch.float32:
-                kept = batch.parameters.clone()
-                batch.update(1e-2)
+                kept = [part.detach().clone() for part in batch.parameters]
+                batch.update(gradients, 1e-2)
                 new = batch.weights[depth][0][0].view(len(heads), sizes[1], -1)[head]
                 real = slice(classes) if len(sizes) == 2 else slice(None)
                 assert torch.allclose(new[real, :-1], model[0].weight[real], atol=1e-5)
                 assert torch.allclose(new[real, -1], model[0].bias[real], atol=1e-5)
-                batch.parameters.copy_(kept)
-                for state in (batch.first_moment, batch.second_moment, batch.updates):
-                    state.zero_()
+                with torch.no_grad():
+                    torch._foreach_copy_(batch.parameters, kept)
+                    torch._foreach_zero_([*batch.updates, *batch.moments[0], *batch.moments[1]])
 
 
 def test_fitted_alone_as_together():

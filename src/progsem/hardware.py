@@ -35,13 +35,17 @@ def refuse_missing(name: str, gpus: int = 1) -> None:
 
 
 def choose_precision(name: str, device: torch.device) -> torch.dtype:
-    """`auto`, `bf16` or `fp32` as the type of matrix products; auto is bf16 where the hardware multiplies it."""
+    """`auto`, `bf16` or `fp32` as the type of matrix products; auto is bf16 where there are matrix units for it.
+
+    A CPU with bf16 in its vector units alone (AVX-512 BF16) takes longer in bf16 than in fp32: a quarter in training,
+    a third in probing (Xeon; docs/benchmarks.md).
+    """
     if name != "auto":
         return {"bf16": torch.bfloat16, "fp32": torch.float32}[name]
     if device.type == "cuda":
         fast = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
-        fast = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+        fast = torch.cpu._is_amx_tile_supported()
     return torch.bfloat16 if fast else torch.float32
 
 

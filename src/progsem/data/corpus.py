@@ -81,7 +81,7 @@ class Shard:
 def sampler(job: Job, split: int, length: tuple[int, int]):
     """The language's sampler of specifications as the job's slice describes them, see `LANGUAGE.sampling`."""
     sections = (job.section(name) for name in ("worlds", "programs", "corpus"))
-    return LANGUAGE.sampling.sampler(*sections, split, length)
+    return LANGUAGE.sampling.Sampler(*sections, split, length)
 
 
 def distinct(shard: Shard, taken: np.ndarray) -> np.ndarray:

@@ -22,7 +22,7 @@ class Language:
         `has_control_flow`, `most_codes`.
     permutations: `mirror_pairs`, `meaning`, `is_mirror_image`: other meanings of the statements, and mirror images.
     grammar: `GRAMMAR`, a `progsem.languages.grammar.Grammar` of the codes.
-    sampling: `sampler(...)`, which draws specifications.
+    sampling: `Sampler`, which draws specifications.
     execution: `execute` and `trace` under a mapping; `WorldStates` and `ProgramStates`, the arrays that worlds and the
         states of programs are held in.
     text: `ENCODINGS`, what specifications and programs look like to the language model; `glyphs`, `source`.

@@ -9,10 +9,7 @@ product mixes two probes, so each comes out as if it were fitted alone.
 Layout: activations are (groups, heads, units, batch), columns being states, so
 that every matrix product reads and writes contiguous memory; a *group* is one
 (data set, seed). Weights and optimizer state are float32; matrix products are
-bfloat16 where the hardware multiplies it.
-
-Gradients are written out rather than recorded: with autograd's temporaries and
-casts the same step takes about twice as long on a CPU.
+bfloat16 where the hardware has matrix units for it.
 """
 
 from __future__ import annotations
@@ -26,6 +23,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from torch.nn import functional as F
 
 from progsem.hardware import choose_precision
 from progsem.languages.labels import Head
@@ -192,16 +190,6 @@ def standardised(data: States, dtype: torch.dtype) -> torch.Tensor:
     return out
 
 
-def _as_integers(activations: torch.Tensor) -> torch.Tensor:
-    """The bits of floats as signed integers of the same size.
-
-    Negative floats are negative integers, so ReLU is `max(bits, 0)`, and what is
-    positive can be told from the bits: bfloat16 arithmetic is emulated on CPUs,
-    integer arithmetic is not, and this is five times as fast.
-    """
-    return activations.view(torch.int16 if activations.element_size() == 2 else torch.int32)
-
-
 class Answers(NamedTuple):
     """What a group's probes say of some states, each (states, K, H); `Fitted` has more of the meanings."""
 
@@ -234,9 +222,11 @@ class ProbeBatch:
         self.classes = max(head.classes for head in heads)
         self.count = (len(groups), len(heads))
         self._load(inputs)
-        self._initialise()
-        self._allocate()
-        self.weights = self._views(self.low)
+        self.sizes = [(self.inputs.shape[1] - 1, *widths, self.classes) for widths in recipe.depths.values()]
+        self.weights = self._initialise()
+        self.parameters = [part for layers in self.weights for layer in layers for part in layer if part is not None]
+        self.moments = [[torch.zeros_like(part) for part in self.parameters] for _ in range(2)]
+        self.updates = [torch.zeros((), device=self.device) for _ in self.parameters]
 
     def _load(self, inputs: list[torch.Tensor]) -> None:
         """All data sets one after another: inputs (rows, width + 1), labels (rows, heads)."""
@@ -251,109 +241,51 @@ class ProbeBatch:
             for split in (TRAIN, VALIDATION, TEST)
         }
 
-    def _initialise(self) -> None:
+    def _initialise(self) -> list:
         """Uniform weights within 1 / sqrt(inputs), each probe from a stream of its own."""
         groups, heads = self.count
-        width = self.inputs.shape[1] - 1
-        self.sizes = [(width, *widths, self.classes) for widths in self.recipe.depths.values()]
-        shapes = []
-        for sizes in self.sizes:
-            for layer, (before, after) in enumerate(pairwise(sizes)):
-                if layer == 0:
-                    shapes.append((groups, heads * after, before + 1))
-                else:
-                    shapes += [(groups * heads, after, before), (groups * heads, after, 1)]
-        self.shapes = shapes
-        self.parameters = torch.empty(sum(math.prod(shape) for shape in shapes))
-        for depth, layers in zip(self.recipe.depths, self._views(self.parameters), strict=True):
-            for group, (data, seed) in enumerate(self.groups):
-                for index, head in enumerate(self.heads):
-                    stream = _generator("weights", data.name, seed, depth, head.feature, head.name)
-                    for layer, (weight, bias) in enumerate(layers):
-                        if layer == 0:
-                            joint = weight.view(groups, heads, -1, weight.shape[2])[group, index]
-                            w, b = joint[:, :-1], joint[:, -1:]
-                        else:
-                            w, b = (part.view(groups, heads, *part.shape[1:])[group, index] for part in (weight, bias))
-                        # A head's own outputs only: padding must not change what it draws.
-                        real = head.classes if layer == len(layers) - 1 else len(w)
-                        bound = w.shape[1] ** -0.5
-                        w[:real] = torch.rand(real, w.shape[1], generator=stream) * (2 * bound) - bound
-                        b[:real] = torch.rand(real, 1, generator=stream) * (2 * bound) - bound
-                        w[real:], b[real:] = 0, -torch.inf
-        self.parameters = self.parameters.to(self.device)
-
-    def _views(self, flat: torch.Tensor) -> list[list[tuple[torch.Tensor, torch.Tensor | None]]]:
-        """A flat vector of all weights as the (W, b) of each layer of each depth."""
-        tensors, start = [], 0
-        for shape in self.shapes:
-            tensors.append(flat[start : start + math.prod(shape)].view(shape))
-            start += math.prod(shape)
-        parts = iter(tensors)
-        return [
-            [(next(parts), next(parts) if layer else None) for layer in range(len(sizes) - 1)] for sizes in self.sizes
-        ]
-
-    def _allocate(self) -> None:
-        """Everything that a step writes, once: fresh memory costs page faults every step."""
-        (groups, heads), batch = self.count, self.recipe.batch
-
-        def empty(*shape: int) -> torch.Tensor:
-            return torch.empty(shape, dtype=self.dtype, device=self.device)
-
-        self.states = empty(groups * batch, self.inputs.shape[1])
-        self.hidden = [[empty(groups * heads, size, batch) for size in sizes[1:-1]] for sizes in self.sizes]
-        self.hidden_gradients = [[torch.empty_like(layer) for layer in layers] for layers in self.hidden]
-        self.logits = empty(len(self.sizes), groups, heads, self.classes, batch)
-        self.minus_one = torch.full((1, 1, 1, 1, 1), -1.0, dtype=self.dtype, device=self.device).expand(
-            len(self.sizes), groups, heads, 1, batch
-        )
-        self.low = self.parameters if self.dtype == torch.float32 else self.parameters.to(self.dtype)
-        self.gradient = torch.zeros_like(self.parameters)
-        self.low_gradient = self.gradient if self.dtype == torch.float32 else torch.zeros_like(self.low)
-        self.first_moment, self.second_moment = torch.zeros_like(self.gradient), torch.zeros_like(self.gradient)
-        self.updates = torch.zeros((), device=self.device)
-        self.weight_gradients = self._views(self.low_gradient)
+        streams = {
+            (depth, group, index): _generator("weights", data.name, seed, depth, head.feature, head.name)
+            for depth in self.recipe.depths
+            for group, (data, seed) in enumerate(self.groups)
+            for index, head in enumerate(self.heads)
+        }
+        weights = []
+        for depth, sizes in zip(self.recipe.depths, self.sizes, strict=True):
+            layers = []
+            for layer, (before, after) in enumerate(pairwise(sizes), start=1):
+                joint = torch.empty(groups, heads, after, before + 1)  # the bias in the last column
+                for (group, index), probe in zip(np.ndindex(groups, heads), joint.flatten(0, 1), strict=True):
+                    # A head's own outputs only: padding must not change what it draws.
+                    real = self.heads[index].classes if layer == len(sizes) - 1 else after
+                    stream, bound = streams[depth, group, index], before**-0.5
+                    probe[:real, :-1] = torch.rand(real, before, generator=stream) * (2 * bound) - bound
+                    probe[:real, -1:] = torch.rand(real, 1, generator=stream) * (2 * bound) - bound
+                    probe[real:, :-1], probe[real:, -1] = 0, -torch.inf
+                joint = joint.to(self.device)
+                parts = (joint.flatten(1, 2), None) if layer == 1 else joint.flatten(0, 1).split((before, 1), 2)
+                layers.append([part if part is None else part.contiguous().requires_grad_() for part in parts])
+            weights.append(layers)
+        return weights
 
     def forward(self, index: torch.Tensor, weights: list) -> torch.Tensor:
-        """Logits (K, G, H, classes, batch) of the states `index` (G, batch); the buffer is reused by the next call."""
+        """Logits (K, G, H, classes, batch) float32 of the states `index` (G, batch)."""
         (groups, heads), batch = self.count, index.shape[1]
-        torch.index_select(self.inputs, 0, index.view(-1), out=self.states)
-        shared = self.states.view(groups, batch, -1).mT  # (G, width + 1, batch)
-        for depth, layers in enumerate(weights):
-            logits = self.logits[depth].view(groups * heads, self.classes, batch)
-            outputs = [*self.hidden[depth], logits]
-            for layer, ((weight, bias), output) in enumerate(zip(layers, outputs, strict=True)):
-                if layer == 0:
-                    torch.bmm(weight, shared, out=output.view(groups, -1, batch))
-                else:
-                    torch.baddbmm(bias.expand_as(output), weight, outputs[layer - 1], out=output)
-                if output is not logits:
-                    _as_integers(output).clamp_min_(0)
-        return self.logits
+        shared = torch.index_select(self.inputs, 0, index.view(-1)).view(groups, batch, -1).mT
+        logits = []
+        for (first, _), *others in weights:
+            units = torch.bmm(first.to(self.dtype), shared).view(groups * heads, -1, batch)
+            for weight, bias in others:
+                units = torch.baddbmm(bias.to(self.dtype), weight.to(self.dtype), torch.relu(units))
+            logits.append(units.view(groups, heads, -1, batch))
+        return torch.stack(logits).float()
 
-    def backward(self, index: torch.Tensor) -> None:
-        """Gradients of the summed cross-entropy after `forward(index)`, into `low_gradient`."""
-        (groups, heads), batch = self.count, index.shape[1]
-        shared = self.states.view(groups, batch, -1)
-        # d loss / d logits = softmax - one-hot
-        gradient = torch.softmax(self.logits, 3)
-        gradient.scatter_add_(3, self._labels(index).expand(self.minus_one.shape), self.minus_one)
-        for depth, layers in enumerate(self.weights):
-            outer = gradient[depth].view(groups * heads, self.classes, batch)
-            for layer in reversed(range(len(layers))):
-                into, bias_into = self.weight_gradients[depth][layer]
-                if layer == 0:
-                    torch.bmm(outer.view(groups, -1, batch), shared, out=into)
-                    break
-                below = self.hidden[depth][layer - 1]
-                torch.bmm(outer, below.mT, out=into)
-                torch.sum(outer, 2, keepdim=True, out=bias_into)
-                inner = self.hidden_gradients[depth][layer - 1]
-                torch.bmm(layers[layer][0].mT, outer, out=inner)
-                bits = _as_integers(inner)
-                torch.ops.aten.threshold_backward.grad_input(bits, _as_integers(below), 0, grad_input=bits)
-                outer = inner
+    def gradients(self, index: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Of each probe's mean cross-entropy on the states `index` (G, batch): one tensor for each of `parameters`."""
+        logits = self.forward(index, self.weights)
+        labels = self._labels(index).squeeze(2).expand(len(logits), -1, -1, -1)
+        loss = F.cross_entropy(logits.flatten(0, 2), labels.flatten(0, 2), reduction="sum") / index.shape[1]
+        return torch.autograd.grad(loss, self.parameters)
 
     def _labels(self, index: torch.Tensor) -> torch.Tensor:
         """(G, H, 1, batch) labels of the states `index` (G, batch)."""
@@ -368,34 +300,28 @@ class ProbeBatch:
             return self.recipe.learning_rate * (step + 1) / warmup
         return self.recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
 
-    def update(self, learning_rate: float) -> None:
+    @torch.no_grad()
+    def update(self, gradients: tuple[torch.Tensor, ...], learning_rate: float) -> None:
         """One step of AdamW on all weights.
 
-        Calls the fused kernel itself: `torch.optim.AdamW` spends longer in Python than the
-        kernel takes, and importing what it needs takes longer than an alternative's whole fit.
+        Calls the fused kernel itself: importing what `torch.optim.AdamW` needs takes longer than an alternative's
+        whole fit.
         """
-        if self.low is not self.parameters:
-            self.gradient.copy_(self.low_gradient)
-        self.updates += 1
+        torch._foreach_add_(self.updates, 1)
         torch._fused_adamw_(
-            [self.parameters],
-            [self.gradient],
-            [self.first_moment],
-            [self.second_moment],
+            self.parameters,
+            gradients,
+            *self.moments,
             [],
-            [self.updates],
+            self.updates,
             lr=learning_rate,
             beta1=_BETAS[0],
             beta2=_BETAS[1],
             weight_decay=self.recipe.weight_decay,
-            # `backward` gives the gradient of the sum, `batch` times that of the mean; with epsilon
-            # scaled likewise the update is that of the mean.
-            eps=_EPSILON * self.recipe.batch,
+            eps=_EPSILON,
             amsgrad=False,
             maximize=False,
         )
-        if self.low is not self.parameters:
-            self.low.copy_(self.parameters)
 
     def fit(self, by_likelihood: bool = False) -> tuple[np.ndarray, list]:
         """Train; returns each probe's best step (K, G, H) and its weights then, laid out as `weights`.
@@ -409,7 +335,10 @@ class ProbeBatch:
         if by_likelihood:
             best = score(VALIDATION)
         chosen = torch.zeros_like(best, dtype=torch.int64)
-        best_weights = self._views(self.low.clone())
+        best_weights = [
+            [[part if part is None else part.detach().clone() for part in layer] for layer in layers]
+            for layers in self.weights
+        ]
         ends = sorted({*range(BLOCK, recipe.steps, BLOCK), *milestones})
         streams = [
             _minibatches(rows, _generator("minibatches", data.name, seed), recipe.batch, ends)
@@ -428,10 +357,9 @@ class ProbeBatch:
     def _advance(self, rows: torch.Tensor, rates: list[float]) -> None:
         """Steps on minibatches rows (G, steps, batch) at learning rates (steps,)."""
         for index, rate in zip(rows.transpose(0, 1).contiguous().to(self.device), rates, strict=True):
-            self.forward(index, self.weights)
-            self.backward(index)
-            self.update(rate)
+            self.update(self.gradients(index), rate)
 
+    @torch.no_grad()
     def _keep(self, kept: list, better: torch.Tensor) -> None:
         """Copy the current weights of the probes where `better` (K, G, H) is true."""
         for depth, layers in enumerate(kept):
@@ -461,8 +389,9 @@ class ProbeBatch:
 
     def log_likelihood(self, split: int) -> torch.Tensor:
         """Log-likelihood of a split's labels under each probe at the moment, in nats: (K, G, H) float64."""
-        return self._total(split, lambda logits, labels: _at(logits, labels) - torch.logsumexp(logits.float(), 3))
+        return self._total(split, lambda logits, labels: _at(logits, labels) - torch.logsumexp(logits, 3))
 
+    @torch.no_grad()
     def _total(self, split: int, score: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]) -> torch.Tensor:
         """Sum over a split's states of the scores (K, G, H, batch) of logits and labels: (K, G, H)."""
         total = torch.zeros(len(self.sizes), *self.count, dtype=torch.float64, device=self.device)
@@ -471,12 +400,13 @@ class ProbeBatch:
             total += (scores * real.unsqueeze(1)).sum(3)
         return total
 
+    @torch.no_grad()
     def answers(self, split: int, weights: list) -> list[Answers]:
         """What each group's probes, with weights from `fit`, say of its states in a split."""
         parts = []
         for index, _ in self._chunks(split):
             logits = self.forward(index, weights)
-            best, total = logits.max(3), torch.logsumexp(logits.float(), 3)
+            best, total = logits.max(3), torch.logsumexp(logits, 3)
             bits = (total - _at(logits, self._labels(index))) / math.log(2)
             parts.append((best.indices.to(torch.uint8), (best.values - total).exp(), bits))
         stacked = [torch.cat(some, 3).permute(1, 3, 0, 2).cpu().numpy() for some in zip(*parts, strict=True)]

@@ -98,7 +98,7 @@ class LM(Section):
     initial_std: float = Field(0.08, gt=0, lt=1, description="of the normal that weights are drawn from")
     precision: Literal["auto", "bf16", "fp32"] = Field(
         "auto",
-        description="of matrix products, here and in tracing and probing; auto: bf16 where the hardware multiplies it",
+        description="of matrix products, here and in tracing and probing; auto: bf16 with CUDA or AMX, else fp32",
     )
     seeds: tuple[Seed, ...] = Field((0,), min_length=1, max_length=20, description="one language model each")
 

@@ -68,7 +68,7 @@ class Trace(NamedTuple):
 def _link(codes, jump, open_blocks):
     """Find where each code that may jump leads.
 
-    Returns the program's length, or -1 if it is malformed, and whether it has no control flow.
+    Returns the program's length, or -1 if it is malformed.
 
     jump[p], for p an IF, IFELSE or WHILE: where to go if the condition does not
     hold; for a REPEAT: the code behind it; for a CLOSE: where to go from there,
@@ -79,11 +79,6 @@ def _link(codes, jump, open_blocks):
         if codes[at] == PAD:
             length = at
             break
-    straight = True
-    for at in range(length):
-        straight &= codes[at] <= MOVE
-    if straight:
-        return length, True
     depth = 0
     at = 0
     while at < length:
@@ -92,13 +87,13 @@ def _link(codes, jump, open_blocks):
             at += 1
         elif code == CLOSE:
             if depth == 0 or codes[at - 1] == OPEN:
-                return -1, False
+                return -1
             depth -= 1
             head = open_blocks[depth]
             if codes[head] == IFELSE:
                 # Head of the else branch is its ELSE; behind that and OPEN the condition leads if it does not hold.
                 if at + 2 >= length or codes[at + 1] != ELSE or codes[at + 2] != OPEN:
-                    return -1, False
+                    return -1
                 jump[head] = at + 3
                 open_blocks[depth] = at + 1
                 jump[at + 1] = at  # the CLOSE before ELSE, which must jump behind the else branch
@@ -120,20 +115,20 @@ def _link(codes, jump, open_blocks):
             at += 1
             if code == REPEAT:
                 if at >= length or not NUMBER <= codes[at] <= NUMBER + MAX_REPEAT:
-                    return -1, False
+                    return -1
             elif code == IF or code == IFELSE or code == WHILE:
                 if at < length and codes[at] == NOT:
                     at += 1
                 if at >= length or not FRONT <= codes[at] <= NO_MARKERS:
-                    return -1, False
+                    return -1
             else:
-                return -1, False
+                return -1
             if at + 1 >= length or codes[at + 1] != OPEN:
-                return -1, False
+                return -1
             open_blocks[depth] = head
             depth += 1
             at += 2
-    return (length if depth == 0 else -1), False
+    return length if depth == 0 else -1
 
 
 @cache
@@ -145,16 +140,15 @@ def _ahead(height: int, width: int) -> np.ndarray:
     return (rows * width + columns).astype(np.uint16)
 
 
-# In what follows, `cells` (K * H * W,) are the worlds of a program, `first` is where one of them
-# begins, and `place` is a cell's number in its world. All are unsigned: of an index with a sign,
-# compiled code asks each time whether it counts from the end.
+# In what follows, `cells` (H * W,) is a world, and `place` a cell's number in it. Both are unsigned: of an index with
+# a sign, compiled code asks each time whether it counts from the end.
 
 
 @njit(nogil=True, cache=True, inline="always")
-def _moved(ahead, cells, first, place, heading):
+def _moved(ahead, cells, place, heading):
     """Where a robot is after a step ahead: where it was, if that is a wall."""
     to = ahead[heading, place]
-    return place if cells[first + to] == WALL else to
+    return place if cells[to] == WALL else to
 
 
 @njit(nogil=True, cache=True, inline="always")
@@ -164,44 +158,43 @@ def _turned(heading, quarters):
 
 
 @njit(nogil=True, cache=True, inline="always")
-def _act(action, ahead, cells, first, place, heading):
+def _act(action, ahead, cells, place, heading):
     """Place and heading of the robot after what an action means; its world's cells are changed in place.
 
     A cell that is full stays so, see `_overflows`.
     """
-    here = first + place
     if action == MOVE:
-        place = _moved(ahead, cells, first, place, heading)
+        place = _moved(ahead, cells, place, heading)
     elif action == LEFT:
         heading = _turned(heading, 3)
     elif action == RIGHT:
         heading = _turned(heading, 1)
     elif action == PUT:
-        cells[here] += cells[here] < MAX_MARKERS
+        cells[place] += cells[place] < MAX_MARKERS
     else:
-        cells[here] -= cells[here] > 0
+        cells[place] -= cells[place] > 0
     return place, heading
 
 
 @njit(nogil=True, cache=True, inline="always")
-def _overflows(action, cells, first, place):
+def _overflows(action, cells, place):
     """Whether an action would put a marker into a cell that is full."""
-    return action == PUT and cells[first + place] == MAX_MARKERS
+    return action == PUT and cells[place] == MAX_MARKERS
 
 
 @njit(nogil=True, cache=True, inline="always")
-def _holds(condition, ahead, cells, first, place, heading):
+def _holds(condition, ahead, cells, place, heading):
     """Whether a condition holds."""
     if condition == MARKERS:
-        return cells[first + place] > 0
+        return cells[place] > 0
     if condition == NO_MARKERS:
-        return cells[first + place] == 0
+        return cells[place] == 0
     quarters = 3 if condition == LEFT_CLEAR else 1 if condition == RIGHT_CLEAR else 0
-    return _moved(ahead, cells, first, place, _turned(heading, quarters)) != place
+    return _moved(ahead, cells, place, _turned(heading, quarters)) != place
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _run(codes, length, jump, rounds, since, width, ahead, cells, first, pose, meanings, step_limit, trace):
+def _run(codes, length, jump, rounds, since, width, ahead, cells, pose, meanings, step_limit, trace):
     """Run a linked program on one world, its cells and pose (3,), in place; returns whether it halted.
 
     trace: the arrays of a `Trace` for one program; with length 0 where none is wanted.
@@ -215,14 +208,14 @@ def _run(codes, length, jump, rounds, since, width, ahead, cells, first, pose, m
     while at < length and steps < step_limit:
         code = codes[at]
         if code <= MOVE:
-            if _overflows(meanings[code], cells, first, place):
+            if _overflows(meanings[code], cells, place):
                 steps = step_limit
                 break
-            place, heading = _act(meanings[code], ahead, cells, first, place, heading)
+            place, heading = _act(meanings[code], ahead, cells, place, heading)
             if tracing and not executed[at]:
                 executed[at] = True
                 trace_poses[at, 0], trace_poses[at, 1], trace_poses[at, 2] = place // width, place % width, heading
-                markers[at] = cells[first + place]
+                markers[at] = cells[place]
                 tested[at] = outcome
             steps += 1
             at += 1
@@ -248,7 +241,7 @@ def _run(codes, length, jump, rounds, since, width, ahead, cells, first, pose, m
             negated = codes[at] == NOT
             if negated:
                 at += 1
-            if _holds(codes[at], ahead, cells, first, place, heading) != negated:
+            if _holds(codes[at], ahead, cells, place, heading) != negated:
                 outcome = HELD
                 at += 2
             else:
@@ -260,64 +253,29 @@ def _run(codes, length, jump, rounds, since, width, ahead, cells, first, pose, m
 
 
 @njit(nogil=True, cache=True, inline="always")
-def _stands(height, width, cells, first, row, column, heading):
+def _stands(height, width, cells, row, column, heading):
     """Whether a robot is on a free cell with one of the four headings."""
-    return row < height and column < width and heading < 4 and cells[first + row * width + column] <= MAX_MARKERS
+    return row < height and column < width and heading < 4 and cells[row * width + column] <= MAX_MARKERS
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _execute(programs, height, width, ahead, cells, poses, meanings, step_limit, halted):
-    """Run every program on its worlds, cells (N, K * H * W), in place; returns what is wrong, and where."""
+    """Run every program on its worlds, cells (N, K, H * W), in place; returns what is wrong, and where."""
     jump, rounds, since, open_blocks = np.zeros((4, programs.shape[1]), np.int64)
     none = np.zeros(0, np.uint8)
     untraced = np.zeros((0, 3), np.uint8), none, none, np.zeros(0, np.bool_)
     count, worlds = poses.shape[:2]
-    firsts = np.zeros(worlds, np.uint64)
-    firsts[1:] = height * width
-    firsts = np.cumsum(firsts)
-    places = np.zeros(worlds, np.uint16)
-    headings = np.zeros(worlds, np.uint8)
-    before = np.empty(cells.shape[1], np.uint8)
     for i in range(count):
-        codes, grids = programs[i], cells[i]
-        for k in range(worlds):
-            if not _stands(height, width, grids, firsts[k], poses[i, k, 0], poses[i, k, 1], poses[i, k, 2]):
-                return _BAD_POSE, i
-        length, straight = _link(codes, jump, open_blocks)
+        codes = programs[i]
+        length = _link(codes, jump, open_blocks)
         if length < 0:
             return _BAD_PROGRAM, i
-        if straight:
-            for k in range(worlds):
-                places[k] = poses[i, k, 0] * width + poses[i, k, 1]
-                headings[k] = poses[i, k, 2]
-            before[:] = grids
-            full = False
-            # Statement by statement: what it means is asked once for all worlds of a program.
-            for at in range(min(length, step_limit)):
-                action = meanings[codes[at]]
-                if action == MOVE:
-                    for k in range(worlds):
-                        places[k] = _moved(ahead, grids, firsts[k], places[k], headings[k])
-                elif action == LEFT:
-                    for k in range(worlds):
-                        headings[k] = _turned(headings[k], 3)
-                elif action == RIGHT:
-                    for k in range(worlds):
-                        headings[k] = _turned(headings[k], 1)
-                else:
-                    for k in range(worlds):
-                        full |= _overflows(action, grids, firsts[k], places[k])
-                        _act(action, ahead, grids, firsts[k], places[k], headings[k])
-            if not full:
-                for k in range(worlds):
-                    poses[i, k, 0], poses[i, k, 1], poses[i, k, 2] = places[k] // width, places[k] % width, headings[k]
-                halted[i] = length < step_limit
-                continue
-            grids[:] = before  # some end early: one by one
         for k in range(worlds):
-            world = grids, firsts[k], poses[i, k]
+            world, pose = cells[i, k], poses[i, k]
+            if not _stands(height, width, world, pose[0], pose[1], pose[2]):
+                return _BAD_POSE, i
             halted[i, k] = _run(
-                codes, length, jump, rounds, since, width, ahead, *world, meanings, step_limit, untraced
+                codes, length, jump, rounds, since, width, ahead, world, pose, meanings, step_limit, untraced
             )
     return _FINE, 0
 
@@ -328,18 +286,17 @@ def _trace(programs, height, width, ahead, cells, poses, meanings, step_limit, t
     jump, rounds, since, open_blocks = np.zeros((4, programs.shape[1]), np.int64)
     world = np.empty(cells.shape[1], np.uint8)
     pose = np.empty(3, np.uint8)
-    first = np.uint64(0)
     trace_poses, markers, tested, executed = trace
     for i in range(programs.shape[0]):
         world[:], pose[:] = cells[i], poses[i]
-        if not _stands(height, width, world, first, pose[0], pose[1], pose[2]):
+        if not _stands(height, width, world, pose[0], pose[1], pose[2]):
             return _BAD_POSE, i
         codes = programs[i]
-        length, _ = _link(codes, jump, open_blocks)
+        length = _link(codes, jump, open_blocks)
         if length < 0:
             return _BAD_PROGRAM, i
         one = trace_poses[i], markers[i], tested[i], executed[i]
-        _run(codes, length, jump, rounds, since, width, ahead, world, first, pose, meanings, step_limit, one)
+        _run(codes, length, jump, rounds, since, width, ahead, world, pose, meanings, step_limit, one)
     return _FINE, 0
 
 
@@ -395,7 +352,7 @@ def execute(
     programs, cells, poses, meanings = _check(programs, cells, poses, meanings, step_limit, ("N", "K"))
     out_cells, out_poses = cells.copy(), poses.copy()
     halted = np.empty(poses.shape[:2], np.bool_)
-    flat = out_cells.reshape(len(cells), -1)
+    flat = out_cells.reshape(*cells.shape[:2], -1)
     _raise(*_execute(programs, *_grid(*cells.shape[2:]), flat, out_poses, meanings, step_limit, halted))
     return out_cells, out_poses, halted
 

@@ -216,43 +216,26 @@ class Drawn(NamedTuple):
 
 
 class Sampler:
-    """Draws programs and their input worlds.
+    """Draws programs and their input worlds, as sections of a config describe them.
 
-    weights: relative frequency of the five actions, in the order of
-    `codes.ACTIONS`; length: fewest and most actions; shown: how many of the
-    `worlds` input worlds are part of a specification.
+    split: its number in `SPLITS`; other numbers have streams of their own. length: fewest and most actions.
     """
 
-    def __init__(
-        self,
-        *,
-        seed: int,
-        split: int,
-        height: int,
-        width: int,
-        wall_probability: float,
-        marker_probability: float,
-        length: tuple[int, int],
-        weights: tuple[float, ...],
-        control_flow: float,
-        max_depth: int,
-        worlds: int,
-        shown: int,
-        codes: int,
-    ):
-        cumulative = np.cumsum(np.array(weights, np.float64))
+    def __init__(self, worlds, programs, corpus, split: int, length: tuple[int, int]):
+        weights = programs.weights.model_dump()
+        cumulative = np.cumsum([float(weights[action]) for action in ACTIONS])
         self._cumulative = np.round(cumulative / cumulative[-1] * 2**32).astype(np.uint64)
         # One stream family for each (seed, split), far apart.
         mask = 2**64 - 1
-        self._seed = np.uint64((seed * 0xD1342543DE82EF95 + (split + 1) * 0xA0761D6478BD642F) & mask)
+        self._seed = np.uint64((corpus.seed * 0xD1342543DE82EF95 + (split + 1) * 0xA0761D6478BD642F) & mask)
         self._length = length
-        self._control = _threshold(control_flow)
-        self._max_depth = max_depth
-        self._wall = _threshold(wall_probability)
-        self._marker = _threshold(marker_probability)
-        self._shape = (worlds, height, width)
-        self._shown = shown
-        self._codes = codes
+        self._control = _threshold(programs.control_flow)
+        self._max_depth = programs.max_depth
+        self._wall = _threshold(worlds.wall_probability)
+        self._marker = _threshold(worlds.marker_probability)
+        self._shape = (corpus.examples + corpus.held_out, worlds.height, worlds.width)
+        self._shown = corpus.examples
+        self._codes = most_codes(programs)
 
     def allocate(self, count: int) -> Drawn:
         """Room for so many."""
@@ -290,26 +273,3 @@ class Sampler:
             self._shown,
             (out.programs, cells.reshape(*cells.shape[:2], -1), poses, out.keys, out.program_keys),
         )
-
-
-def sampler(worlds, programs, corpus, split: int, length: tuple[int, int]) -> Sampler:
-    """The sampler that sections of a config describe, for programs of so many statements.
-
-    split: its number in `SPLITS`; other numbers have streams of their own.
-    """
-    weights = programs.weights.model_dump()
-    return Sampler(
-        seed=corpus.seed,
-        split=split,
-        height=worlds.height,
-        width=worlds.width,
-        wall_probability=worlds.wall_probability,
-        marker_probability=worlds.marker_probability,
-        length=length,
-        weights=tuple(weights[action] for action in ACTIONS),
-        control_flow=programs.control_flow,
-        max_depth=programs.max_depth,
-        worlds=corpus.examples + corpus.held_out,
-        shown=corpus.examples,
-        codes=most_codes(programs),
-    )
