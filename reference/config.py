@@ -24,7 +24,11 @@ _EDITS = {
     ),
     "interventions.difficulty_matched": list(LANGUAGE.config.AUTHORS_ALTERNATIVES)[-1],
 }
-_BESIDE = {"lm.heads": {"lm": {"rotary": 16}}, "probes.layer": {"traces": {"layers": "each"}}}
+_BESIDE = {
+    "lm.heads": {"lm": {"rotary": 16}},
+    "probes.layer": {"traces": {"layers": "each"}},
+    "interventions.offsets": {"probes": {"offset_checkpoints": "every"}},
+}
 
 
 def keys(schema: dict | None = None, prefix: str = "") -> dict[str, dict]:

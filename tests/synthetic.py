@@ -48,6 +48,8 @@ def small_study(**sections) -> Study:
             "warmup_steps": 10,
         },
         "traces": {"train": 100, "validation": 100, "test": 400},
+        "probes": {"offset_checkpoints": "every"},
+        "interventions": {"checkpoints": "every"},
         "statistics": {"resamples": 200},
     }
     for name, keys in sections.items():
@@ -107,12 +109,21 @@ def write_results(folder: Path, study: Study, *, babbling: int = 0, gap: float =
             for stage, seconds in (("train", 10.0), ("traces", 2.5)):
                 inputs["manifests"].append(place / f"{stage}.json")
                 write_json(inputs["manifests"][-1], {"stage": stage, "seconds": seconds})
-            semantics = {"original": {}, **study.interventions.alternatives}
+            asked, matched = study.interventions, study.interventions.difficulty_matched
+            semantics = [("original", {}, [0])]
+            if len(study.probes.offsets) > 1 and step in study.lm.chosen(study.probes.offset_checkpoints):
+                semantics.append(("original", {}, [offset for offset in study.probes.offsets if offset != 0]))
+            semantics += [
+                (name, mapping, asked.offsets)
+                for name, mapping in asked.alternatives.items()
+                if name == matched or step in study.lm.chosen(asked.checkpoints)
+            ]
             if step == steps[-1]:
-                semantics |= {name: meaning(name) for pair in pairs for name in pair}
-            for name, mapping in semantics.items():
+                semantics += [(name, meaning(name), [0]) for pair in pairs for name in pair]
+            for name, mapping, offsets in semantics:
                 worse = 0.0 if name == "original" else gap * skill(study, step)
-                paths = place / name / "predictions.arrow", place / name / "accuracy.csv"
+                here = place / (name if 0 in offsets else "offsets")
+                paths = here / "predictions.arrow", here / "accuracy.csv"
                 _predictions(
                     *paths,
                     rng,
@@ -121,6 +132,7 @@ def write_results(folder: Path, study: Study, *, babbling: int = 0, gap: float =
                     step,
                     name,
                     mapping,
+                    offsets,
                     (generated, reference),
                     cells,
                     poses,
@@ -129,7 +141,7 @@ def write_results(folder: Path, study: Study, *, babbling: int = 0, gap: float =
                 )
                 inputs["predictions"].append(paths[0])
                 inputs["accuracy"].append(paths[1])
-            if step in study.controls.steps(steps):
+            if study.controls.kinds and step in study.lm.chosen(study.controls.checkpoints):
                 paths = [
                     place / "controls" / name for name in ("predictions.arrow", "accuracy.csv", "description.arrow")
                 ]
@@ -219,13 +231,12 @@ def _programs(path, rng, study, lm_seed, step, reference, generated, cells, pose
 
 
 def _predictions(
-    path, table, rng, study, lm_seed, step, name, mapping, programs, cells, poses, babbling, worse
+    path, table, rng, study, lm_seed, step, name, mapping, offsets, programs, cells, poses, babbling, worse
 ) -> None:
     """predictions.arrow and accuracy.csv of one checkpoint and semantics."""
-    offsets = study.interventions.offsets if name in study.interventions.alternatives else (0,)
     parts, accuracies = [], []
     for source in _probed(study, step, babbling):
-        for offset in study.probes.offsets if name == "original" else offsets:
+        for offset in offsets:
             states, labels = _states(study, source, programs, cells, poses, mapping, offset)
             if len(labels) < 20:
                 continue
@@ -238,7 +249,7 @@ def _predictions(
             answers, rows = _answers(rng, study, labels, chances, [name, source, offset])
             parts.append(states | answers)
             accuracies += rows
-    _write(path, parts, study, {"semantics": name, "step": step, "seed": lm_seed})
+    _write(path, parts, study, {"semantics": name, "offsets": list(offsets), "step": step, "seed": lm_seed})
     _write_accuracies(table, ACCURACY, accuracies)
 
 

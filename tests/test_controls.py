@@ -369,6 +369,7 @@ def test_stage_writes_what_it_promises(folder, written):
     about = {
         "depths": ["linear", "mlp1"],
         "seeds": 2,
+        "offsets": [0],
         "features": {
             "facing": {"heads": 1, "classes": [4]},
             "offset_from_start": {"heads": 2, "classes": [7, 5]},

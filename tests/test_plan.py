@@ -50,12 +50,18 @@ FIRST = {  # section -> the stage where work starts again
 }
 EXCEPTIONS = {
     "probes.offsets": ["probes", "statistics", "figures"],
-    "interventions.difficulty_matched": ["statistics", "figures"],
+    "probes.offset_checkpoints": ["probes", "statistics", "figures"],
     "traces.extra_statements": DOWNSTREAM["lm"][1:],
     "figures.gallery": ["statistics", "figures"],
 }
 # Edits that add results to those that there are: going back computes none of them.
-MORE = {"lm.seeds", "interventions.permutations", "controls.checkpoints"}
+MORE = {
+    "lm.seeds",
+    "probes.offset_checkpoints",
+    "interventions.checkpoints",
+    "interventions.permutations",
+    "controls.checkpoints",
+}
 
 
 @pytest.mark.parametrize("key", reference.keys())
@@ -155,9 +161,13 @@ def test_an_alternative_of_its_own_digest():
     assert before.probes.key == after.probes.key
 
 
-def test_alternatives_have_offsets_of_their_own():
-    plan = Plan(load({"probes": {"offsets": [-2, 0, 1]}, "interventions": {"offsets": [0, -2], "permutations": 1}}))
-    assert plan.probes.sections["probes"]["offsets"] == [-2, 0, 1]
+def test_offsets_are_probed_by_themselves():
+    """Other offsets are an artifact of their own, so that an edit of them leaves offset 0 as it is."""
+    probes = {"offsets": [-2, 0, 1], "offset_checkpoints": "every"}
+    plan = Plan(load({"probes": probes, "interventions": {"offsets": [0, -2], "permutations": 1}}))
+    assert plan.probes.sections["probes"]["offsets"] == [0]
+    assert plan.offsets.sections["probes"]["offsets"] == [-2, 1]
+    assert Plan(load({"probes": {"offsets": [0, 2]}})).probes.key == Plan(load({})).probes.key
     offsets = {artifact.name: artifact.sections["probes"]["offsets"] for artifact in plan.interventions.values()}
     (first, second), *_ = mirror_pairs(False)
     assert offsets.pop(first) == offsets.pop(second) == [0]  # drawn, not listed
@@ -165,21 +175,26 @@ def test_alternatives_have_offsets_of_their_own():
     assert all(given == [0, -2] for given in offsets.values())
 
 
-def test_some_results_are_made_at_some_checkpoints_only():
-    changes = {"interventions": {"permutations": 2}, "lm": {"seeds": [3, 5]}}
+@pytest.mark.parametrize("kind", ["last", "ends", "every"])
+def test_some_results_are_made_at_some_checkpoints_only(kind):
+    changes = {
+        "interventions": {"permutations": 2, "checkpoints": kind},
+        "lm": {"seeds": [3, 5]},
+        "probes": {"offset_checkpoints": kind},
+        "controls": {"checkpoints": kind},
+    }
     plan = Plan(load(changes))
-    steps = plan.study.lm.checkpoints()
-    ends = [(seed, step) for seed in (3, 5) for step in (0, steps[-1])]
-    assert plan.checkpoints(plan.controls) == ends[1::2]
-    assert plan.checkpoints(plan.generalisation) == ends[1::2]
+    every = plan.checkpoints(plan.lm)
+    last = [(seed, plan.study.lm.steps) for seed in (3, 5)]
+    asked = {"last": last, "ends": [(3, 0), last[0], (5, 0), last[1]], "every": every}[kind]
+    assert plan.checkpoints(plan.controls) == plan.checkpoints(plan.offsets) == asked
+    assert plan.checkpoints(plan.generalisation) == last
+    assert plan.checkpoints(plan.probes) == every
     where = {artifact.name: plan.checkpoints(artifact) for artifact in plan.interventions.values()}
-    assert [name for name, places in where.items() if places == ends[1::2]] == [
-        name for pair in mirror_pairs(False)[:2] for name in pair
-    ]
-    assert len(where["alt-0"]) == 2 * len(steps)
-    for kind, places in (("ends", ends), ("every", plan.checkpoints(plan.lm))):
-        more = Plan(load(changes | {"controls": {"checkpoints": kind}}))
-        assert more.checkpoints(more.controls) == places
+    assert where.pop("alt-0") == every  # the difficulty-matched one
+    for name in (name for pair in mirror_pairs(False)[:2] for name in pair):
+        assert where.pop(name) == last
+    assert len(where) == 4 and all(places == asked for places in where.values())
 
 
 def test_what_nobody_asks_for_is_no_job():

@@ -394,6 +394,7 @@ def test_stage_writes_what_it_promises(folder):
     assert metadata == {
         "depths": ["linear", "mlp1"],
         "seeds": 2,
+        "offsets": [0, 1],
         "features": {
             "facing": {"heads": 1, "classes": [4]},
             "offset_from_start": {"heads": 2, "classes": [7, 5]},

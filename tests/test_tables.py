@@ -72,11 +72,12 @@ def number(row, name):
 
 
 def file_of(job, name, seed, step, semantics="original"):
-    """The only input of that name, seed and step; predictions of that semantics."""
+    """The only input of that name, seed and step; predictions of that semantics, at offset 0."""
     found = []
     for path in job.inputs[name]:
         about = read_table(path)[1]
-        if (about["seed"], about["step"], about.get("semantics", semantics)) == (seed, step, semantics):
+        where = about["seed"], about["step"], about.get("semantics", semantics)
+        if where == (seed, step, semantics) and 0 in about.get("offsets", [0]):
             found.append(path)
     (path,) = found
     return path

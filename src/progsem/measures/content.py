@@ -115,14 +115,14 @@ class Read(NamedTuple):
 def read_semantics(checkpoint: Checkpoint, settings: Settings, draws: Resamples, rows: np.ndarray) -> Iterator[Read]:
     """What probes read at one checkpoint: under the original, then each alternative, then the drawn permutations.
 
-    `rows` are the test programs' row numbers. Permutations are there where these are probed, and only compared.
+    `rows` are the test programs' row numbers. Each is there where it is probed; permutations are only compared.
     """
-    original = read_outcomes(checkpoint.predictions[ORIGINAL], settings, rows)
+    original = read_outcomes(checkpoint.predictions[ORIGINAL], settings, rows, checkpoint.offsets)
     sets = state_sets(original, settings.probes.offsets, settings)
     contents = contents_of(original, sets, settings, draws)
     yield Read(ORIGINAL, contents, {}, probe_fits(checkpoint.accuracy[ORIGINAL], settings))
-    drawn = [name for pair in settings.permutations for name in pair if name in checkpoint.predictions]
-    for name in (*settings.alternatives, *drawn):
+    drawn = [name for pair in settings.permutations for name in pair]
+    for name in (name for name in (*settings.alternatives, *drawn) if name in checkpoint.predictions):
         listed = name in settings.alternatives
         outcome = read_outcomes(checkpoint.predictions[name], settings, rows)
         here = state_sets(outcome, settings.interventions.offsets if listed else (0,), settings)

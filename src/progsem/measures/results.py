@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 
 from progsem.errors import UserError
 from progsem.languages import LANGUAGE
-from progsem.storage.files import read_csv, read_metadata, read_table
+from progsem.storage.files import read_csv, read_metadata, read_table, read_tables
 from progsem.study import config
 from progsem.study.vocabulary import DEPTHS, DESCRIPTION_LENGTH, LAYER, LAYERS, METRICS, ORIGINAL, SOURCES, TEST
 
@@ -32,13 +33,17 @@ class ControlFiles:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The files of one LM seed at one step: traces, predictions and accuracies by semantics, controls if there are."""
+    """The files of one LM seed at one step: traces, predictions and accuracies by semantics, controls if there are.
+
+    `offsets`: predictions of the original semantics at other offsets than 0, where these are probed.
+    """
 
     seed: int
     step: int
     programs: Path
     predictions: dict[str, Path]
     accuracy: dict[str, Path]
+    offsets: Path | None
     controls: ControlFiles | None
 
 
@@ -132,7 +137,18 @@ class Settings:
     @property
     def control_steps(self) -> tuple[int, ...]:
         """Steps whose checkpoints have controls."""
-        return tuple(self.controls.steps(self.lm.checkpoints()))
+        return tuple(self.lm.chosen(self.controls.checkpoints)) if self.controls.kinds else ()
+
+    def expected(self, step: int) -> set[str]:
+        """Names of the semantics that are probed at a step."""
+        last = self.lm.chosen("last")[0]
+        here = step in self.lm.chosen(self.interventions.checkpoints)
+        listed = {name for name in self.alternatives if here or name == self.interventions.difficulty_matched}
+        return {ORIGINAL} | listed | {name for pair in self.permutations for name in pair if step == last}
+
+    def has_offsets(self, step: int) -> bool:
+        """Whether the original is probed at other offsets than 0 at a step."""
+        return len(self.probes.offsets) > 1 and step in self.lm.chosen(self.probes.offset_checkpoints)
 
     @property
     def features(self) -> tuple[str, ...]:
@@ -166,20 +182,20 @@ class Settings:
 
 
 def find_checkpoints(job, settings: Settings) -> list[Checkpoint]:
-    """Which files belong to which LM seed and step, by the metadata they carry; seeds in config order.
-
-    Permutations are wanted at the last step only, controls at the `control_steps`.
-    """
+    """Which files belong to which LM seed and step, by the metadata they carry; seeds in config order."""
     paths = {}
     for path in job.inputs["programs"]:
         about = read_metadata(path)
         paths[about["seed"], about["step"]] = path
     predictions = {key: {} for key in paths}
     accuracy = {key: {} for key in paths}
-    controls = {}
+    offsets, controls = {}, {}
     for path, table in _side_by_side(job, "predictions", "accuracy"):
         about = read_metadata(path)
         key = _key(about, paths, path, "predictions")
+        if 0 not in about["offsets"]:
+            offsets[key] = path
+            continue
         predictions[key][about["semantics"]] = path
         accuracy[key][about["semantics"]] = table
     for path, table, description in _side_by_side(
@@ -191,16 +207,18 @@ def find_checkpoints(job, settings: Settings) -> list[Checkpoint]:
             raise UserError(f"{description}: of another checkpoint than {path}; give them in the same order")
         _refuse_missing_controls(path, about["controls"], settings)
         controls[key] = ControlFiles(path, table, description)
-    last = settings.lm.checkpoints()[-1]
-    drawn = {name for pair in settings.permutations for name in pair}
     for seed in settings.lm.seeds:
         for step in settings.lm.checkpoints():
-            wanted = {ORIGINAL, *settings.alternatives} | (drawn if step == last else set())
-            missing = wanted - set(predictions.get((seed, step), {}))
+            missing = settings.expected(step) - set(predictions.get((seed, step), {}))
             if missing:
                 raise UserError(
                     f"statistics: LM seed {seed}, step {step} lacks predictions under {', '.join(sorted(missing))}; "
                     "give those of every checkpoint and semantics"
+                )
+            if settings.has_offsets(step) and (seed, step) not in offsets:
+                raise UserError(
+                    f"statistics: LM seed {seed}, step {step} lacks predictions at other offsets than 0; give those of "
+                    f"every checkpoint that probes.offset_checkpoints, {settings.probes.offset_checkpoints}, asks for"
                 )
             if step in settings.control_steps and (seed, step) not in controls:
                 raise UserError(
@@ -208,11 +226,9 @@ def find_checkpoints(job, settings: Settings) -> list[Checkpoint]:
                     f"controls.checkpoints, {settings.controls.checkpoints}, asks for"
                 )
     return [
-        Checkpoint(
-            seed, step, paths[seed, step], predictions[seed, step], accuracy[seed, step], controls.get((seed, step))
-        )
-        for seed in settings.lm.seeds
-        for step in settings.lm.checkpoints()
+        Checkpoint(seed, step, paths[key], predictions[key], accuracy[key], offsets.get(key), controls.get(key))
+        for key in product(settings.lm.seeds, settings.lm.checkpoints())
+        for seed, step in [key]
     ]
 
 
@@ -268,9 +284,9 @@ def read_programs(path: Path, expected: int) -> dict[str, np.ndarray]:
     return {name: values[rows] for name, values in columns.items()} | {"row_in_file": rows}
 
 
-def read_outcomes(path: Path, settings: Settings, rows: np.ndarray) -> Outcomes:
-    """The probes' answers in a predictions.arrow; `rows` are the test programs' row numbers."""
-    columns, about = read_table(path)
+def read_outcomes(path: Path, settings: Settings, rows: np.ndarray, more: Path | None = None) -> Outcomes:
+    """The probes' answers in a predictions.arrow, or in two; `rows` are the test programs' row numbers."""
+    columns, about = read_tables([path, more] if more else [path])
     return _outcomes(path, columns, about, settings, rows)
 
 

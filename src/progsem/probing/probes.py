@@ -196,6 +196,7 @@ def about(traced: Traced, recipe: Probes) -> dict:
     return {
         "depths": list(recipe.depths),
         "seeds": recipe.seeds,
+        "offsets": list(recipe.offsets),
         "features": {
             feature: {"heads": span.stop - span.start, "classes": [head.classes for head in traced.heads[span]]}
             for feature, span in spans(traced.heads).items()

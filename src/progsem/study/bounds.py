@@ -44,8 +44,9 @@ def checkpoints(study: Study) -> int:
 
 def statistics_files(study: Study) -> int:
     """Files that the statistics read."""
-    # Traces and metrics with a manifest each; predictions, accuracies and a manifest for each semantics; controls.
-    of_checkpoint = 4 + 3 * (1 + len(study.interventions.alternatives)) + 4
+    # Traces and metrics with a manifest each; predictions, accuracies and a manifest for each semantics, for other
+    # offsets of the original; controls.
+    of_checkpoint = 4 + 3 * (2 + len(study.interventions.alternatives)) + 4
     return checkpoints(study) * of_checkpoint + len(study.lm.seeds) * (2 + 6 * study.interventions.permutations)
 
 

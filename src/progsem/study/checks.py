@@ -80,6 +80,11 @@ def _probes(study: Study) -> Iterator[str]:
     furthest_ahead = study.programs.longest - 1
     if furthest_back < 0:
         yield ("probes.drop_final is true, but programs have one statement and no other state; set it to false")
+    if 0 not in study.probes.offsets:
+        yield (
+            f"probes.offsets {list(study.probes.offsets)} lack 0, which the curves and alternatives are drawn from; "
+            "add it"
+        )
     for offset in study.probes.offsets:
         if not -furthest_back <= offset <= furthest_ahead:
             yield (
@@ -91,6 +96,11 @@ def _probes(study: Study) -> Iterator[str]:
             yield (
                 f"interventions.offsets has {offset}, which is none of probes.offsets {list(study.probes.offsets)}; "
                 "add it there"
+            )
+        elif offset != 0 and study.probes.offset_checkpoints != "every":
+            yield (
+                f"interventions.offsets has {offset}, but probes.offset_checkpoints is "
+                f"{study.probes.offset_checkpoints}; set it to every, for the original to be compared with"
             )
     for first, last in study.probes.positions:
         if first >= study.programs.longest:

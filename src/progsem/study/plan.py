@@ -89,10 +89,9 @@ class Artifact:
 class Plan:
     """Every artifact of a study, and every file of each.
 
-    `corpus`, `tokens`, `lm`, `traces`, `probes`, `controls`, `generalisation` and
-    `statistics` are artifacts; `interventions` maps the folder name of each alternative
-    to its artifact. `steps` says at which checkpoints an artifact is made, by its key,
-    where that is not at every one.
+    `corpus`, `tokens`, `lm`, `traces`, `probes`, `offsets`, `controls`, `generalisation` and `statistics` are
+    artifacts, `offsets` of the stage `probes`; `interventions` maps the folder name of each alternative to its
+    artifact. `steps` says at which checkpoints an artifact is made, by its key, where that is not at every one.
     """
 
     def __init__(self, study: Study):
@@ -100,7 +99,7 @@ class Plan:
         config = study.model_dump(mode="json")
         code = {job: code_digest(job) for job in {stage.job for stage in STAGES.values()}}
         shape = f"{study.lm.layers}x{study.lm.width}"
-        last = study.lm.checkpoints()[-1:]
+        last = study.lm.chosen("last")
 
         def of(names: str) -> dict:
             """Sections of the config, and keys of sections by dotted names."""
@@ -119,7 +118,8 @@ class Plan:
         def probing(
             stage: str, name: str, semantics: str, mapping: dict, offsets: list[int], more: str = ""
         ) -> Artifact:
-            asked = {"probes": {**config["probes"], "offsets": offsets}, "semantics": semantics, "mapping": mapping}
+            recipe = {key: value for key, value in config["probes"].items() if key != "offset_checkpoints"}
+            asked = {"probes": {**recipe, "offsets": offsets}, "semantics": semantics, "mapping": mapping}
             return artifact(stage, name, of(f"programs.step_limit lm.precision {more}") | asked, self.traces)
 
         size = "x".join(map(str, study.worlds.size.values()))
@@ -129,7 +129,9 @@ class Plan:
         self.lm = artifact("lm", shape, {"lm": training}, self.tokens)
         sampling = "worlds programs corpus.examples corpus.held_out tokens lm.precision"
         self.traces = artifact("traces", shape, of(f"traces {sampling}"), self.lm)
-        self.probes = probing("probes", shape, ORIGINAL, {}, config["probes"]["offsets"])
+        self.probes = probing("probes", shape, ORIGINAL, {}, [0])
+        others = [offset for offset in study.probes.offsets if offset != 0]
+        self.offsets = probing("probes", f"{shape}-offsets", ORIGINAL, {}, others)
         pairs = LANGUAGE.config.mirror_pairs(study)[: study.interventions.permutations]
         named = [
             probing("interventions", name, name, mapping, config["interventions"]["offsets"])
@@ -152,8 +154,10 @@ class Plan:
             self.lm,
         )
         self.steps = {
+            **{one.key: self._steps_of_alternative(one.name) for one in named},
             **{one.key: last for one in drawn},
-            self.controls.key: study.controls.steps(study.lm.checkpoints()),
+            self.offsets.key: study.lm.chosen(study.probes.offset_checkpoints) if others else [],
+            self.controls.key: study.lm.chosen(study.controls.checkpoints) if study.controls.kinds else [],
             self.generalisation.key: last if study.generalisation.sets else [],
         }
         self.statistics = artifact(
@@ -168,6 +172,10 @@ class Plan:
         # Figures have one place, whatever they show; their slice says what that is.
         shown = {"statistics": self.statistics.key, "code": code["figures"]}
         self.figures_slice = canonical_json(of("study figures worlds programs corpus lm") | shown)
+
+    def _steps_of_alternative(self, name: str) -> list[int]:
+        asked = self.study.interventions
+        return self.study.lm.chosen("every" if name == asked.difficulty_matched else asked.checkpoints)
 
     def shards(self, artifact: Artifact, split: str, programs: int | None = None) -> list[str]:
         """Shard files of the corpus or its tokens that hold the first `programs` (default: all) of a split.
@@ -215,8 +223,9 @@ class Plan:
         return [f"{unit.path}/manifest.json" for unit in self.units() if unit.stage != "statistics"]
 
     def probed(self) -> list[Artifact]:
-        """The probes of the original semantics and of every alternative."""
-        return [self.probes, *self.interventions.values()]
+        """The probes of the original semantics, the same at other offsets than 0, and those of every alternative."""
+        offsets = [self.offsets] if self.steps[self.offsets.key] else []
+        return [self.probes, *offsets, *self.interventions.values()]
 
     def units(self) -> list[Unit]:
         """What each job makes, figures left out, in the order of the stages and of training."""

@@ -27,15 +27,16 @@ from progsem.study.vocabulary import CONTROLS, DEPTHS, ORIGINAL, PERMUTATION, SO
 
 MOST_STEPS = 999_999  # folders of checkpoints have six digits
 Action = Literal[LANGUAGE.config.ACTIONS]
+Checkpoints = Literal["last", "ends", "every"]
 
 
 class Corpus(Section):
     """How many programs, each with how many worlds."""
 
-    train: int = Field(400_000, ge=1, le=100_000_000, description="training programs")
+    train: int = Field(200_000, ge=1, le=100_000_000, description="training programs")
     validation: int = Field(2_000, ge=1, le=1_000_000, description="validation specifications")
     test: int = Field(6_000, ge=1, le=1_000_000, description="test specifications")
-    examples: int = Field(2, ge=1, le=20, description="input/output worlds shown in the text")
+    examples: int = Field(1, ge=1, le=20, description="input/output worlds shown in the text")
     held_out: int = Field(3, ge=0, le=20, description="further worlds, never shown, for strict correctness")
     shard: int = Field(50_000, ge=100, le=1_000_000, description="programs in one Arrow shard")
     seed: Seed = Field(0, description="of all random numbers of the corpus")
@@ -76,31 +77,31 @@ class LM(Section):
     heads: int = Field(4, ge=4, le=128, description="attention heads; CodeGen wants a multiple of 4")
     rotary: int = Field(32, ge=2, description="dimensions of each head that are rotated by position")
     batch: int = Field(32, ge=1, le=65_536, description="documents per step")
-    steps: int = Field(8400, ge=1, le=MOST_STEPS, description="optimizer steps")
+    steps: int = Field(4800, ge=1, le=MOST_STEPS, description="optimizer steps")
     checkpoint_every: int = Field(
-        2100, ge=1, le=MOST_STEPS, description="steps between checkpoints; step 0 is always one"
+        2400, ge=1, le=MOST_STEPS, description="steps between checkpoints; step 0 is always one"
     )
     extra_checkpoints: tuple[Annotated[int, Field(ge=1, le=10**9)], ...] = Field(
-        (300, 600, 900, 1200, 1500, 3000),
+        (300, 600, 1200),
         max_length=1000,
         description="further ones, where much happens; from `steps` on they are none",
     )
-    decay_steps: int = Field(8400, ge=1, le=10**9, description="step at which the linear decay ends")
-    learning_rate: float = Field(2e-3, gt=0, lt=1, description="after warm-up")
-    final_learning_rate: float = Field(4e-5, ge=0, lt=1, description="at decay_steps")
+    decay_steps: int = Field(4800, ge=1, le=10**9, description="step at which the linear decay ends")
+    learning_rate: float = Field(1e-3, gt=0, lt=1, description="after warm-up")
+    final_learning_rate: float = Field(2e-5, ge=0, lt=1, description="at decay_steps")
     warmup_steps: int = Field(200, ge=0, le=10**9, description="steps over which the learning rate rises from 0")
     betas: tuple[Decay, Decay] = Field((0.9, 0.98), description="AdamW's")
     weight_decay: float = Field(0.01, ge=0, description="AdamW's, on matrices")
     clip: float = Field(1.0, gt=0, description="largest norm of the gradient")
     prompt_weight: float = Field(
-        1.0, ge=0, le=1, description="of a specification's token in the loss; a program's counts 1"
+        0.05, ge=0, le=1, description="of a specification's token in the loss; a program's counts 1"
     )
     initial_std: float = Field(0.08, gt=0, lt=1, description="of the normal that weights are drawn from")
     precision: Literal["auto", "bf16", "fp32"] = Field(
         "auto",
         description="of matrix products, here and in tracing and probing; auto: bf16 with CUDA or AMX, else fp32",
     )
-    seeds: tuple[Seed, ...] = Field((0,), min_length=1, max_length=20, description="one language model each")
+    seeds: tuple[Seed, ...] = Field((0, 1, 2, 3, 4), min_length=1, max_length=20, description="one language model each")
 
     @model_validator(mode="after")
     def _shape(self):
@@ -141,6 +142,11 @@ class LM(Section):
         """Steps at which a checkpoint is written, in order, the untrained one first."""
         regular = range(0, self.steps + 1, self.checkpoint_every)
         return sorted({*regular, *(step for step in self.extra_checkpoints if step < self.steps)})
+
+    def chosen(self, which: Checkpoints) -> list[int]:
+        """Steps of all checkpoints, of the last one, or of the untrained one and the last."""
+        every = self.checkpoints()
+        return {"last": every[-1:], "ends": [every[0], every[-1]], "every": every}[which]
 
     def before(self, step: int) -> int:
         """The checkpoint from which the one at `step` is trained; the untrained one stands for itself."""
@@ -186,8 +192,11 @@ class Probes(Section):
     offsets: tuple[Offset, ...] = Field(
         (-2, -1, 0, 1, 2), description="statements between state and world; 0 is needed"
     )
-    seeds: int = Field(2, ge=1, le=100, description="probes of each kind, from different initialisations")
-    steps: int = Field(600, ge=1, le=1_000_000, description="optimizer steps of a fit")
+    offset_checkpoints: Checkpoints = Field(
+        "last", description="at which checkpoints other offsets than 0 are probed; ends: the untrained one and the last"
+    )
+    seeds: int = Field(1, ge=1, le=100, description="probes of each kind, from different initialisations")
+    steps: int = Field(500, ge=1, le=1_000_000, description="optimizer steps of a fit")
     batch: int = Field(512, ge=1, le=65_536, description="states per step")
     learning_rate: float = Field(1e-2, gt=0, lt=1, description="largest of a fit")
     weight_decay: float = Field(0.1, ge=0, description="AdamW's")
@@ -202,10 +211,6 @@ class Probes(Section):
     def _consistent(self):
         for key in ("features", "sources", "offsets"):
             each_once(f"probes.{key}", getattr(self, key))
-        if 0 not in self.offsets:
-            raise ValueError(
-                f"probes.offsets {list(self.offsets)} lack 0, which the curves and alternatives are drawn from; add it"
-            )
         if not self.depths:
             raise ValueError(f"probes.depths is empty; name at least one of {', '.join(DEPTHS)}")
         for name, widths in self.depths.items():
@@ -235,6 +240,11 @@ class Interventions(Section):
     )
     offsets: tuple[Offset, ...] = Field(
         (0,), description="those of probes.offsets at which alternatives are compared with the original; 0 is needed"
+    )
+    checkpoints: Checkpoints = Field(
+        "last",
+        description="at which checkpoints alternatives are probed, but for the difficulty-matched one, which is at "
+        "every; ends: the untrained one and the last",
     )
     permutations: int = Field(
         0,
@@ -286,20 +296,12 @@ class Controls(Section):
         ("counts", "prefix", "start", "text", "embedding", "shuffled", "description_length"),
         description="what probes are given instead of the hidden state, or asked instead of the program state",
     )
-    checkpoints: Literal["last", "ends", "every"] = Field(
-        "last", description="at which checkpoints; ends: the untrained one and the last"
-    )
+    checkpoints: Checkpoints = Field("last", description="at which checkpoints; ends: the untrained one and the last")
 
     @model_validator(mode="after")
     def _known_once(self):
         each_once("controls.kinds", self.kinds)
         return self
-
-    def steps(self, trained: list[int]) -> list[int]:
-        """Those of the checkpoints (in order, the untrained one first) that have controls."""
-        ends = list(dict.fromkeys((trained[0], trained[-1])))
-        chosen = {"last": trained[-1:], "ends": ends, "every": trained}
-        return chosen[self.checkpoints] if self.kinds else []
 
 
 class Variation(Section):
