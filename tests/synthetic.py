@@ -46,9 +46,10 @@ def small_study(**sections) -> Study:
             "extra_checkpoints": [],
             "decay_steps": 1200,
             "warmup_steps": 10,
+            "seeds": [0],
         },
         "traces": {"train": 100, "validation": 100, "test": 400},
-        "probes": {"offset_checkpoints": "every"},
+        "probes": {"offset_checkpoints": "every", "seeds": 2},
         "interventions": {"checkpoints": "every"},
         "statistics": {"resamples": 200},
     }

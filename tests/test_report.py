@@ -138,7 +138,7 @@ def test_captions_state_the_parameters(report):
         for path in subcategories["Other"]:
             assert captioned[Path(path).stem].category == category
     description = held(report, "workflow-desc")
-    assert "progsem: tiny" in description and "2,000 training programs of 1 to 4 statements" in description
+    assert "progsem: tiny" in description and "2,000 training programs of 1 to 5 statements" in description
     assert "system-message" not in description
 
 

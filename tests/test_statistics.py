@@ -627,6 +627,7 @@ def test_gallery_shows_true_robots_and_readings(job):
     answers, about = read_table(files["original"])
     assert len(shown["entries"]) == 4
     assert [entry["correct"] for entry in shown["entries"]] == [True, True, True, False]
+    assert shown["semantics"] == list(shown["read_right"]) == ["original", "mirror"]
     assert len({entry["program"] for entry in shown["entries"]}) == 4
     test_rows = np.flatnonzero(columns["split"] == 2)
     for entry in shown["entries"]:
@@ -651,6 +652,10 @@ def test_gallery_shows_true_robots_and_readings(job):
                 == answers["label_offset_from_start"][at]
             )
             assert state["position_right"] == bool(right.all())
+        turned = {"turn_left()": -1, "turn_right()": 1}
+        headings = [entry["start"]["heading"], *(state["true"]["heading"] for state in entry["matched"])]
+        for before, after, state in zip(headings, headings[1:], entry["matched"], strict=False):
+            assert (after - before) % 4 == -turned.get(state["text"], 0) % 4
     assert shown["entries"][0]["program"].startswith("def run() { ")
     assert shown["entries"][0]["program"].endswith(" }")
 

@@ -2,39 +2,45 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
 from progsem.languages import LANGUAGE
-from progsem.measures.results import Checkpoint, Settings, read_programs, read_readings, statements
+from progsem.measures.results import Checkpoint, Settings, read_outcomes, read_programs, read_readings, statements
 from progsem.storage.files import read_metadata
 from progsem.study.vocabulary import FORCED, ORIGINAL, PROGRAMS, SOURCES
 
 GALLERY_RULE = (
-    "Test specifications in file order, each generated program once, of {least} or more statements, all of them "
-    "probed: correct ones first, the last entry a wrong one if there is any."
+    "Solved test specifications whose program has {least} or more statements, all of them probed, each program once: "
+    "those whose states the probe is surest of; last, in the same order, one that is not solved, if there is any."
 )
 
 
 class Readings:
-    """The test programs of one checkpoint, and what a probe reads at each of their statements.
+    """The test programs of one checkpoint, and what a probe reads at each of their statements under a semantics.
 
     Programs and states are those of the headline source, the probe is the deepest one
     of probe seed 0. `programs` holds the test rows of programs.arrow, `about` their
     metadata; `worlds` (N, 1) those that they were traced on; `codes` (N, L) the programs
-    that are shown; `probed` (N,) how many of their statements a probe has answered for.
+    that are shown; `probed` (N,) how many of their statements a probe has answered for, and
+    `sure` (N,) the mean probability that it gives to its answers there.
     """
 
-    def __init__(self, checkpoint: Checkpoint, settings: Settings):
+    def __init__(self, checkpoint: Checkpoint, settings: Settings, semantics: str = ORIGINAL):
         source = settings.sources[0]
+        self._meanings = LANGUAGE.codes.semantics(settings.interventions.alternatives.get(semantics, {}))
         self.step_limit = settings.step_limit
         self.programs = read_programs(checkpoint.programs, settings.test)
         self.about = read_metadata(checkpoint.programs)
         self.worlds = LANGUAGE.execution.of_columns(self.programs, self.about)
         self.codes = self.programs[PROGRAMS[source]]
-        self._answers = read_readings(checkpoint.predictions[ORIGINAL], settings, self.programs["row_in_file"])
+        self._answers = read_readings(checkpoint.predictions[semantics], settings, self.programs["row_in_file"])
         self._rows = np.flatnonzero((self._answers.source == SOURCES.index(source)) & (self._answers.offset == 0))
         self._clusters = self._answers.cluster[self._rows]
         self.probed = np.bincount(self._clusters, minlength=settings.test)
+        sure = np.prod([values[self._rows] for values in self._answers.confidence.values()], axis=0, dtype=float)
+        self.sure = np.bincount(self._clusters, sure, settings.test) / np.maximum(self.probed, 1)
 
     def example(self, index: int) -> dict:
         """The first example of a test specification: its input, and the output that its own program makes of it."""
@@ -51,7 +57,7 @@ class Readings:
         program, world = self.codes[index], self.worlds.at((index, 0))
         rows = self._rows[self._clusters == index]
         answered = dict(zip(self._answers.statement[rows].tolist(), rows, strict=True))
-        statements = LANGUAGE.gallery.statements(program, world, self.step_limit)
+        statements = LANGUAGE.gallery.statements(program, world, self.step_limit, self._meanings)
         for number, statement in enumerate(statements):
             row = answered.get(number) if statement["executed"] else None
             read, confidence = (
@@ -71,12 +77,14 @@ class Readings:
 def choose(checkpoints: list[Checkpoint], settings: Settings) -> dict:
     """Generated programs with their true states and those that the probe reads, at the last checkpoint.
 
-    Headline source, deepest probe, probe seed 0, first LM seed. The reading is
-    null where a statement has no probed state, or the feature is not probed.
+    Headline source, deepest probe, probe seed 0, first LM seed. The reading is null where a statement has no probed
+    state, or the feature is not probed. `matched` is the same under the difficulty-matched alternative, if there is
+    one. `read_right` is the share of all states of solved programs of which every feature is read right, by semantics.
     """
     seed, last = settings.lm.seeds[0], settings.lm.checkpoints()[-1]
     (checkpoint,) = (one for one in checkpoints if (one.seed, one.step) == (seed, last))
-    readings = Readings(checkpoint, settings)
+    semantics = (ORIGINAL, *settings.alternatives[:1])
+    readings, *matched = (Readings(checkpoint, settings, name) for name in semantics)
     source = settings.sources[0]
     lengths = statements(readings.codes)
     # With drop_final, the last statement has no state.
@@ -87,6 +95,7 @@ def choose(checkpoints: list[Checkpoint], settings: Settings) -> dict:
     first_of_each = np.zeros(settings.test, dtype=bool)
     first_of_each[np.unique(readings.codes, axis=0, return_index=True)[1]] = True
     candidates = np.flatnonzero(suitable & (lengths >= least) & first_of_each)
+    candidates = candidates[np.argsort(-readings.sure[candidates], kind="stable")]
     correct = readings.programs["correct_shown"].astype(bool)
     wrong = [index for index in candidates if not correct[index]][:1] if settings.gallery > 1 else []
     chosen = [index for index in candidates if correct[index]][: settings.gallery - len(wrong)] + wrong
@@ -98,14 +107,26 @@ def choose(checkpoints: list[Checkpoint], settings: Settings) -> dict:
         "lm_seed": seed,
         "height": readings.about["height"],
         "width": readings.about["width"],
-        "entries": [gallery_entry(readings, index) for index in chosen],
+        "semantics": list(semantics),
+        "read_right": {
+            name: read_right(checkpoint.predictions[name], settings, readings, correct) for name in semantics
+        },
+        "entries": [gallery_entry(readings, matched, index) for index in chosen],
     }
 
 
-def gallery_entry(readings: Readings, index: int) -> dict:
+def read_right(path: Path, settings: Settings, readings: Readings, correct: np.ndarray) -> float | None:
+    """Of the states of correct programs (N,) the share that the deepest probe of seed 0 reads right, all features."""
+    outcomes = read_outcomes(path, settings, readings.programs["row_in_file"])
+    here = (outcomes.source == SOURCES.index(settings.sources[0])) & (outcomes.offset == 0) & correct[outcomes.cluster]
+    return float(outcomes.right[here, :, -1, 0].all(axis=1).mean()) if here.any() else None
+
+
+def gallery_entry(readings: Readings, matched: list[Readings], index: int) -> dict:
     """One specification: its first example, the program, and after each statement its state, true and read."""
-    run, program = readings.run(index), readings.codes[index]
-    for statement in run["statements"]:
+    run, *others = (one.run(index) for one in (readings, *matched))
+    for statement in (one for each in (run, *others) for one in each["statements"]):
         statement |= LANGUAGE.gallery.judgement(statement["true"], statement["read"])
-    straight_line = not bool(LANGUAGE.codes.has_control_flow(program))
-    return readings.example(index) | run | {"straight_line": straight_line}
+    straight_line = not bool(LANGUAGE.codes.has_control_flow(readings.codes[index]))
+    more = {"straight_line": straight_line, "matched": others[0]["statements"] if others else None}
+    return readings.example(index) | run | more

@@ -8,18 +8,8 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator
 
-from progsem.languages import LANGUAGE
-from progsem.plots import style
+from progsem.plots import findings, style
 from progsem.plots.style import Results
-
-
-def meanings(results: Results) -> str:
-    """What each alternative changes, in one line."""
-    parts, short = [], LANGUAGE.drawing.SHORT
-    for name, row in results.summary["alternatives"].items():
-        changed = [f"{short[token]}→{short[meaning]}" for token, meaning in row["meaning"].items() if token != meaning]
-        parts.append(f"{name}: {', '.join(changed)}")
-    return "; ".join(parts) + "."
 
 
 def label(results: Results, name: str) -> str:
@@ -49,19 +39,10 @@ def alternatives(results: Results) -> tuple[Figure, list[dict]] | None:
     figure = style.new_figure(
         results,
         12.0,
-        2.1 + max(2.3, 1.5 + 0.28 * len(results.alternatives)) * len(results.sources),
-        "is the true meaning of the statements easier to read than others?",
-        [
-            "The same hidden states; the same programs executed again with other meanings of their statements; new "
-            f"probes for each. Dots: step {last:,}. {style.DEPTH_NAMES[depth]}, mean over {results.features()}; "
-            f"{style.STATE_NAMES[results.states]}. {results.models()}. Bars and bands: "
-            f"{results.interval()}, paired; p: Holm over alternatives.",
-            "Corrected: 0 is always giving the most frequent answer (grey ticks), 100% never being wrong. Difference: "
-            "original − alternative, corrected, in percentage points. Entropy: of the labels, in bits a feature; "
-            "differ: states whose label is another than under the original. * difficulty-matched: its labels are as "
-            "hard to guess as the original's.",
-            meanings(results),
-        ],
+        1.5 + max(2.3, 1.5 + 0.28 * len(results.alternatives)) * len(results.sources),
+        findings.alternatives(results),
+        f"{style.DEPTH_NAMES[depth]}. Difference: original − alternative, corrected, in points; p: Holm over "
+        "alternatives; grey ticks: the most frequent answer. * labels as hard as the original's.",
     )
     panels = figure.subplots(len(results.sources), 4, squeeze=False, width_ratios=(1, 1, 1.35, 1.5))
     drawn = []
@@ -195,14 +176,9 @@ def alternatives_robustness(results: Results) -> tuple[Figure, list[dict]] | Non
     figure = style.new_figure(
         results,
         max(8.5, 2.2 + 2.9 * len(sets)),
-        1.8 + max(2.0, 1.0 + 0.42 * len(results.alternatives)) * len(results.sources),
-        "does the difference depend on the probe or on the states?",
-        [
-            "Original − alternative, corrected accuracy in percentage points, mean over features, at the last "
-            "checkpoint; right of 0 the true meaning is easier to read. "
-            f"{results.models()}. Bars: {results.interval()}, paired. "
-            "n: states (of the first alternative). * difficulty-matched.",
-        ],
+        1.5 + max(2.0, 1.0 + 0.42 * len(results.alternatives)) * len(results.sources),
+        findings.alternatives_robustness(results),
+        "Right of 0 the true meaning is easier to read. n: states. * labels as hard as the original's.",
     )
     panels = figure.subplots(len(results.sources), len(sets), squeeze=False, sharex=True, sharey=True)
     drawn = []

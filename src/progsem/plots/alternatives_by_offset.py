@@ -9,7 +9,7 @@ from __future__ import annotations
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from progsem.plots import style
+from progsem.plots import findings, style
 from progsem.plots.alternatives import colours, compared, label
 from progsem.plots.style import Results
 
@@ -25,15 +25,10 @@ def alternatives_by_offset(results: Results) -> tuple[Figure, list[dict]] | None
     figure = style.new_figure(
         results,
         1.6 + 3.1 * len(results.depths),
-        2.1 + 2.5 * len(results.sources),
-        "does the true meaning stay ahead of others at past and future states?",
-        [
-            "Offset j: the hidden state at a statement is asked about the world j statements later (negative: "
-            f"earlier). Original − alternative, corrected accuracy, mean over {results.features()}; "
-            f"{style.STATE_NAMES[results.states]}; step {results.summary['step']:,}. "
-            f"{results.models()}. Bars: {results.interval()}, paired. Above 0 the true meaning is "
-            "easier to read. * difficulty-matched: only for this one the labels are as hard as the original's.",
-        ],
+        1.6 + 2.5 * len(results.sources),
+        findings.alternatives_by_offset(results),
+        "Offset: statements from the hidden state to the world that is read, ahead (+) or ago (−). Above 0 the true "
+        "meaning is easier to read. * labels as hard as the original's.",
     )
     panels = figure.subplots(len(results.sources), len(results.depths), squeeze=False, sharex=True, sharey="row")
     looks, count = colours(results), len(results.alternatives)

@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from progsem.plots import style
+from progsem.plots import findings, style
 from progsem.plots.style import Results
 
 # Baseline -> its name on the axis, colour, marker, size. Those that `input only` is the best of are smaller.
@@ -22,14 +22,6 @@ KINDS = {
     "shuffled": ("shuffled labels", style.GREY, "*", 8),
 }
 CURVES = ("model", "untrained", "text", "input_only")
-MEANINGS = {
-    "untrained": "Untrained model: its hidden states before the first step (of what it wrote then, where it writes).",
-    "embedding": "Embedding: only that of the token which the model reads at this place.",
-    "text": "Text: all that stands there about the first example (input, output, program so far), one-hot.",
-    "input_only": "Input only: the best of statement counts, program so far, and start of the run, by validation.",
-    "shuffled": "Shuffled labels (control task, Hewitt & Liang 2019): the trained model's hidden states, asked for a "
-    "random label for each different beginning of a program; the distance to it is the selectivity.",
-}
 
 
 @style.figure
@@ -43,16 +35,9 @@ def baselines(results: Results) -> tuple[Figure, list[dict]] | None:
     figure = style.new_figure(
         results,
         2.6 + 3.05 * len(results.depths),
-        2.4 + (1.0 + 0.24 * len(names)) * len(results.sources),
-        "what is a probe's accuracy worth?",
-        [
-            f"Step {last:,}. The same probes, given other things than the trained model's hidden state: corrected "
-            f"accuracy (0: always the most frequent answer, 100%: never wrong), mean over {results.features()}; "
-            f"{style.STATE_NAMES[results.states]}. Bars: {results.interval()}. "
-            f"{results.models()}. Right: model − baseline in percentage points, paired.",
-            " ".join(MEANINGS[name] for name in names if name in MEANINGS),
-            *([CODE_LENGTH] if any(row["bits"] is not None for row in rows) else []),
-        ],
+        1.7 + (1.0 + 0.24 * len(names)) * len(results.sources),
+        findings.baselines(results),
+        "The same probes, given other things than the trained model's hidden state. Right: model − baseline in points.",
     )
     panels = figure.subplots(len(results.sources), len(results.depths), squeeze=False, sharex=True, sharey=True)
     drawn = []
@@ -80,12 +65,6 @@ def baselines(results: Results) -> tuple[Figure, list[dict]] | None:
         style.percent_axis(axes.xaxis, limits=False)
         axes.xaxis.set_major_locator(MaxNLocator(4))
     return figure, drawn
-
-
-CODE_LENGTH = (
-    "Code length (Voita & Titov 2020): bits a state that it takes to send the labels, feature by feature, to somebody "
-    "who has the hidden states and learns the probe on the way; uniform: without."
-)
 
 
 def compare(axes: Axes, rows: dict[str, dict], names: list[str]) -> None:
@@ -121,16 +100,7 @@ def baselines_over_training(results: Results) -> tuple[Figure, list[dict]] | Non
     if len(compared) < 3:
         return None
     figure = style.new_figure(
-        results,
-        1.6 + 3.1 * len(results.depths),
-        2.3 + 2.5 * len(results.sources),
-        "when does the model know more than its input says?",
-        [
-            f"Corrected accuracy (0: always the most frequent answer, 100%: never wrong), mean over "
-            f"{results.features()}; {style.STATE_NAMES[results.states]}. Bands: {results.interval()}. "
-            f"{results.models()}. A baseline moves where the model writes other programs than before.",
-            " ".join(MEANINGS[name] for name in CURVES if name in MEANINGS),
-        ],
+        results, 1.6 + 3.1 * len(results.depths), 1.6 + 2.5 * len(results.sources), findings.baselines(results)
     )
     panels = figure.subplots(len(results.sources), len(results.depths), squeeze=False, sharex=True, sharey="row")
     drawn = []

@@ -9,7 +9,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from progsem.plots import style
+from progsem.plots import findings, style
 from progsem.plots.style import Results
 
 LOWEST = -0.1  # corrected content of the axis: what is below says no more than that nothing is read
@@ -21,16 +21,9 @@ def content_vs_accuracy(results: Results) -> tuple[Figure, list[dict]]:
     figure = style.new_figure(
         results,
         1.4 + 3.1 * len(results.depths),
-        1.5 + 2.8 * len(results.sources),
-        "do programs get right as states get readable?",
-        [
-            f"A point is a trained checkpoint of one language model ({len(results.seeds)} in all), bars: "
-            f"{results.interval()}. "
-            f"Brackets behind R²: {results.summary['intervals']['r2']}. Changes: the regression on the changes from "
-            "one checkpoint to the next, which a shared trend alone would not relate.",
-            f"Semantic content: accuracy of probes, mean over {results.features()}; "
-            f"{style.STATE_NAMES[results.states]}.",
-        ],
+        1.4 + 2.8 * len(results.sources),
+        findings.content_vs_accuracy(results),
+        "A point is a trained checkpoint of one language model. Changes: from one checkpoint to the next.",
     )
     panels = figure.subplots(len(results.sources), len(results.depths), squeeze=False, sharex=True, sharey="row")
     accuracy = {(row["lm_seed"], row["step"]): row for row in results.tables["checkpoints"]}
@@ -122,16 +115,10 @@ def offsets(results: Results, checkpoints: int = 5) -> tuple[Figure, list[dict]]
     figure = style.new_figure(
         results,
         1.4 + 3.1 * len(results.depths),
-        1.5 + 2.7 * len(results.sources),
-        "are past and future states readable too?",
-        [
-            "Offset j: the hidden state at a statement is asked about the world j statements later (0: right after "
-            "this statement; 1 and more: after statements that are not written yet). "
-            f"{results.models()}; bands: {results.interval()}.",
-            f"Corrected: 0 is always giving the most frequent answer, 100% never being wrong; mean over "
-            f"{results.features()}; {style.STATE_NAMES[results.states]}. What reaches {LOWEST:.0%} goes on "
-            "below.",
-        ],
+        1.4 + 2.7 * len(results.sources),
+        findings.offsets(results),
+        "Offset: statements from the hidden state to the world that is read; 1 and more are not written yet. What "
+        f"reaches {LOWEST:.0%} goes on below.",
     )
     panels = figure.subplots(len(results.sources), len(results.depths), squeeze=False, sharex=True, sharey="row")
     drawn = []

@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from progsem.plots import style
+from progsem.plots import findings, style
 from progsem.plots.style import Results
 
 MEASURES = {
@@ -33,15 +33,11 @@ def generalisation(results: Results) -> tuple[Figure, list[dict]]:
     figure = style.new_figure(
         results,
         10.5,
-        3.2 + max(2.2, 0.5 * len(sets)),
-        "does it solve what it was not trained on?",
-        [
-            f"Step {last:,}. {results.models()}. Bars: {results.interval(probed=False)}. {REFERENCE.capitalize()}: the "
-            "specifications of all other figures.",
-            f"n: specifications{' times language models' if len(results.seeds) > 1 else ''}; on the right from "
-            f"{min(counts):,} to {max(counts):,} a dot.",
-            "Length: of the program that the specification was made from; the model may solve it with another.",
-        ],
+        2.7 + max(2.2, 0.5 * len(sets)),
+        findings.generalisation(results),
+        f"n: specifications{' times language models' if len(results.seeds) > 1 else ''}; on the right from "
+        f"{min(counts):,} to {max(counts):,} a dot.",
+        probed=False,
     )
     left, right = figure.subplots(1, 2, width_ratios=(1, 1.25))
     whole = {row["set"]: row for row in rows if row["length"] == WHOLE}

@@ -9,7 +9,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
-from progsem.plots import style
+from progsem.plots import findings, style
 from progsem.plots.style import Results
 
 MEAN = "mean"
@@ -28,21 +28,14 @@ def layers(results: Results) -> tuple[Figure, list[dict]] | None:
     width = 1.6 + len(results.depths) * min(max(2.4, 0.29 * len(steps)), 3.6)
     each = min(max(1.2, 0.27 * len(layers)), 4.6)  # height of a panel
     values = style.column(rows, "corrected")
-    cells = len(layers) * len(steps) * len(results.sources) * len(results.depths)
     halves = (style.column(rows, "corrected_high") - style.column(rows, "corrected_low")) / 2
     figure = style.new_figure(
         results,
         max(width, 8.0),
-        2.2 + (each + 0.45) * len(results.sources),
-        "in which layer can states be read, and when?",
-        [
-            f"Corrected accuracy of probes on one hidden state each, in per cent (0: always the most frequent answer, "
-            f"100: never wrong), mean over {results.features()}; {style.STATE_NAMES[results.states]}. "
-            f"{results.models()}. {intervals(results, halves)}",
-            "Layer 1 and up: after each block of the transformer."
-            + (" Mean: of all of them and the embedding; what the other figures are about." if MEAN in layers else "")
-            + (" White: nothing to probe." if len(rows) < cells or np.isnan(values).any() else ""),
-        ],
+        1.7 + (each + 0.45) * len(results.sources),
+        findings.layers(results),
+        intervals(results, halves),
+        intervals=False,
     )
     panels = figure.subplots(len(results.sources), len(results.depths), squeeze=False, sharex=True, sharey=True)
     scale = Normalize(*((np.nanmin(values), np.nanmax(values)) if np.isfinite(values).any() else (0, 1)))
@@ -83,7 +76,7 @@ def name(layer: str) -> str:
 def intervals(results: Results, halves: np.ndarray) -> str:
     """What the intervals are, which no cell has room for, and half the width of the widest."""
     widest = f"; the widest is ±{100 * np.nanmax(halves):.1f} points" if np.isfinite(halves).any() else ""
-    return f"{results.interval()} are in the CSV{widest}."
+    return f"In per cent. {results.models()}; {results.interval()} are in the CSV{widest}. White: nothing to probe."
 
 
 def heat_map(axes: Axes, values: np.ndarray, scale: Normalize, numbers: bool) -> AxesImage:

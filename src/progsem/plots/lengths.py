@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from progsem.plots import style
+from progsem.plots import findings, style
 from progsem.plots.style import Results
 
 KINDS = {
@@ -21,18 +21,14 @@ KINDS = {
 @style.figure
 def lengths(results: Results) -> tuple[Figure, list[dict]]:
     """Distributions at the last checkpoint, and means over the training."""
-    last, n = results.summary["step"], results.summary["n"]
+    last = results.summary["step"]
     figure = style.new_figure(
         results,
         10.5,
-        4.8,
-        "does it write shorter programs than it has read?",
-        [
-            f"{results.models()}; {n['test_programs']:,} test specifications, "
-            f"{n['training_programs']:,} training programs; bands: {results.interval(probed=False)}. "
-            "Solved specifications may be the easier ones: compare with the programs they were made from (dotted).",
-            *tests(results),
-        ],
+        4.3,
+        findings.lengths(results),
+        "Solved specifications may be the easier ones: compare with the programs they were made from (dotted).",
+        probed=False,
     )
     left, right = figure.subplots(1, 2)
     drawn = []
@@ -91,20 +87,3 @@ def scale(axes: Axes, curves: list[dict]) -> None:
             color=style.GREY,
             fontsize="small",
         )
-
-
-def tests(results: Results) -> list[str]:
-    """In a sentence: how much shorter correct programs are than others; nothing where none is correct."""
-    others = {
-        "correct_vs_training": "training programs",
-        "correct_vs_their_references": "the programs that their specifications were made from",
-    }
-    rows = results.rows("length_tests", lm_seed=results.headline, step=results.summary["step"])
-    parts = [
-        f"{others[row['comparison']]}: "
-        + style.spelt(row["difference"], row["difference_low"], row["difference_high"], "+.2f", unit=" statements")
-        + "".join(f", {text}" for text in (style.p_value(row["p"]), f"n = {row['n']:,}") if text)
-        for row in rows
-        if row["difference"] is not None
-    ]
-    return [f"Correct programs at the last step less {'; less '.join(parts)}."] if parts else []

@@ -7,8 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from progsem.languages import LANGUAGE
-from progsem.plots import style
+from progsem.plots import findings, style
 from progsem.plots.style import Results
 
 ORIGINAL = "original"
@@ -25,17 +24,10 @@ def permutations(results: Results) -> tuple[Figure, list[dict]] | None:
     figure = style.new_figure(
         results,
         1.6 + 3.2 * max(len(results.depths), 2),
-        2.9 + 4.2 * len(results.sources),
-        "is the true meaning further ahead of its mirror image than others are of theirs?",
-        [
-            f"A permutation says what each of the {len(LANGUAGE.codes.ACTIONS)} statements means instead; "
-            f"{LANGUAGE.drawing.MIRROR}, so that the "
-            "labels of both are equally hard. Only the true meaning is in the text that the model learned from.",
-            f"Step {last:,}; corrected accuracy, mean over {results.features()}; {style.STATE_NAMES[results.states]}. "
-            f"{results.models()}. Bars: {results.interval()}, paired. Which of the other pairs' two "
-            "comes first means nothing, so the size of their difference is shown. p: share of all pairs, the true "
-            "meaning's included, whose difference is at least as large as its own.",
-        ],
+        2.3 + 4.2 * len(results.sources),
+        findings.permutations(results),
+        "A pair: a permutation of the statements' meanings and its mirror image, whose labels are as hard. Which of "
+        "the others' two comes first means nothing, so the size of their difference is shown.",
     )
     grid = figure.add_gridspec(2 * len(results.sources), COLUMNS)
     rows_of_panels = []

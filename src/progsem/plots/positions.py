@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from progsem.plots import style
+from progsem.plots import findings, style
 from progsem.plots.style import Results
 
 BY = {
@@ -32,14 +32,9 @@ def positions(results: Results) -> tuple[Figure, list[dict]] | None:
     figure = style.new_figure(
         results,
         10.5,
-        2.1 + 2.9 * len(results.sources),
-        "where in a program can states be read?",
-        [
-            f"{style.DEPTH_NAMES[depth]}, step {last:,}; corrected accuracy (0: always the most frequent answer, "
-            f"100%: never wrong), mean over {results.features()}. "
-            f"{results.models()}. Bars: {results.interval()}. Below: how many states each dot is of.",
-            *(["Hollow dots: at places whose states have neither trained nor chosen the probes."] if some else []),
-        ],
+        1.6 + 2.9 * len(results.sources),
+        findings.positions(results),
+        "Hollow dots: at places whose states have neither trained nor chosen the probes." if some else "",
     )
     panels = figure.subplots(
         2 * len(results.sources),

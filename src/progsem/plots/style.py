@@ -134,23 +134,34 @@ class Results:
         units = " and ".join([", ".join(drawn[:-1]), drawn[-1]] if len(drawn) > 1 else drawn)
         return f"{about['confidence']:.0%} intervals over {units}"
 
-    def models(self, each: bool = False) -> str:
-        """How many language models the numbers are from; `each`: thin lines show every one of several."""
-        count = self.summary["n"]["lm_seeds"]
-        if count == 1:
-            return "One language model"
-        return f"Mean of {count} language models" + (" (thin lines: each)" if each else "")
-
     def features(self) -> str:
         """The probed features, spelt out."""
         return ", ".join(name.replace("_", " ") for name in self.summary["sources"]["features"])
 
+    def models(self) -> str:
+        """How many language models the numbers are from."""
+        count = self.summary["n"]["lm_seeds"]
+        return "One language model" if count == 1 else f"Mean of {count} language models"
 
-def new_figure(results: Results, width: float, height: float, heading: str, notes: Iterable[str]) -> Figure:
-    """A figure of width × height inches with heading, and notes below it, wrapped; panels go beneath."""
+
+def new_figure(
+    results: Results,
+    width: float,
+    height: float,
+    found: str,
+    key: str = "",
+    *,
+    intervals: bool = True,
+    probed: bool = True,
+) -> Figure:
+    """A figure of width × height inches, under what it has `found`, and how to read it; panels go beneath.
+
+    Below `key` stands what the intervals are, if it has any; `probed` is that of `Results.interval`.
+    """
     figure = Figure(figsize=(width, height), layout="constrained")
-    lines = [line for note in notes for line in textwrap.wrap(note, int(width * 14.5))]
-    head = textwrap.wrap(f"{results.title}: {heading}", int(width * 8.2))
+    about = f"{results.models()}. Bars and bands: {results.interval(probed)}." if intervals else ""
+    lines = [line for note in (key, about) for line in textwrap.wrap(note, int(width * 14.5))]
+    head = textwrap.wrap(f"{results.title}: {found}", int(width * 8.2))
     below = 0.14 + 0.23 * len(head)
     # The title is the user's: a dollar sign is one, not the beginning of a formula.
     figure.text(0.1 / width, 1 - 0.1 / height, "\n".join(head), va="top", fontsize=13, weight="bold", parse_math=False)

@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
-from progsem.plots import style
+from progsem.plots import findings, style
 from progsem.plots.style import Results
 
 DASHED = {"color": style.GREY, "linestyle": "--", "linewidth": 1}
@@ -15,18 +15,12 @@ DASHED = {"color": style.GREY, "linestyle": "--", "linewidth": 1}
 @style.figure
 def training(results: Results) -> tuple[Figure, list[dict]]:
     """The figure, and the rows it shows."""
-    n, last = results.summary["n"], results.summary["checkpoints"][-1]
     figure = style.new_figure(
         results,
         10.5,
-        3.2 + 2.6 * (2 + (len(results.sources) + 1) // 2) - 1.6,
-        "what the language model learns, and when",
-        [
-            f"{results.models(each=True)}, {last['step']:,} steps = {last['tokens'] / 1e6:,.1f} M tokens; "
-            f"{n['test_programs']:,} test specifications at each checkpoint; bands: "
-            f"{results.interval(probed=False)}; of probe accuracies {results.interval().partition(' over ')[2]}.",
-            f"Phases: {results.summary['phases']['rule']}",
-        ],
+        2.7 + 2.6 * (2 + (len(results.sources) + 1) // 2) - 1.6,
+        findings.training(results),
+        "Thin lines: each language model." if len(results.seeds) > 1 else "",
     )
     rows = 2 + (len(results.sources) + 1) // 2
     panels = figure.subplots(rows, 2).reshape(-1)

@@ -91,7 +91,8 @@ def facts(study: Study) -> dict[str, str]:
         "states": "without each program's last state" if probes.drop_final else "all states",
         "offsets": _list(sorted(probes.offsets)),
         "compared": _list(sorted(interventions.offsets)),
-        "alternatives": _list(interventions.alternatives) or "none",
+        "alternatives": "; ".join(map(_meaning, interventions.alternatives, interventions.alternatives.values()))
+        or "none",
         "matched": interventions.difficulty_matched if interventions.alternatives else "none",
         "pairs": _count(interventions.permutations, "pair"),
         "controls": _list(name.replace("_", " ") for name in study.controls.kinds) or "none",
@@ -102,6 +103,13 @@ def facts(study: Study) -> dict[str, str]:
         "intervals": _intervals(study.statistics, models, fits),
         "intervals_of_programs": _intervals(study.statistics, models),
     }
+
+
+def _meaning(name: str, mapping: dict[str, str]) -> str:
+    changed = [
+        f"{said.replace('_', ' ')} is {meant.replace('_', ' ')}" for said, meant in mapping.items() if said != meant
+    ]
+    return f"{name}: {_list(changed)}"
 
 
 def _intervals(statistics: Statistics, *seeds: str) -> str:

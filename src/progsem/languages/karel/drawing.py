@@ -16,14 +16,8 @@ from progsem.languages.karel.codes import ACTIONS, WALL
 from progsem.plots import style
 
 SCRIPT, STYLE = (Path(__file__).with_suffix(kind).read_text(encoding="utf-8") for kind in (".js", ".css"))
-TITLE = "where the robot is, and where a probe reads it to be"
-READING = "Position: start + the offset read."
-# What figures say of the language: statements for where there is little room, and in words what its mirror image is.
+# Statements for where there is little room.
 SHORT = {name: name.removesuffix("_marker").removeprefix("turn_") for name in ACTIONS}
-MIRROR = (
-    "exchanging left and right in it gives its mirror image, in which the robot does in the mirrored world what it did "
-    "in this one"
-)
 FACING = ("^", ">", "v", "<")  # markers of matplotlib, by heading
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from progsem.languages.karel import features
-from progsem.languages.karel.codes import ACTIONS, is_action
+from progsem.languages.karel.codes import ACTIONS, ORIGINAL, is_action
 from progsem.languages.karel.execution import WorldStates, cells_after, execute, trace
 
 
@@ -23,10 +23,12 @@ def example(world: WorldStates, reference: np.ndarray, step_limit: int) -> dict:
     }
 
 
-def statements(program: np.ndarray, world: WorldStates, step_limit: int) -> list[dict]:
+def statements(
+    program: np.ndarray, world: WorldStates, step_limit: int, meanings: tuple[int, ...] = ORIGINAL
+) -> list[dict]:
     """Every statement of a program (L,), with the world right after its first execution; None if never reached."""
-    run = trace(program[None], world.at(None), step_limit)
-    after = cells_after(program, world, step_limit)
+    run = trace(program[None], world.at(None), step_limit, meanings)
+    after = cells_after(program, world, step_limit, meanings)
     positions = np.flatnonzero(is_action(program))
     numbers = np.arange(len(positions))
     states = run.states(np.zeros_like(numbers), numbers)

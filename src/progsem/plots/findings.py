@@ -1,0 +1,173 @@
+"""What each figure has found, in a sentence with its number: the figures' titles.
+
+Every function returns text for what the statistics say, or what is missing. Unless they say otherwise, sentences are
+about the last checkpoint, the headline's source and states, the deepest probe, and the mean over features.
+"""
+
+from __future__ import annotations
+
+from progsem.plots import style
+from progsem.plots.style import Results
+
+NOTHING = "nothing to probe at the last checkpoint"
+
+
+def share(row: dict, key: str) -> str:
+    """A share with its interval, in per cent."""
+    return style.spelt(row[key], row[f"{key}_low"], row[f"{key}_high"], ".0f", 100, " %")
+
+
+def headline(results: Results, table: str, **where) -> list[dict]:
+    """Rows of the headline at the last checkpoint, of the deepest probe, unless `where` says otherwise."""
+    own = {
+        "lm_seed": results.headline,
+        "step": results.summary["step"],
+        "source": results.sources[0],
+        "states": results.states,
+        "depth": results.depths[-1],
+    }
+    own |= {"feature": "mean"} if table != "permutations" else {}
+    return results.rows(table, **own | where)
+
+
+def training(results: Results) -> str:
+    """How many specifications are solved, and how many states are read."""
+    (last,) = results.rows("checkpoints", lm_seed=results.headline, step=results.summary["step"])
+    rows = [row for row in headline(results, "probes", semantics="original") if row["accuracy"] is not None]
+    read = f"; probes read {share(rows[0], 'accuracy')} of the states" if rows else ""
+    if last["generative_accuracy"] is None:
+        return NOTHING
+    return f"it solves {share(last, 'generative_accuracy')} of the specifications{read}"
+
+
+def content_vs_accuracy(results: Results) -> str:
+    """Whether states get readable as programs get right."""
+    where = {"lm_seed": results.headline, "source": results.sources[0], "states": results.states, "measure": "raw"}
+    (row,) = results.rows("regression", points="levels", depth=results.depths[-1], **where)
+    if None in (row["r2"], row["slope_low"], row["slope_high"]):
+        return "too few checkpoints to say whether states get readable as programs get right"
+    r2 = style.spelt(row["r2"], row["r2_low"], row["r2_high"], ".2f")
+    rises, falls = row["slope_low"] > 0, row["slope_high"] < 0
+    found = "get readable as" if rises else "get less readable as" if falls else "do not get readable in step with how"
+    return f"states {found} programs get right, R² = {r2}"
+
+
+def offsets(results: Results) -> str:
+    """Corrected content of states ahead and ago."""
+    rows = {row["offset"]: row for row in headline(results, "offsets") if row["corrected"] is not None}
+    parts = [
+        f"{abs(offset)} {'ahead' if offset > 0 else 'ago' if offset < 0 else 'statements away'}: {row['corrected']:.2f}"
+        for offset, row in sorted(rows.items())
+    ]
+    return f"corrected accuracy of states by statements, {', '.join(parts)}" if parts else NOTHING
+
+
+def alternatives(results: Results) -> str:
+    """The original against the difficulty-matched alternative."""
+    matched = results.alternatives[0]
+    rows = headline(results, "alternatives", family="named", offset=0, alternative=matched)
+    if not rows or rows[0]["difference"] is None:
+        return NOTHING
+    row = rows[0]
+    by = style.points(row["difference"], row["ci_low"], row["ci_high"])
+    decided = None not in (row["ci_low"], row["ci_high"]) and row["ci_low"] * row["ci_high"] > 0
+    word = ("better" if row["difference"] > 0 else "worse") if decided else "neither better nor worse"
+    return f"the true meaning is read {word} than {matched}, by {by} points"
+
+
+def alternatives_robustness(results: Results) -> str:
+    """In how many settings the original is ahead."""
+    where = {"lm_seed": results.headline, "step": results.summary["step"], "feature": "mean", "offset": 0}
+    rows = results.rows("alternatives", family="named", alternative=results.alternatives[0], **where)
+    known = [row for row in rows if None not in (row["ci_low"], row["ci_high"])]
+    ahead, behind = sum(row["ci_low"] > 0 for row in known), sum(row["ci_high"] < 0 for row in known)
+    of = f"{ahead} of {len(known)} settings, behind in {behind}"
+    return f"the true meaning is ahead of {results.alternatives[0]} in {of}"
+
+
+def alternatives_by_offset(results: Results) -> str:
+    """At which offsets the original is ahead."""
+    matched = results.alternatives[0]
+    rows = headline(results, "alternatives", family="named", alternative=matched)
+    ahead = sorted(row["offset"] for row in rows if row["ci_low"] is not None and row["ci_low"] > 0)
+    places = ", ".join(map(str, ahead)) or "none"
+    return f"the true meaning is ahead of {matched} at offsets: {places} (of {len(rows)})"
+
+
+def baselines(results: Results) -> str:
+    """Corrected content of the model's states, beside what is read without it."""
+    rows = {row["baseline"]: row for row in headline(results, "baselines")}
+    beside = {"untrained": "untrained", "input_only": "the input alone", "text": "the text alone"}
+    parts = [f"{name} {rows[key]['corrected']:.2f}" for key, name in beside.items() if _has(rows.get(key))]
+    if not _has(rows.get("model")):
+        return NOTHING
+    return f"corrected accuracy {rows['model']['corrected']:.2f}" + (f"; {', '.join(parts)}" if parts else "")
+
+
+def layers(results: Results) -> str:
+    """Which hidden state holds most."""
+    rows = [row for row in headline(results, "layers") if _has(row) and row["layer"] != "mean"]
+    if not rows:
+        return NOTHING
+    best = max(rows, key=lambda row: row["corrected"])
+    name = "the embedding" if best["layer"] == "layer_0" else best["layer"].replace("_", " ")
+    return f"{name} holds most: corrected accuracy {best['corrected']:.2f}"
+
+
+def positions(results: Results) -> str:
+    """Where states are read best and worst, by statement from the start."""
+    where = {"lm_seed": results.headline, "source": results.sources[0], "depth": results.depths[-1], "feature": "mean"}
+    rows = results.rows("positions", semantics="original", by="from_start", step=results.summary["step"], **where)
+    rows = sorted((row for row in rows if _has(row)), key=lambda row: row["corrected"])
+    if not rows:
+        return NOTHING
+    worst, best = (f"statement {row['value']} ({row['corrected']:.2f})" for row in (rows[0], rows[-1]))
+    return f"states are read best at {best}, worst at {worst}, corrected"
+
+
+def permutations(results: Results) -> str:
+    """The original's rank among mirror pairs."""
+    key = (results.sources[0], results.states, results.depths[-1])
+    for row in results.summary["mirror_pairs"]:
+        if (row["source"], row["states"], row["depth"]) == key:
+            of = f"{row['rank']} of {1 + row['other_pairs']}, {style.p_value(row['p'])}"
+            return f"the true meaning's gap to its mirror image has rank {of}"
+    return NOTHING
+
+
+def lengths(results: Results) -> str:
+    """Right programs beside those of the training."""
+    where = {"lm_seed": results.headline, "step": results.summary["step"], "comparison": "correct_vs_training"}
+    rows = [row for row in results.rows("length_tests", **where) if row["difference"] is not None]
+    if not rows:
+        return "no program is right"
+    (row,) = rows
+    by = style.spelt(row["difference"], row["difference_low"], row["difference_high"], "+.2f")
+    return f"right programs have {by} statements beside those of the training"
+
+
+def generalisation(results: Results) -> str:
+    """Generative accuracy in each set."""
+    rows = results.rows("generalisation", lm_seed=results.headline, step=results.summary["step"], length=-1)
+    known = [row for row in rows if row["generative_accuracy"] is not None]
+    return "it solves " + ", ".join(f"{row['generative_accuracy']:.0%} of {row['set']}" for row in known)
+
+
+def gallery(results: Results) -> str:
+    """How many of the states that are shown of solved programs are read right, and how many of all."""
+    solved = [one for entry in results.gallery["entries"] if entry["correct"] for one in entry["statements"]]
+    known = [[value for key, value in one.items() if key.endswith("_right") and value is not None] for one in solved]
+    known = [values for values in known if values]
+    if not known:
+        return "no state of a solved program is read"
+    every = [
+        f"{value:.0%}" + (f" under {name}" if place else "")
+        for place, (name, value) in enumerate(results.gallery["read_right"].items())
+        if value is not None
+    ]
+    shown = f"{sum(map(all, known))} of these {len(known)} states of solved programs are read right"
+    return f"{shown}; of all {', '.join(every)}"
+
+
+def _has(row: dict | None) -> bool:
+    return row is not None and row["corrected"] is not None
