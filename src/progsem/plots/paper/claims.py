@@ -8,6 +8,7 @@ the paper gives no number, or none that we could read, it is said in words.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
+from itertools import product
 from pathlib import Path
 
 from progsem.plots import permutations, style
@@ -114,13 +115,13 @@ def accuracy(results: Results) -> list[Line]:
 
 
 def contents(results: Results) -> list[Line]:
-    """2: semantic content, at each depth."""
+    """2: semantic content, by source and depth."""
     lines = []
-    for depth in results.depths:
-        first, last = _ends(_headline(results, "probes", semantics="original", depth=depth), results)
+    for source, depth in product(results.sources, results.depths):
+        first, last = _ends(_headline(results, "probes", source, semantics="original", depth=depth), results)
         measured = Measured.of(last, "accuracy")
         where = {"step": results.summary["step"], "depth": depth, "baseline": "untrained"}
-        gain = Measured.of(_one(_headline(results, "baselines", **where)), "difference")
+        gain = Measured.of(_one(_headline(results, "baselines", source, **where)), "difference")
         rise = (
             gain.side()
             if gain.value is not None
@@ -134,7 +135,7 @@ def contents(results: Results) -> list[Line]:
                 _states(last),
                 claim="2",
                 what="The present program state can be read out of the hidden states (accuracy)",
-                source=results.sources[0],
+                source=source,
                 depth=depth,
                 paper=f"{CONTENT[depth]:.1%}",
             )
@@ -143,10 +144,11 @@ def contents(results: Results) -> list[Line]:
 
 
 def straight_line(results: Results) -> list[Line]:
-    """3: semantic content over generative accuracy, at each depth."""
-    where = {"lm_seed": results.headline, "source": results.sources[0], "states": results.states, "measure": "raw"}
+    """3: semantic content over generative accuracy, by source and depth."""
+    where = {"lm_seed": results.headline, "states": results.states, "measure": "raw", "points": "levels"}
     lines = []
-    for row in results.rows("regression", points="levels", **where):
+    for source, depth in product(results.sources, results.depths):
+        (row,) = results.rows("regression", source=source, depth=depth, **where)
         measured = Measured.of(row, "r2")
         lines.append(
             line(
@@ -156,8 +158,8 @@ def straight_line(results: Results) -> list[Line]:
                 (row["n_points"], "checkpoints"),
                 claim="3",
                 what="Over the training, that accuracy and the share of right programs lie on a straight line (R²)",
-                source=results.sources[0],
-                depth=row["depth"],
+                source=source,
+                depth=depth,
                 paper=f"{R2:.2f}",
             )
         )
@@ -215,14 +217,15 @@ def offsets(results: Results) -> list[Line]:
 
 
 def alternatives(results: Results) -> list[Line]:
-    """6: the original against the difficulty-matched alternative at each depth, against the others at the deepest."""
+    """6: the original against the difficulty-matched alternative by source and depth, and against the others."""
     alpha, last = 1 - results.summary["intervals"]["confidence"], results.summary["step"]
     lines = []
     for name, about in results.summary["alternatives"].items():
         matched = about["difficulty_matched"]
-        for depth in results.depths if matched else results.depths[-1:]:
+        settings = product(results.sources, results.depths) if matched else [(results.sources[0], results.depths[-1])]
+        for source, depth in settings:
             where = {"family": "named", "offset": 0, "step": last, "depth": depth, "alternative": name}
-            row = _one(_headline(results, "alternatives", **where))
+            row = _one(_headline(results, "alternatives", source, **where))
             measured, p = Measured.of(row, "difference", "ci"), row and row["p_holm"]
             lines.append(
                 line(
@@ -233,7 +236,7 @@ def alternatives(results: Results) -> list[Line]:
                     p,
                     claim="6",
                     what=f"The true meaning is easier to read than {name}, {hardness(row, matched)} (difference)",
-                    source=results.sources[0],
+                    source=source,
                     depth=depth,
                     paper="yes, significantly",
                 )
@@ -351,10 +354,10 @@ def same_size(results: Results) -> bool:
     return here == DATA and lm.layers >= LAYERS and lm.width >= WIDTH
 
 
-def _headline(results: Results, table: str, **where) -> list[dict]:
-    """Rows of the headline: its LM seed, source and states, mean over features."""
-    own = {"lm_seed": results.headline, "source": results.sources[0], "states": results.states, "feature": "mean"}
-    return results.rows(table, **own, **where)
+def _headline(results: Results, table: str, source: str | None = None, **where) -> list[dict]:
+    """Rows of the headline: its LM seed and states, its source unless another is given, mean over features."""
+    own = {"lm_seed": results.headline, "states": results.states, "feature": "mean"}
+    return results.rows(table, source=source or results.sources[0], **own, **where)
 
 
 def _ends(rows: list[dict], results: Results) -> tuple[dict | None, dict | None]:

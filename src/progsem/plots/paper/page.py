@@ -36,6 +36,14 @@ MIRROR_MEANING = (
 )
 
 
+BEND = (
+    "Claim 3 is about programs that the model writes in the paper. Which these are changes over the training: early "
+    "models write few different ones, often of a statement or two, whose states are easy to read or to guess, so the "
+    "points of early checkpoints lie off any line. Fixed programs are the same at every checkpoint, and their line is "
+    "not bent by that."
+)
+
+
 def write(results: Results, folder: Path) -> None:
     """Write the page and, beside it, its numbers as CSV."""
     lines, between = claims.claims(results), claims.between(results)
@@ -51,7 +59,11 @@ def page(results: Results, lines: list[Line], between: list[Line]) -> str:
         f"# {results.title}: the paper's claims and this study's numbers",
         "\n".join(f"- {sentence}" for sentence in header(results)),
         "## Claim by claim",
-        table(["", "claim", "probe", "the paper", f"here (`{results.summary['study']}`)", "verdict"], cells(lines)),
+        table(
+            ["", "claim", "states", "probe", "the paper", f"here (`{results.summary['study']}`)", "verdict"],
+            cells(lines),
+        ),
+        BEND,
         "### When a verdict is given",
         "\n".join(f"- **{name}**: {rule}" for name, rule in verdicts.RULES.items()),
         "## What stands between",
@@ -97,7 +109,8 @@ def cells(lines: list[Line]) -> list[list[str]]:
         said = (one.claim, one.what)
         verdict = f"**{one.verdict}**" + (f": {one.reason}" if one.reason else "")
         claim, what = said if said != before else ("", "")
-        rows.append([claim, what, style.DEPTH_NAMES.get(one.depth, ""), one.paper, one.here, verdict])
+        states = style.SOURCE_NAMES.get(one.source, "")
+        rows.append([claim, what, states, style.DEPTH_NAMES.get(one.depth, ""), one.paper, one.here, verdict])
         before = said
     return rows
 
