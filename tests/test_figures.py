@@ -3,7 +3,6 @@
 import contextlib
 import csv
 import json
-from dataclasses import replace
 
 import matplotlib
 import numpy as np
@@ -95,29 +94,6 @@ def test_the_folder_holds_every_figure_and_nothing_else(drawn):
     for name in figures.FIGURES:
         assert (drawn / f"{name}.png").read_bytes().startswith(b"\x89PNG")
         assert (drawn / f"{name}.pdf").read_bytes().startswith(b"%PDF")
-
-
-def test_several_processes_draw_the_same(job, drawn, tmp_path, monkeypatch):
-    """Four figures: more than there are processes."""
-    some = {name: figures.FIGURES[name] for name in ("training", "lengths", "offsets", "generalisation")}
-    monkeypatch.setattr(figures, "FIGURES", some)
-    several = replace(job, outputs={"directory": [tmp_path / "figures"]}, threads=3)
-    figures.run(several)
-    found = {path.name for path in (tmp_path / "figures").iterdir()}
-    assert found == {f"{name}.{kind}" for name in some for kind in ("png", "pdf", "csv")} | BESIDE | {"manifest.json"}
-    for name in found - {"manifest.json"}:
-        assert (drawn / name).read_bytes() == (tmp_path / "figures" / name).read_bytes(), name
-
-
-def test_what_goes_wrong_in_another_process_is_said(job, tmp_path, monkeypatch):
-    def broken(results):
-        raise UserError("nothing to draw with")
-
-    monkeypatch.setattr(figures, "FIGURES", {"lengths": figures.FIGURES["lengths"], "layers": broken})
-    several = replace(job, outputs={"directory": [tmp_path / "figures"]}, threads=2)
-    with pytest.raises(UserError, match="nothing to draw with"):
-        figures.run(several)
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_figures_of_what_was_not_asked_for_are_left_out(tmp_path):

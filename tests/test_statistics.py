@@ -154,17 +154,11 @@ def test_regression_agrees_with_scikit_learn():
     assert independent.n_effective == 30
     assert independent.slope_error == pytest.approx(textbook.stderr)
     assert independent.intercept_error == pytest.approx(textbook.intercept_stderr)
-    slopes, correlations = lines.regress_blocks(x, y, lines.block_weights(30, 50, rng))
-    assert slopes[0] == pytest.approx(line.slope) and correlations[0] == pytest.approx(line.correlation)
-    assert np.abs(correlations).max() <= 1 + 1e-9
 
 
 def test_regression_needs_three_different_points():
     assert np.isnan(lines.regress([0, 1], [0, 1]).r2)
     assert np.isnan(lines.regress([1, 1, 1], [0, 1, 2]).slope)
-    for x, y in (([0.0, 1], [0.0, 1]), (np.ones(5), np.arange(5.0))):
-        weights = lines.block_weights(len(x), 20, np.random.default_rng(0))
-        assert np.isnan(lines.regress_blocks(x, y, weights)).all()
 
 
 def test_r2_is_0_where_the_sign_of_the_correlation_is_open():
@@ -173,34 +167,6 @@ def test_r2_is_0_where_the_sign_of_the_correlation_is_open():
     perfect = lines.regress([0, 1, 2, 3, 4], [0, 1, 2, 3, 4])
     assert perfect.intervals(0.95)["r2"] == (pytest.approx(1), pytest.approx(1))
     assert lines.fisher_z(np.array([0.5, np.nan])) == pytest.approx([np.arctanh(0.5), np.nan], nan_ok=True)
-
-
-@settings(deadline=None, max_examples=30)
-@given(st.integers(1, 60), st.integers(0, 1000))
-def test_blocks_are_runs_of_neighbours(points, seed):
-    weights = lines.block_weights(points, 20, np.random.default_rng(seed))
-    length = lines.block_length(points)
-    assert (weights.sum(axis=1) == points).all() and (weights[0] == 1).all()
-    assert 1 <= length <= points
-    if points % length == 0 and points > length:
-        # Whole blocks: the first point is drawn only with its successors.
-        assert (weights[1:, 1] >= weights[1:, 0]).all()
-
-
-@pytest.mark.parametrize(("points", "length"), [(1, 1), (2, 2), (8, 2), (12, 3), (27, 3), (38, 4)])
-def test_block_length(points, length):
-    assert lines.block_length(points) == length
-
-
-def test_intervals_of_autocorrelated_points_are_wider_in_blocks():
-    rng = np.random.default_rng(3)
-    wider = 0
-    for _ in range(20):
-        x, y = np.cumsum(rng.normal(size=(2, 200)), axis=1)
-        blocks = lines.regress_blocks(x, y, lines.block_weights(200, 200, rng))[0]
-        single = np.array([lines.regress(x[i], y[i]).slope for i in rng.integers(0, 200, (200, 200))])
-        wider += np.std(blocks[1:]) > np.std(single)
-    assert wider >= 18
 
 
 def test_entropy_by_hand():

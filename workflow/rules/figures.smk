@@ -32,7 +32,6 @@ rule figures:
         "results/logs/figures.log",
     conda:
         CONDA
-    threads: max(4, STUDY.compute.threads)  # fewer where there are fewer cores: nothing runs beside it
     params:
         # A title may have `</script>`, which would end that of the report, where commands stand.
         command=command(

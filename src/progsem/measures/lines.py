@@ -58,8 +58,8 @@ def regress(x: np.ndarray, y: np.ndarray, independent: bool = False) -> Regressi
 
     Of AR(1) series with lag-1 autocorrelation 0, 0.5 and 0.9, intervals of the slope hold the truth in a share
     of 0.96, 0.94 and 0.89 for 11 points, 0.95, 0.94 and 0.93 for 38; those of R² in 0.97 to 0.94 and 0.95 to 0.94;
-    those of the intercept in 0.97, 0.88 and 0.76, and 0.96, 0.92 and 0.86 (moving blocks, the slope: 0.84 to 0.83,
-    and 0.90 to 0.70; independent points: 0.95 to 0.76, and 0.95 to 0.55).
+    those of the intercept in 0.97, 0.88 and 0.76, and 0.96, 0.92 and 0.86 (independent points, the slope: 0.95 to 0.76,
+    and 0.95 to 0.55).
     """
     x, y = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
     n = len(x)
@@ -116,45 +116,3 @@ def student_interval(values: np.ndarray, confidence: float) -> tuple[float, floa
         return math.nan, math.nan
     half = stdtrit(len(values) - 1, (1 + confidence) / 2) * (np.var(values, ddof=1) / len(values)) ** 0.5
     return float(np.mean(values) - half), float(np.mean(values) + half)
-
-
-def block_length(points: int) -> int:
-    """Length of a moving block over `points` successive checkpoints: the cube root, rounded up, at least 2."""
-    return min(max(points, 1), max(2, math.ceil(round(points ** (1 / 3), 9))))
-
-
-def block_weights(points: int, resamples: int, rng: np.random.Generator) -> np.ndarray:
-    """How often each of `points` successive checkpoints is drawn in blocks, float64 (1 + resamples, points).
-
-    A resample is enough blocks of `block_length(points)` neighbours, with
-    starts drawn uniformly, cut to `points` draws (Künsch 1989). Row 0 is all ones.
-    """
-    length = block_length(points)
-    blocks = math.ceil(points / length)
-    starts = rng.integers(0, points - length + 1, size=(resamples, blocks, 1))
-    drawn = (starts + np.arange(length)).reshape(resamples, -1)[:, :points]
-    places = (np.arange(resamples)[:, None] * points + drawn).reshape(-1)
-    weights = np.bincount(places, minlength=resamples * points).reshape(resamples, points)
-    return np.concatenate([np.ones((1, points)), weights])
-
-
-def regress_blocks(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Moving-block bootstrap of a regression over the checkpoints of one training, in their order.
-
-    `weights` are those of `block_weights`. Returns slope and correlation, each (1 + R,), NaN where undefined.
-    Percentiles of a dozen points drawn in blocks are too narrow: `RegressionLine.intervals` is what is quoted.
-    """
-    x, y = np.asarray(x, dtype=float) - np.mean(x), np.asarray(y, dtype=float) - np.mean(y)
-    terms = np.stack([np.ones(len(x)), x, y, x * x, y * y, x * y], axis=1)
-    n, sum_x, sum_y, xx, yy, xy = (weights @ terms).T
-    # A resample that repeats one point has no line through it; rounding leaves its variance just off 0.
-    variance_x = _positive(xx - sum_x**2 / n, 1e-9 * xx[0])
-    variance_y = _positive(yy - sum_y**2 / n, 1e-9 * yy[0])
-    covariance = xy - sum_x * sum_y / n
-    if len(x) < 3:
-        variance_x[:] = np.nan
-    return covariance / variance_x, covariance / np.sqrt(variance_x * variance_y)
-
-
-def _positive(values: np.ndarray, smallest: float) -> np.ndarray:
-    return np.where(values > smallest, values, np.nan)

@@ -66,7 +66,7 @@ def summary(analysis: Analysis, seconds: dict[str, float]) -> dict:
                 "r2": row.get("r2"),
                 "ci_low": row.get("r2_low"),
                 "ci_high": row.get("r2_high"),
-                **{key: row.get(key) for key in ("slope", "slope_low", "slope_high", "n_points", "block_length")},
+                **{key: row.get(key) for key in ("slope", "slope_low", "slope_high", "n_points")},
             }
             for row in regressions
         },

@@ -153,10 +153,7 @@ def alternatives(analysis):
     return alternative_rows(analysis)
 
 
-@table(
-    "lm_seed source states depth measure points n_points n_effective n_lm_seeds slope± intercept± r2± block_length "
-    "slope_blocks_low slope_blocks_high r2_blocks_low r2_blocks_high"
-)
+@table("lm_seed source states depth measure points n_points n_effective n_lm_seeds slope± intercept± r2±")
 def regression(analysis):
     """A row a set of states, probe, measure and kind of points: semantic content on generative accuracy.
 
@@ -169,11 +166,6 @@ models at the last checkpoint (`between`) |
     | slope | content per accuracy | n_effective | of the line |
     | intercept | content | n_effective | of the line |
     | r2 | share | n_effective | of the variance that the line explains |
-    | block_length | checkpoints | | in a block of the moving-block bootstrap |
-    | slope_blocks_low | content per accuracy | n_points | lower percentile of the slope over moving blocks |
-    | slope_blocks_high | content per accuracy | n_points | upper percentile of the slope over moving blocks |
-    | r2_blocks_low | share | n_points | lower percentile of `r2` over moving blocks |
-    | r2_blocks_high | share | n_points | upper percentile of `r2` over moving blocks |
     """
     from progsem.measures.regression import regression_rows
 

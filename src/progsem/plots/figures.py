@@ -10,24 +10,18 @@ CSV set the results beside the paper's claims.
 
 from __future__ import annotations
 
-import contextlib
 import importlib
-import multiprocessing
 import pkgutil
 import shutil
-import signal
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import matplotlib
 
 from progsem import plots
-from progsem.jobs import interruption
 from progsem.plots import style, viewer
 from progsem.plots.paper import page
 from progsem.storage import manifest
-from progsem.storage.files import disk_error, filling, read_csv, read_json
+from progsem.storage.files import filling, read_csv, read_json
 
 SECTIONS = ("worlds", "programs", "corpus", "lm")  # of the config, which say what a study is of
 for _, name, _ in pkgutil.iter_modules(plots.__path__):
@@ -49,12 +43,11 @@ def run(job) -> None:
     with filling(folder, manifest.put) as temporary, matplotlib.rc_context():
         matplotlib.rcdefaults()  # no matplotlibrc of the user's
         matplotlib.rcParams.update(style.CONTEXT)
-        with _several(job.threads, results, temporary, wanted.dpi) as drawn:
-            page.write(results, temporary)
-            viewer.write(temporary, read_json(job.input("viewer")), results.title)
-            shutil.copyfile(job.input("summary"), temporary / "summary.json")
-            for _ in drawn:
-                pass
+        for name in FIGURES:
+            draw(name, results, temporary, wanted.dpi)
+        page.write(results, temporary)
+        viewer.write(temporary, read_json(job.input("viewer")), results.title)
+        shutil.copyfile(job.input("summary"), temporary / "summary.json")
         manifest.write(job, temporary, sorted(temporary.iterdir()))
 
 
@@ -64,41 +57,6 @@ def draw(name: str, results: style.Results, folder: Path, dpi: int) -> None:
     if drawn:
         figure, rows = drawn
         style.save(figure, folder, name, dpi, rows)
-
-
-@contextlib.contextmanager
-def _several(processes: int, results: style.Results, folder: Path, dpi: int) -> Iterator[Iterable]:
-    """Draw every figure, in so many processes: copies of this one, which see the results without being sent them.
-
-    Yields what raises, when it is looked through, what has gone wrong.
-    """
-    if processes == 1:
-        yield (draw(name, results, folder, dpi) for name in FIGURES)
-        return
-    context = multiprocessing.get_context("fork")
-    with ProcessPoolExecutor(processes, context, _start, (results, folder, dpi)) as workers:
-        try:
-            yield workers.map(_draw_here, FIGURES)
-        except BaseException:
-            workers.shutdown(cancel_futures=True)
-            raise
-
-
-_given: tuple = ()  # to a process that draws
-
-
-def _start(*given) -> None:
-    global _given
-    _given = given
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # which everybody gets: who started this process stops it
-    interruption.follow_workflow()
-
-
-def _draw_here(name: str) -> None:
-    try:
-        draw(name, *_given)
-    except Exception as error:
-        raise disk_error(error) or error from None  # what it comes from does not reach the other process
 
 
 def read_tables(job) -> dict[str, list[dict]]:
