@@ -488,7 +488,9 @@ def test_kinds_that_are_not_asked_for_are_not_there(folder, tmp_path):
     columns, metadata = read_table(job.output("description"))
     assert metadata["portions"] == {} and {len(column) for column in columns.values()} == {0}
     assert columns["bits_offset_from_start"].shape == (0, 1)
-    assert names(("shuffled", "layers", "description_length"), 2) == ["shuffled", "layer_0", "layer_1", "layer_2"]
+    assert names(("shuffled", "layers", "description_length"), 2, "last") == [
+        *("shuffled", "layer_0", "layer_1", "layer_2", "mean")
+    ]
 
 
 def test_a_source_with_too_few_states_is_left_out(folder, written, tmp_path):

@@ -119,11 +119,11 @@ class Written:
     activations: np.ndarray
 
 
-def kept_states(states: list[Tensor], each: bool) -> np.ndarray:
-    """Hidden states of every layer as (…, S, C) float16: their mean first, then each one if wanted."""
+def kept_states(states: list[Tensor], count: int) -> np.ndarray:
+    """The mean over the layers' hidden states, and those of the last layers: (…, count, C) float16."""
     stacked = torch.stack(states, dim=-2).float()
-    mean = stacked.mean(dim=-2, keepdim=True)
-    return (torch.cat((mean, stacked), dim=-2) if each else mean).to(torch.float16).cpu().numpy()
+    kept = torch.cat((stacked.mean(dim=-2, keepdim=True), stacked[..., len(states) - count + 1 :, :]), dim=-2)
+    return kept.to(torch.float16).cpu().numpy()
 
 
 @torch.inference_mode()
@@ -136,7 +136,7 @@ def write_programs(
     codes: int,
     tokens: int,
     max_depth: int,
-    each_layer: bool,
+    kept: int,
 ) -> Written:
     """Decode greedily behind prompts that are in `cache` up to position `start`.
 
@@ -149,7 +149,6 @@ def write_programs(
     free = np.ones(batch, bool)
     length = np.zeros(batch, np.int16)
     log_likelihood = np.zeros(batch, np.float32)
-    kept = inference.shape.layers + 2 if each_layer else 1
     activations = np.zeros((batch, codes, kept, inference.shape.width), np.float16)
     rows = followed.going()
     for step in range(tokens):
@@ -161,7 +160,7 @@ def write_programs(
         length[rows] += 1
         deciding = np.flatnonzero(followed.decides(rows, picked))
         activations[rows[deciding], followed.count[rows[deciding]]] = kept_states(
-            [state[deciding] for state in states], each_layer
+            [state[deciding] for state in states], kept
         )
         followed.advance(rows, picked)
         rows, before = followed.going(), rows

@@ -95,14 +95,14 @@ def positions_of_actions(programs: np.ndarray) -> tuple[np.ndarray, np.ndarray, 
     return rows, positions, (actions.cumsum(axis=1) - 1)[rows, positions]
 
 
-def state_columns(programs: np.ndarray, activations: np.ndarray) -> dict[str, np.ndarray]:
-    """The rows of generated.arrow or forced.arrow.
+def state_columns(programs: np.ndarray, activations: np.ndarray, layers: int) -> dict[str, np.ndarray]:
+    """The rows of generated.arrow or forced.arrow of a model of so many layers.
 
-    programs: (N, L) uint8; activations: (N, L, S, C) float16, mean first.
+    programs: (N, L) uint8; activations: (N, L, S, C) float16, as `kept_states` gives them.
     """
     rows, positions, statements = positions_of_actions(programs)
     chosen = activations[rows, positions]
-    names = [MEAN, *(f"{LAYER}{layer}" for layer in range(chosen.shape[1] - 1))]
+    names = [MEAN, *(f"{LAYER}{layer}" for layer in range(layers + 2 - chosen.shape[1], layers + 1))]
     return {
         "program": rows.astype(np.int32),
         "position": positions.astype(np.int16),
@@ -119,7 +119,7 @@ class Tracer:
         device = next(model.parameters()).device
         self.inference = Inference(model, choose_precision(job.section("lm").precision, device))
         self.encoding, self.device = encoding, device
-        self.each_layer = config.layers == "each"
+        self.kept = config.states(model.shape.layers)
         self.max_depth = programs.max_depth if programs.control_flow > 0 else 0
         self.codes = LANGUAGE.codes.most_codes(programs, config.extra_statements)
         self.tokens = encoding.program_tokens(self.codes)
@@ -141,7 +141,7 @@ class Tracer:
         token_scores = scores.gather(2, read[..., None])[..., 0].cpu().numpy()
         counted = np.arange(ids.shape[1]) < lengths[:, None]
         rows, places = torch.arange(len(prompts))[:, None], torch.from_numpy(ends) + 1
-        kept = kept_states([state[rows, places] for state in states], self.each_layer)
+        kept = kept_states([state[rows, places] for state in states], self.kept)
         return written, (token_scores * counted).sum(axis=1), lengths.astype(np.int16), kept
 
     def read_all(self, specifications: Specifications, batch: int, threads: int) -> Iterator[tuple]:
@@ -174,7 +174,7 @@ class Tracer:
             self.codes,
             self.tokens,
             self.max_depth,
-            self.each_layer,
+            self.kept,
         )
         self._idle.append(cache)
         return written, states
@@ -236,6 +236,7 @@ def run(job: Job) -> None:
         metadata,
     )
     generated = np.concatenate([batch.activations for batch in written])
-    write_table(job.output("generated"), state_columns(programs, generated), metadata)
-    write_table(job.output("forced"), state_columns(specifications.programs, np.concatenate(forced)), metadata)
+    write_table(job.output("generated"), state_columns(programs, generated, model.shape.layers), metadata)
+    columns = state_columns(specifications.programs, np.concatenate(forced), model.shape.layers)
+    write_table(job.output("forced"), columns, metadata)
     job.notes["generative_accuracy"] = round(float(shown[specifications.split == TEST].mean()), 6)

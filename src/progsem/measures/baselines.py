@@ -41,7 +41,7 @@ from itertools import product
 from progsem.measures.analysis import Analysis
 from progsem.measures.content_estimates import CONTENT, rows_of
 from progsem.measures.controls import MODEL, ORDER, ControlKey, completed_controls
-from progsem.study.vocabulary import LAYER, LAYERS
+from progsem.study.vocabulary import LAYER, LAYERS, MEAN
 
 
 def baseline_rows(analysis: Analysis) -> list[dict]:
@@ -69,8 +69,7 @@ def layer_rows(analysis: Analysis) -> list[dict]:
     if LAYERS not in settings.controls.kinds:
         return rows
     layers = {f"{LAYER}{layer}": f"{LAYER}{layer}" for layer in range(settings.lm.layers + 1)}  # baseline: its layer
-    if settings.probes.layer not in layers:
-        layers = {MODEL: settings.probes.layer} | layers
+    layers |= {MODEL if settings.probes.layer == MEAN else MEAN: MEAN}
     for at, estimated, _ in analysis.once(completed_controls):
         for source, states, baseline in product(settings.sources, settings.states, layers):
             key = ControlKey(baseline, source, states)

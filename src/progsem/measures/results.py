@@ -17,7 +17,7 @@ from progsem.errors import UserError
 from progsem.languages import LANGUAGE
 from progsem.storage.files import read_csv, read_metadata, read_table, read_tables
 from progsem.study import config
-from progsem.study.vocabulary import DEPTHS, DESCRIPTION_LENGTH, LAYER, LAYERS, METRICS, ORIGINAL, SOURCES, TEST
+from progsem.study.vocabulary import DEPTHS, DESCRIPTION_LENGTH, LAYER, LAYERS, MEAN, METRICS, ORIGINAL, SOURCES, TEST
 
 POOLED = "pooled"  # value of lm_seed in rows that are means over LM seeds
 
@@ -269,7 +269,7 @@ def _refuse_missing_controls(path: Path, there: list[str], settings: Settings) -
     # A description length is no control that answers, and layers have a name each.
     wanted = set(settings.controls.kinds) - {LAYERS, DESCRIPTION_LENGTH}
     if LAYERS in settings.controls.kinds:
-        wanted |= {f"{LAYER}{layer}" for layer in range(settings.lm.layers + 1)}
+        wanted |= {f"{LAYER}{layer}" for layer in range(settings.lm.layers + 1)} | {MEAN} - {settings.probes.layer}
     missing = wanted - set(there)
     if missing:
         raise UserError(f"{path}: no predictions of the controls {', '.join(sorted(missing))}; make it again")

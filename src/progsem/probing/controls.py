@@ -10,7 +10,7 @@ than the hidden state, or asked something else than the program state:
 | start              | what a program starts from in the first example's input (`LANGUAGE.execution.start`) |
 | text               | all that stands in the text about the first example: its grids, and the program so far |
 | embedding          | the embedding of the token that the position reads |
-| layers             | each hidden state of its own: the controls layer_0, layer_1, … |
+| layers             | each hidden state of its own: the controls layer_0, layer_1, …, and the mean of all |
 | shuffled           | the hidden state, but they are asked for labels drawn for the program so far (control task) |
 | description_length | the hidden state; what is taken is how many bits the labels need |
 
@@ -75,6 +75,7 @@ from progsem.study.vocabulary import (
     GENERATED,
     LAYER,
     LAYERS,
+    MEAN,
     PROGRAMS,
     SHUFFLED,
     SOURCES,
@@ -97,7 +98,7 @@ def run(job: Job) -> None:
     kinds = job.section("controls").kinds
     traced = Traced(job, recipe)
     datasets = usable(job, recipe, traced)
-    controls = names(kinds, traced.metadata["layers"])
+    controls = names(kinds, traced.metadata["layers"], recipe.layer)
     described = [Description(data, traced, recipe) for data in datasets if DESCRIPTION_LENGTH in kinds]
     fits = len(controls) * len(datasets) + sum(one.fits for one in described)
     prober = Prober(job, recipe, traced.heads, fits)
@@ -134,9 +135,12 @@ def run(job: Job) -> None:
     )
 
 
-def names(kinds: tuple[str, ...], layers: int) -> list[str]:
-    """The controls that probes answer for: the kinds, with one for every hidden state in place of `layers`."""
-    each = {LAYERS: [f"{LAYER}{layer}" for layer in range(layers + 1)], DESCRIPTION_LENGTH: []}
+def names(kinds: tuple[str, ...], layers: int, read: str) -> list[str]:
+    """The controls that probes answer for: the kinds, with one for every hidden state in place of `layers`.
+
+    The mean of all is one of them, unless it is what the study reads.
+    """
+    each = {LAYERS: [*(f"{LAYER}{layer}" for layer in range(layers + 1)), *{MEAN} - {read}], DESCRIPTION_LENGTH: []}
     return [control for kind in kinds for control in each.get(kind, [kind])]
 
 
@@ -151,7 +155,7 @@ class ControlInputs:
         if control == SHUFFLED:
             so_far, train = self.so_far(data), data.states.split == TRAIN
             return replace(data.states, labels=control_labels(so_far, data.states.labels, train, self.traced.heads))
-        if control.startswith(LAYER):
+        if control.startswith(LAYER) or control == MEAN:
             return replace(data.states, activations=self.traced.tables[data.source][control])
         if control == "embedding":
             return replace(data.states, activations=self.embeddings, rows=self.tokens_read(data))

@@ -34,7 +34,7 @@ from progsem.limits import FEWEST_STATES
 from progsem.probing.fits import Fitted, States, fit
 from progsem.storage.files import read_table, write_csv, write_table
 from progsem.study.config import Probes
-from progsem.study.vocabulary import GENERATED, PROGRAMS, SOURCES, TEST, TRAIN, VALIDATION
+from progsem.study.vocabulary import GENERATED, LAST, LAYER, PROGRAMS, SOURCES, TEST, TRAIN, VALIDATION
 
 FEWEST = dict(zip((TRAIN, VALIDATION, TEST), FEWEST_STATES.values(), strict=True))  # else a data set is left out
 ACCURACY_COLUMNS = (
@@ -85,14 +85,16 @@ def run(job: Job) -> None:
 class Traced:
     """A checkpoint's traces, with its programs executed under the semantics of a slice.
 
-    `programs` and `metadata` are those of programs.arrow, `heads` those of the recipe's
-    features on its worlds; by source, `tables` are the hidden states (memory-mapped) and
-    `runs` what the programs did that they belong to.
+    `programs` and `metadata` are those of programs.arrow, `heads` those of the recipe's features on its worlds; by
+    source, `tables` are the hidden states (memory-mapped), of which the recipe reads the column `layer`, and `runs`
+    what the programs did that they belong to.
     """
 
     def __init__(self, job: Job, recipe: Probes):
         self.programs, self.metadata = read_table(job.input("programs"))
         self.heads = LANGUAGE.features.heads(recipe.features, self.metadata)
+        last = recipe.layer == LAST
+        self.layer = f"{LAYER}{self.metadata['layers']}" if last else recipe.layer
         self.tables = {source: read_table(job.input(source))[0] for source in recipe.sources}
         self.worlds = LANGUAGE.execution.of_columns(self.programs, self.metadata)  # (programs, 1)
         first, meanings = self.worlds.at(np.s_[:, 0]), LANGUAGE.codes.semantics(job.slice["mapping"])
@@ -139,7 +141,7 @@ def labelled(traced: Traced, source: str, offset: int, recipe: Probes) -> DataSe
     return DataSet(
         source=source,
         offset=offset,
-        states=States(f"{source} {offset}", table[recipe.layer], states, labels, split),
+        states=States(f"{source} {offset}", table[traced.layer], states, labels, split),
         program=program,
         statement=statement,
         position=table["position"][states],

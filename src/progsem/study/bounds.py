@@ -52,9 +52,8 @@ def statistics_files(study: Study) -> int:
 
 def memory(study: Study) -> dict[str, int]:
     """Bytes of the largest arrays, each with the key that makes it large."""
-    layers = study.lm.layers + 2 if study.traces.layers == "each" else 1
     codes = LANGUAGE.codes.most_codes(study.programs, study.traces.extra_statements)
-    states = study.traces.programs * codes * layers
+    states = study.traces.programs * codes * study.traces.states(study.lm.layers)
     return {
         "corpus.train: the training documents": study.corpus.train * most_tokens(study),
         "traces: the hidden states of a checkpoint": 2 * states * study.lm.width,

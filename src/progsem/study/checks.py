@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from progsem.languages import LANGUAGE
 from progsem.limits import FEWEST_STATES, MAX_POSITIONS
 from progsem.study import bounds
-from progsem.study.vocabulary import LAYER, LAYERS, MEAN, SPLITS
+from progsem.study.vocabulary import LAST, LAYER, LAYERS, MEAN, SPLITS
 
 if TYPE_CHECKING:
     from progsem.study.config import Study
@@ -110,7 +110,9 @@ def _probes(study: Study) -> Iterator[str]:
             )
     if LAYERS in study.controls.kinds and study.traces.layers != "each":
         yield "controls.kinds has layers; set traces.layers to 'each' to keep them"
-    if study.probes.layer != MEAN:
+    if study.probes.layer == LAST and study.traces.layers == "mean":
+        yield "probes.layer is last; set traces.layers to 'last' or 'each' to keep it"
+    if study.probes.layer not in (MEAN, LAST):
         layer = int(study.probes.layer.removeprefix(LAYER))
         if study.traces.layers != "each":
             yield f"probes.layer is {study.probes.layer}; set traces.layers to 'each' to keep it"

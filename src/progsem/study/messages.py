@@ -39,7 +39,7 @@ def _known_keys(config: type[BaseModel], location: list) -> list[str]:
 
 _PATTERNS = {
     NAME: "1 to 40 of the characters A-Z a-z 0-9 _ -, the first a letter or a digit",
-    HIDDEN_STATE: "mean, or layer_0, layer_1, … up to layer_99",
+    HIDDEN_STATE: "mean, last, or layer_0, layer_1, … up to layer_99",
     ONE_LINE: "one line of text, without control characters",
 }
 # By pydantic's types of errors, what it expected in words of YAML; in braces, values of the error's context.

@@ -9,10 +9,10 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from progsem.study.vocabulary import LAYER, MEAN
+from progsem.study.vocabulary import LAST, LAYER, MEAN
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,39}$"
-HIDDEN_STATE = rf"^({MEAN}|{LAYER}(0|[1-9][0-9]?))$"
+HIDDEN_STATE = rf"^({MEAN}|{LAST}|{LAYER}(0|[1-9][0-9]?))$"
 ONE_LINE = r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]*$"
 Name = Annotated[str, Field(pattern=NAME)]
 Probability = Annotated[float, Field(ge=0, le=1)]

@@ -159,8 +159,8 @@ class Traces(Section):
     train: int = Field(8_000, ge=1, le=1_000_000, description="training specifications whose states train the probes")
     validation: int = Field(2_000, ge=1, le=1_000_000, description="validation specifications that choose the probes")
     test: int = Field(6_000, ge=1, le=1_000_000, description="test specifications that are reported")
-    layers: Literal["mean", "each"] = Field(
-        "mean", description="hidden states kept: their mean over embedding and layers, or each one as well"
+    layers: Literal["mean", "last", "each"] = Field(
+        "last", description="hidden states kept: their mean over embedding and layers, the last or each one as well"
     )
     outputs: Literal["shown", "blank", "copied"] = Field(
         "shown", description="the examples' output worlds in the text: as they are, empty floor, or the inputs again"
@@ -173,6 +173,10 @@ class Traces(Section):
     def programs(self) -> int:
         """Specifications of all splits."""
         return self.train + self.validation + self.test
+
+    def states(self, layers: int) -> int:
+        """Hidden states that are kept of a position, for a model of so many layers."""
+        return {"mean": 1, "last": 2, "each": layers + 2}[self.layers]
 
 
 class Probes(Section):
@@ -201,7 +205,7 @@ class Probes(Section):
     learning_rate: float = Field(1e-2, gt=0, lt=1, description="largest of a fit")
     weight_decay: float = Field(0.1, ge=0, description="AdamW's")
     evaluations: int = Field(5, ge=1, description="times during a fit that validation accuracy is taken")
-    layer: str = Field("mean", pattern=HIDDEN_STATE, description="which hidden state is read")
+    layer: str = Field("last", pattern=HIDDEN_STATE, description="which hidden state is read")
     drop_final: bool = Field(False, description="leave out the state of each program's last statement")
     positions: tuple[Positions, ...] = Field(
         (), max_length=30, description="statements whose states train and choose the probes, counted from 0; empty: all"

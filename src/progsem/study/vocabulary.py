@@ -18,6 +18,7 @@ PERMUTATION = "perm-"  # how names of permutations of the meanings begin, which 
 
 MEAN = "mean"  # over the embedding and all layers, or over the features
 LAYER = "layer_"  # and its number, 0 for the embedding
+LAST = "last"  # the layer with the highest number
 
 SHUFFLED, DESCRIPTION_LENGTH, LAYERS = "shuffled", "description_length", "layers"
 CONTROLS = (
