@@ -49,7 +49,7 @@ def small_study(**sections) -> Study:
             "seeds": [0],
         },
         "traces": {"train": 100, "validation": 100, "test": 400},
-        "probes": {"offset_checkpoints": "every", "seeds": 2},
+        "probes": {"layer": "mean", "offset_checkpoints": "every", "seeds": 2},
         "interventions": {"checkpoints": "every"},
         "statistics": {"resamples": 200},
     }

@@ -79,7 +79,7 @@ def setting(request, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(traces, "choose_precision", lambda name, device: torch.float32)
         made = Setting(tmp_path_factory.mktemp("traces"), encoding, control_flow, layers="each", outputs=outputs)
-    recipe = config.Probes(features=FEATURES, offsets=(0,))
+    recipe = config.Probes(features=FEATURES, offsets=(0,), layer="mean")
     job = control_job(made.folder, recipe, tokens={"encoding": encoding}, traces={"outputs": outputs})
     traced = Traced(job, recipe)
     made.controls = ControlInputs(job, traced)
@@ -192,7 +192,7 @@ def test_control_labels_are_the_same_everywhere():
 
 def recipe_of(**changes):
     settings = {"steps": 150, "batch": 128, "evaluations": 3, "seeds": 1, "depths": {"mlp1": (64,)}}
-    return config.Probes(**settings | {"features": FEATURES, "offsets": (0,)} | changes)
+    return config.Probes(**settings | {"features": FEATURES, "offsets": (0,), "layer": "mean"} | changes)
 
 
 @pytest.mark.parametrize(("types", "least", "most"), [(12, 0.95, 1.0), (3000, 0.0, 0.34)])

@@ -54,7 +54,7 @@ def one_thread():
 
 def recipe(**changes):
     settings = {"steps": 150, "batch": 128, "evaluations": 3, "seeds": 1, "depths": {"linear": (), "mlp1": (32,)}}
-    return config.Probes(**settings | changes)
+    return config.Probes(**{"layer": "mean"} | settings | changes)
 
 
 def states(labels, inputs, name="data"):

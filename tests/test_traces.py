@@ -45,6 +45,7 @@ class Setting:
                 "corpus": {**COUNTS, "shard": 100, "examples": 1, "held_out": 2},
                 "tokens": {"encoding": encoding},
                 "traces": {**COUNTS, "layers": layers, "outputs": outputs},
+                "probes": {"layer": "mean"},
             }
         )
         self.study, self.encoding = study, ENCODINGS[encoding]()

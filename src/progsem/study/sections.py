@@ -34,8 +34,8 @@ class Corpus(Section):
     """How many programs, each with how many worlds."""
 
     train: int = Field(200_000, ge=1, le=100_000_000, description="training programs")
-    validation: int = Field(2_000, ge=1, le=1_000_000, description="validation specifications")
-    test: int = Field(6_000, ge=1, le=1_000_000, description="test specifications")
+    validation: int = Field(1_500, ge=1, le=1_000_000, description="validation specifications")
+    test: int = Field(4_000, ge=1, le=1_000_000, description="test specifications")
     examples: int = Field(1, ge=1, le=20, description="input/output worlds shown in the text")
     held_out: int = Field(3, ge=0, le=20, description="further worlds, never shown, for strict correctness")
     shard: int = Field(50_000, ge=100, le=1_000_000, description="programs in one Arrow shard")
@@ -157,8 +157,8 @@ class Traces(Section):
     """What is decoded and read at each checkpoint."""
 
     train: int = Field(8_000, ge=1, le=1_000_000, description="training specifications whose states train the probes")
-    validation: int = Field(2_000, ge=1, le=1_000_000, description="validation specifications that choose the probes")
-    test: int = Field(6_000, ge=1, le=1_000_000, description="test specifications that are reported")
+    validation: int = Field(1_500, ge=1, le=1_000_000, description="validation specifications that choose the probes")
+    test: int = Field(4_000, ge=1, le=1_000_000, description="test specifications that are reported")
     layers: Literal["mean", "last", "each"] = Field(
         "last", description="hidden states kept: their mean over embedding and layers, the last or each one as well"
     )
@@ -200,7 +200,7 @@ class Probes(Section):
         "last", description="at which checkpoints other offsets than 0 are probed; ends: the untrained one and the last"
     )
     seeds: int = Field(1, ge=1, le=100, description="probes of each kind, from different initialisations")
-    steps: int = Field(500, ge=1, le=1_000_000, description="optimizer steps of a fit")
+    steps: int = Field(400, ge=1, le=1_000_000, description="optimizer steps of a fit")
     batch: int = Field(512, ge=1, le=65_536, description="states per step")
     learning_rate: float = Field(1e-2, gt=0, lt=1, description="largest of a fit")
     weight_decay: float = Field(0.1, ge=0, description="AdamW's")
@@ -297,7 +297,7 @@ class Controls(Section):
     """What else is probed, to tell what a probe's accuracy is worth."""
 
     kinds: tuple[Literal[CONTROLS], ...] = Field(
-        ("counts", "prefix", "start", "text", "embedding", "shuffled", "description_length"),
+        ("counts", "prefix", "start", "text", "shuffled"),
         description="what probes are given instead of the hidden state, or asked instead of the program state",
     )
     checkpoints: Checkpoints = Field("last", description="at which checkpoints; ends: the untrained one and the last")
