@@ -126,7 +126,8 @@ def offsets(results: Results, checkpoints: int = 5) -> tuple[Figure, list[dict]]
     last = results.summary["checkpoints"][-1]["step"] or 1
     for line, source in zip(panels, results.sources, strict=True):
         where = {"lm_seed": results.headline, "source": source, "states": results.states, "feature": "mean"}
-        steps = sorted({row["step"] for row in results.rows("offsets", **where)})
+        rows = results.rows("offsets", **where)
+        steps = sorted({row["step"] for row in rows if row["offset"] != 0} or {row["step"] for row in rows})
         chosen = (
             [steps[index] for index in np.unique(np.linspace(0, len(steps) - 1, checkpoints).round().astype(int))]
             if steps

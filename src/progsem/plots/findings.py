@@ -14,7 +14,7 @@ NOTHING = "nothing to probe at the last checkpoint"
 
 def share(row: dict, key: str) -> str:
     """A share with its interval, in per cent."""
-    return style.spelt(row[key], row[f"{key}_low"], row[f"{key}_high"], ".0f", 100, " %")
+    return style.spelt(row[key], row[f"{key}_low"], row[f"{key}_high"], ".0f", 100, "%")
 
 
 def headline(results: Results, table: str, **where) -> list[dict]:
@@ -55,11 +55,9 @@ def content_vs_accuracy(results: Results) -> str:
 def offsets(results: Results) -> str:
     """Corrected content of states ahead and ago."""
     rows = {row["offset"]: row for row in headline(results, "offsets") if row["corrected"] is not None}
-    parts = [
-        f"{abs(offset)} {'ahead' if offset > 0 else 'ago' if offset < 0 else 'statements away'}: {row['corrected']:.2f}"
-        for offset, row in sorted(rows.items())
-    ]
-    return f"corrected accuracy of states by statements, {', '.join(parts)}" if parts else NOTHING
+    where = {offset: f"{abs(offset)} {'ahead' if offset > 0 else 'ago'}" if offset else "now" for offset in rows}
+    parts = [f"{where[offset]} {row['corrected']:.2f}" for offset, row in sorted(rows.items())]
+    return f"states by statements away, corrected accuracy: {', '.join(parts)}" if parts else NOTHING
 
 
 def alternatives(results: Results) -> str:
@@ -97,11 +95,9 @@ def alternatives_by_offset(results: Results) -> str:
 def baselines(results: Results) -> str:
     """Corrected content of the model's states, beside what is read without it."""
     rows = {row["baseline"]: row for row in headline(results, "baselines")}
-    beside = {"untrained": "untrained", "input_only": "the input alone", "text": "the text alone"}
-    parts = [f"{name} {rows[key]['corrected']:.2f}" for key, name in beside.items() if _has(rows.get(key))]
-    if not _has(rows.get("model")):
-        return NOTHING
-    return f"corrected accuracy {rows['model']['corrected']:.2f}" + (f"; {', '.join(parts)}" if parts else "")
+    names = {"model": "model", "untrained": "untrained", "input_only": "the input alone", "text": "the text alone"}
+    parts = [f"{name} {rows[key]['corrected']:.2f}" for key, name in names.items() if _has(rows.get(key))]
+    return f"corrected accuracy: {', '.join(parts)}" if _has(rows.get("model")) else NOTHING
 
 
 def layers(results: Results) -> str:

@@ -90,7 +90,7 @@ def loss(axes: Axes, results: Results) -> None:
         label = "each language model" if several and index == 0 else None
         style.curve(axes, results.rows("training", lm_seed=seed), "loss", colour=style.PURPLE, label=label, **look)
     axes.set_title("Training loss")
-    axes.set_ylabel("nats per token (whole text)")
+    axes.set_ylabel("nats per token (as weighted)")
 
 
 def content(axes: Axes, results: Results, source: str) -> list[dict]:
