@@ -18,12 +18,13 @@ from importlib.metadata import version
 from pathlib import Path
 
 from benchmarks.common import ROOT, Row
+from benchmarks.limits import peaks
 from progsem.stages import RESULTS
 from progsem.storage.files import write_json
 from progsem.storage.inventory import BENCHMARK
 from progsem.workflow.snakefile import prepare_environment
 
-STAGES = ("corpus", "tokens", "training", "traces", "probes", "statistics", "jobs")
+STAGES = ("corpus", "tokens", "training", "traces", "probes", "statistics", "jobs", "accuracy")
 _PACKAGES = ("torch", "transformers", "numpy", "numba", "pyarrow", "snakemake")
 
 
@@ -36,7 +37,7 @@ def main(asked: list[str]) -> int:
             print(f"benchmarks: given {name}, expected any of {', '.join(STAGES)}{hint}", file=sys.stderr)
             return 2
     started = time.monotonic()
-    print(machine(), flush=True)
+    print(f"{machine()}\n{peaks()}", flush=True)
     # As jobs have it, and so that a stage's processes find this package, and draw no bars through the table.
     prepare_environment(ROOT / "src")
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "src")]), "TQDM_DISABLE": "1"}
@@ -50,7 +51,8 @@ def main(asked: list[str]) -> int:
         measured[name] = found
         for row in found["rows"]:
             print("\n" + said(Row(**row)), flush=True)
-    print("\n" + growth_table({name: found["growth"] for name, found in measured.items()}))
+    if grown := {name: found["growth"] for name, found in measured.items() if found["growth"]}:
+        print("\n" + growth_table(grown))
     rows = [(Row(**row), found["growth"]) for found in measured.values() for row in found["rows"]]
     if not asked and not failed:
         path = Path(RESULTS) / BENCHMARK
@@ -109,8 +111,8 @@ def number(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
-def entry(row: Row, growth: dict) -> dict:
-    """A row as it stands in bench.json; `growth` is that of its module."""
+def entry(row: Row, growth: dict | None) -> dict:
+    """A row as it stands in bench.json; `growth` is that of its module, if it has any."""
     return {
         "stage": row.stage,
         "unit": row.unit,

@@ -6,12 +6,13 @@ can be had, not what is had on average.
 
 from __future__ import annotations
 
+import math
 import os
 import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
     import torch
 
 _ATTEMPTS = 5
-_SIDE = 2048  # of the square matrices: large enough that all but the products is negligible
+# Of the square matrices: large enough that all but the products is negligible; the first where these take seconds, as
+# in bfloat16 on a processor that has no units for it.
+_SIDES = (256, 2048)
 _COPIED = 1 << 28  # bytes, far beyond the caches
 _WRITTEN = 1 << 28
 
@@ -45,12 +48,32 @@ def matrix_rate(dtype: torch.dtype, threads: int) -> float:
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        left, right = torch.randn(2, _SIDE, _SIDE).to(dtype)
-        out = torch.empty_like(left)
-        with torch.no_grad():
-            return 2 * _SIDE**3 / _fastest(lambda: torch.mm(left, right, out=out))
+        rate = math.inf
+        for side in _SIDES:
+            if 2 * side**3 / rate < 1:
+                left, right = torch.randn(2, side, side).to(dtype)
+                out = torch.empty_like(left)
+                with torch.no_grad():
+                    rate = 2 * side**3 / _fastest(partial(torch.mm, left, right, out=out))
+        return rate
     finally:
         torch.set_num_threads(before)
+
+
+def named(dtype: torch.dtype) -> str:
+    """A type without the library's name."""
+    return str(dtype).removeprefix("torch.")
+
+
+def peaks() -> str:
+    """Rates of large matrix products on one core in both precisions that a study may have, and which `auto` takes."""
+    import torch
+
+    from progsem.hardware import choose_precision
+
+    rates = ", ".join(f"{named(dtype)} {matrix_rate(dtype, 1) / 1e9:.3g}" for dtype in (torch.float32, torch.bfloat16))
+    auto = named(choose_precision("auto", torch.device("cpu")))
+    return f"products of large matrices on one core, GFLOP/s: {rates}; lm.precision auto is {auto}"
 
 
 @cache

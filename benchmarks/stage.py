@@ -16,10 +16,10 @@ from progsem.storage.files import write_json
 
 
 def main(name: str, path: str) -> None:
-    """Measure the stage, then how its cost grows."""
+    """Measure the stage and, where there are sizes to it, how its cost grows."""
     module = importlib.import_module(f"benchmarks.{name}")
     # Sizes first: they are measured in copies of this process, which has then done nothing but import.
-    growth = _growth(module)
+    growth = _growth(module) if hasattr(module, "grow") else None
     write_json(Path(path), {"growth": growth, "rows": [asdict(row) for row in module.measure()]})
 
 

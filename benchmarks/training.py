@@ -19,16 +19,19 @@ import numpy as np
 import torch
 
 from benchmarks.common import Row, in_turn, study
-from benchmarks.limits import matrix_rate
+from benchmarks.limits import matrix_rate, named
 from progsem.data import corpus, tokens
 from progsem.jobs.job import Job
 from progsem.lm import model as lm
 from progsem.lm import train
+from progsem.lm.traces import Specifications
 from progsem.storage.files import read_table
+from progsem.study.config import LM
 from progsem.study.vocabulary import SPLITS
 
 UNIT = "programs"
 GROWTH = (1_024, 2_048, 4_096)
+TRACED = {"train": 100, "validation": 100, "test": 1_000}  # specifications that a model can be asked
 
 _THREADS = 1  # compute.threads of the default study: probes are fitted on the other core
 _PROGRAMS = 20_000
@@ -39,11 +42,10 @@ _ROUNDS = 3
 
 
 @cache
-def documents(encoding: str, programs: int) -> tuple[np.ndarray, np.ndarray, dict]:
-    """Training documents of the default study: ids (N, T), lengths (N,), and the table's metadata."""
-    few = {"train": 100, "validation": 100, "test": 100}
-    changes = {"corpus": few | {"train": programs, "shard": programs}, "traces": few, "tokens": {"encoding": encoding}}
-    slices = study(None, changes).model_dump(mode="json")
+def documents(encoding: str, programs: int) -> tuple[np.ndarray, np.ndarray, dict, Specifications]:
+    """Training documents of the default study: ids (N, T), lengths (N,), the table's metadata; and specifications."""
+    changes = {"corpus": {"train": programs, "shard": max(programs, 10_000)}, "tokens": {"encoding": encoding}}
+    slices = study(None, changes | {"traces": TRACED}).model_dump(mode="json")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         programs_of = {split: [folder / "corpus" / split] for split in SPLITS}
@@ -52,28 +54,31 @@ def documents(encoding: str, programs: int) -> tuple[np.ndarray, np.ndarray, dic
         corpus.run(Job("corpus", slices, {}, programs_of))
         tokens.run(Job("tokens", slices, programs_of, texts))
         columns, metadata = read_table(texts["train"][0])
-        return np.array(columns["tokens"]), np.array(columns["length"]), metadata
+        specifications = Specifications(Job("traces", slices, programs_of, {}))
+        return np.array(columns["tokens"]), np.array(columns["length"]), metadata, specifications
 
 
 class Ours:
-    """A trainer of the default study's model, as the stage `train` sets it up."""
+    """A trainer of the default study's model, as the stage `train` sets it up; `config` is another recipe for it."""
 
-    def __init__(self, programs: int, precision: str = "auto"):
+    def __init__(self, programs: int, config: LM | None = None, seed: int = 0):
         torch.set_num_threads(_THREADS)
         torch.set_flush_denormal(True)
-        ids, self.lengths, metadata = documents("compact", programs)
-        self.config = study(None, {"lm": {"precision": precision}}).lm
+        ids, self.lengths, metadata, self.specifications = documents("compact", programs)
+        self.config, self.seed = config or study(None, {}).lm, seed
         shape = self.config.layers, self.config.width, self.config.heads, self.config.rotary
         self.model = lm.CodeGen(lm.Shape(metadata["vocabulary"], *shape))
-        self.model.initialise(0, self.config.initial_std)
+        self.model.initialise(seed, self.config.initial_std)
         self.trainer = train.Trainer(self.config, self.model, ids, self.lengths, metadata)
-        self.done = 0
+        self.done = self.tokens = 0
 
     def steps(self, number: int) -> None:
         """So many further training steps."""
         first, self.done = self.done, self.done + number
-        for step, rows in enumerate(train.batches(len(self.lengths), self.config.batch, 0, first, self.done), first):
+        order = train.batches(len(self.lengths), self.config.batch, self.seed, first, self.done)
+        for step, rows in enumerate(order, first):
             self.trainer.step(step, rows)
+            self.tokens += int(self.lengths[rows].sum())
 
     def operations(self) -> float:
         """Floating-point operations a token: 6 a weight of the products, and attention to what comes before."""
@@ -89,7 +94,7 @@ class Authors:
     def __init__(self, programs: int):
         from transformers import CodeGenConfig, CodeGenForCausalLM
 
-        ids, self.lengths, _ = documents("spaced", programs)
+        ids, self.lengths, *_ = documents("spaced", programs)
         text = ids[np.arange(ids.shape[1]) < self.lengths[:, None]].astype(np.int64)
         self.blocks = torch.from_numpy(text[: len(text) // _BLOCK * _BLOCK]).view(-1, _BLOCK)
         recipe = study(None, {}).lm
@@ -136,7 +141,8 @@ def measure() -> list[Row]:
     length, spaced = ours.lengths.mean(), authors.lengths.mean()
     speed = _STEPS * ours.config.batch * length / median(seconds["ours"])
     plain = _BLOCKS * _BLOCK / median(seconds["authors"])
-    most = matrix_rate(torch.bfloat16, _THREADS) / ours.operations()
+    precision = ours.trainer.precision
+    most = matrix_rate(precision, _THREADS) / ours.operations()
     shape = f"{ours.config.layers} x {ours.config.width}"
     rows = []
     for stage, unit, by, by_plain, reach in (
@@ -154,8 +160,8 @@ def measure() -> list[Row]:
                 baseline_work=f"stock CodeGen of the same shape, vocabulary {_VOCABULARY:,}, eager float32 attention, "
                 f"{spaced:.1f} tokens a program; updates of {_BLOCKS} blocks of {_BLOCK}, one at a time; one core",
                 limit=most / by,
-                limit_work=f"bfloat16 products of large matrices on one core, {ours.operations() / 1e6:.2f} million "
-                "operations a token",
+                limit_work=f"{named(precision)} products of large matrices on one core, {ours.operations() / 1e6:.2f} "
+                "million operations a token",
                 reach=reach,
                 reach_of="ratio",
             )

@@ -1,16 +1,21 @@
 """`make bench`: rows, growth, what is written; no times, which no test can know."""
 
 import json
+import math
 import subprocess
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
+import torch
 from tree import HANGS
 
 from benchmarks import __main__ as bench
-from benchmarks import corpus, costs, stage, tokens
+from benchmarks import accuracy, corpus, costs, limits, stage, tokens
+from benchmarks.accuracy import Mark
 from benchmarks.common import Row, exponent, in_turn, study
 from progsem.errors import UserError
 from progsem.storage.inventory import survey
@@ -127,14 +132,103 @@ def test_the_baselines_do_the_same_work(tmp_path, monkeypatch):
     corpus._plain_alternatives(3)
 
 
+# Three trainings with marks at 10, 20 and 30 tokens; the second learns late, the third falls back on its way.
+CURVES = [
+    [Mark(10, 1.0, 0.5), Mark(20, 2.0, 0.91)],
+    [Mark(10, 1.1, 0.1), Mark(20, 2.1, 0.2), Mark(30, 3.1, 0.6)],
+    [Mark(10, 1.2, 0.55), Mark(20, 2.2, 0.45), Mark(30, 3.2, 0.9)],
+]
+
+
+def test_the_first_mark_at_a_level_is_found():
+    assert [accuracy.first_at(marks, 0.5).tokens for marks in CURVES] == [10, 30, 10]
+    assert [accuracy.first_at(marks, 0.9).seconds for marks in CURVES] == [2.0, math.inf, 3.2]
+
+
+def test_a_training_that_does_not_arrive_is_later_than_any():
+    assert accuracy.middle([accuracy.first_at(marks, 0.5) for marks in CURVES]) == Mark(10, 1.2, 0.55)
+    assert accuracy.middle([accuracy.first_at(marks, 0.9) for marks in CURVES]).seconds == 3.2
+    assert math.isinf(accuracy.middle([accuracy.first_at(marks, 0.9) for marks in CURVES[1:] + CURVES[1:2]]).tokens)
+
+
+def test_a_row_says_who_arrived_and_who_did_not():
+    late = [[Mark(10, 4.0, 0.1), Mark(30, 9.0, last)] for last in (0.2, 0.3, 0.95)]
+    row = accuracy.row(0.9, CURVES, late, rate=10.0, precision="float32")
+    assert (row.ours, row.baseline, row.ratio, row.limit) == (3.2, 9.0, 9.0 / 3.2, 3.0)
+    assert "after 30 tokens" in row.work
+    assert "not within 30 tokens, accuracy 0.300 there" in row.baseline_work
+    arrived = accuracy.row(0.5, late, CURVES, rate=10.0, precision="float32")
+    assert "after not within 30 tokens" in arrived.work and arrived.ours == 9.0
+    assert arrived.baseline_work.endswith("data: 10 tokens") and arrived.baseline == 1.2
+
+
+def test_the_authors_recipe_is_theirs_at_the_default_studys_shape():
+    theirs, ours = accuracy.recipe(authors=True), accuracy.recipe(authors=False)
+    assert (theirs.prompt_weight, theirs.learning_rate, theirs.betas) == (1.0, 5e-5, (0.9, 0.999))
+    assert (theirs.weight_decay, theirs.initial_std, theirs.warmup_steps) == (0.0, 0.02, 3000)
+    assert (theirs.layers, theirs.width, theirs.batch, theirs.steps) == (
+        ours.layers,
+        ours.width,
+        ours.batch,
+        ours.steps,
+    )
+    assert ours == study(None, {}).lm
+
+
+def test_marks_are_made_on_the_way_and_programs_are_judged_right(monkeypatch):
+    monkeypatch.setattr(accuracy, "EVERY", 2)
+    trained = accuracy.Trained(accuracy.recipe(False).model_copy(update={"steps": 3}), seed=1)
+    marks = trained.marks()
+    assert len(marks) == 2 and 0 < marks[0].seconds < marks[1].seconds
+    assert marks[1].tokens > marks[0].tokens > 64 * trained.ours.lengths.min()
+    assert all(mark.accuracy < 0.2 for mark in marks)
+    references = trained.ours.specifications.programs[trained.rows]
+    assert len(references) == 1_000
+
+    def writes(programs, finished):
+        return lambda tracer, prompts: SimpleNamespace(codes=programs, finished=np.full(len(prompts), finished))
+
+    monkeypatch.setattr(accuracy.Tracer, "write", writes(references, True))
+    assert trained.accuracy() == 1
+    monkeypatch.setattr(accuracy.Tracer, "write", writes(references, False))
+    assert trained.accuracy() == 0
+    monkeypatch.setattr(accuracy.Tracer, "write", writes(np.roll(references, 1, axis=0), True))
+    assert trained.accuracy() < 0.3
+
+
+def test_peaks_are_those_of_both_precisions(monkeypatch):
+    rates = {torch.float32: 115e9, torch.bfloat16: 1.37e9}
+    monkeypatch.setattr(limits, "matrix_rate", lambda dtype, threads: rates[dtype])
+    assert "float32 115, bfloat16 1.37; lm.precision auto is" in limits.peaks()
+
+
+@pytest.mark.parametrize(("rate", "side"), [(1e9, 256), (1e11, 2048)])
+def test_products_that_take_seconds_are_measured_on_small_matrices(rate, side, monkeypatch):
+    multiplied = []
+
+    def fastest(function):
+        multiplied.append(len(function()))
+        return 2 * multiplied[-1] ** 3 / rate
+
+    monkeypatch.setattr(limits, "_fastest", fastest)
+    assert limits.matrix_rate.__wrapped__(torch.float32, 1) == pytest.approx(rate)
+    assert multiplied[-1] == side
+
+
+def test_a_stage_without_sizes_has_no_growth(tmp_path, monkeypatch):
+    monkeypatch.setattr(accuracy, "measure", lambda: [RATE])
+    stage.main("accuracy", str(tmp_path / "found.json"))
+    assert json.loads((tmp_path / "found.json").read_text(encoding="utf-8")) == {"growth": None, "rows": [asdict(RATE)]}
+
+
 def test_an_unknown_stage_is_one_line():
     said = subprocess.run(
         [sys.executable, "-m", "benchmarks", "token"], cwd=ROOT, capture_output=True, encoding="utf-8", timeout=HANGS
     )
     assert said.returncode == 2 and not said.stdout
     assert said.stderr.splitlines() == [
-        "benchmarks: given token, expected any of corpus, tokens, training, traces, probes, statistics, jobs; "
-        "did you mean tokens?"
+        "benchmarks: given token, expected any of corpus, tokens, training, traces, probes, statistics, jobs, "
+        "accuracy; did you mean tokens?"
     ]
 
 
