@@ -38,12 +38,12 @@ class Cost(NamedTuple):
 COSTS = {
     "corpus": Cost(5, share=1_000_000),
     "tokens": Cost(1, share=1_000_000),
-    "lm": Cost(3, "training", 0.95),
-    "traces": Cost(3, "training", 0.5),
-    "probes": Cost(3, "probing", 0.9),
-    "interventions": Cost(3, "probing", 0.9),
-    "controls": Cost(3, "probing", 0.9),
-    "generalisation": Cost(3, "training", 0.5),
+    "lm": Cost(2.6, "training", 0.92),
+    "traces": Cost(2.5, "training", 0.55),
+    "probes": Cost(2.2, "probing", 0.67),
+    "interventions": Cost(2.2, "probing", 0.67),
+    "controls": Cost(3, "probing", 0.82),
+    "generalisation": Cost(2.5, "training", 0.55),
     "statistics": Cost(5, "resampling", 0.1),
     "figures": Cost(10),
 }

@@ -25,6 +25,7 @@ _SECONDS = 0.25  # of each measurement
 _MOST = 2e10  # operations of one measured step
 _LAYERS = 3
 _VOCABULARY = 60
+_STATES = 50_000
 _RESAMPLES, _ANSWERS, _PROGRAMS = 200, 50, 5_000
 
 
@@ -88,16 +89,18 @@ def _probing(study: Study, precision) -> float:
     batch = max(1, min(study.probes.batch, int(_MOST // (groups * work.fitting(weights, 1, 0)))))
     heads = LANGUAGE.features.heads(study.probes.features, study.worlds.size)
     rng = np.random.default_rng(0)
-    states = rng.standard_normal((8 * batch, study.lm.width), np.float32)
+    count = min(_STATES, round(work.states(study, study.traces.train, study.programs.train_length)))
+    states = rng.standard_normal((count, study.lm.width), np.float32)
     labels = np.stack([rng.integers(head.classes, size=len(states), dtype=np.uint8) for head in heads], 1)
     rows = np.arange(len(states))
     datasets = [States(f"{group}", states, rows, labels, np.full(len(rows), TRAIN)) for group in range(groups)]
     recipe = study.probes.model_copy(update={"batch": batch})
     inputs = [standardised(data, precision) for data in datasets]
     probes = ProbeBatch([(data, 0) for data in datasets], inputs, heads, recipe, "cpu")
-    index = torch.from_numpy(rng.integers(len(rows), size=(groups, batch))) + torch.tensor([[0], [len(rows)]])
+    starts = torch.tensor([[0], [len(rows)]])
 
     def step() -> None:
+        index = torch.randint(len(rows), (groups, batch)) + starts
         probes.update(probes.gradients(index), 1e-3)
 
     return groups * work.fitting(weights, batch, 0) / _seconds(step)
