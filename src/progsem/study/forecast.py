@@ -44,8 +44,8 @@ COSTS = {
     "interventions": Cost(2.2, "probing", 0.67),
     "controls": Cost(3, "probing", 0.82),
     "generalisation": Cost(2.5, "training", 0.55),
-    "statistics": Cost(5, "resampling", 0.1),
-    "figures": Cost(10),
+    "statistics": Cost(4, "resampling", 0.04),
+    "figures": Cost(8),
 }
 _MINUTE = 60
 _ALONE = ("corpus", "tokens", "statistics", "figures")  # stages beside whose jobs no other runs

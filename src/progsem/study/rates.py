@@ -22,7 +22,7 @@ from progsem.study import work
 from progsem.study.config import Study, load
 
 _SECONDS = 0.25  # of each measurement
-_MOST = 2e10  # operations of one measured step
+_MOST = 1e10  # operations of one measured step
 _LAYERS = 3
 _VOCABULARY = 60
 _STATES = 50_000
