@@ -7,6 +7,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from tree import ROOT, TINY
 
 from progsem.errors import UserError
+from progsem.housekeeping import plan as planning_table
 from progsem.languages import LANGUAGE
 from progsem.lm import model
 from progsem.probing import controls, fits
@@ -185,3 +186,13 @@ def test_a_run_says_minutes_by_stage(known, capsys):
 
 def test_minutes():
     assert [forecast.rounded(time) for time in (1, 95, 3600)] == ["1 min", "2 min", "1 h"]
+
+
+def test_plan_forecasts_what_has_never_run(tmp_path, monkeypatch, capsys):
+    """Tiny: too little to be measured."""
+    monkeypatch.chdir(tmp_path)
+    planning_table.main([str(ROOT / TINY[1])])
+    *table, last = capsys.readouterr().out.splitlines()
+    assert len(table) == 2 + len(STAGES) and all("  ~" in line for line in table[1:])
+    assert last.startswith("in all about ") and last.endswith(("core", "cores"))
+    assert list(tmp_path.iterdir()) == []

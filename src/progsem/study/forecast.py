@@ -2,7 +2,7 @@
 
 A job takes a time to start, and for its operations (`progsem.study.work`) as long as this machine needs at its rate
 (`progsem.study.rates`) times an efficiency, by which the job differs from what is measured. `COSTS` holds both by
-stage, as the jobs of the pilot study took them (docs/benchmarks.md, Forecast).
+stage, from the processor's time of the pilot study's jobs (docs/benchmarks.md, Forecast).
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ class Cost(NamedTuple):
 COSTS = {
     "corpus": Cost(5, share=1_000_000),
     "tokens": Cost(1, share=1_000_000),
-    "lm": Cost(2.6, "training", 0.92),
+    "lm": Cost(2.6, "training", 0.88),
     "traces": Cost(2.5, "training", 0.55),
-    "probes": Cost(2.2, "probing", 0.67),
-    "interventions": Cost(2.2, "probing", 0.67),
-    "controls": Cost(3, "probing", 0.82),
+    "probes": Cost(2.2, "probing", 0.57),
+    "interventions": Cost(2.2, "probing", 0.57),
+    "controls": Cost(3, "probing", 0.74),
     "generalisation": Cost(2.5, "training", 0.55),
-    "statistics": Cost(4, "resampling", 0.04),
+    "statistics": Cost(5, "resampling", 0.03),
     "figures": Cost(8),
 }
 _MINUTE = 60
