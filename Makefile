@@ -42,7 +42,7 @@ help:  ## this list
 figures: env  ## run the study in config.yaml up to results/figures (STUDY=NAME another; CORES=4 limits the cores)
 	@$(FIND_STUDY) && $(BIN)/snakemake results/figures --cores $(CORES) $(CONFIGFILE)
 
-plan: env  ## what `make figures` would run, how long that took last time, and why (STUDY=NAME)
+plan: env  ## what `make figures` would run, how long that takes here, and why (STUDY=NAME)
 	@$(BIN)/progsem plan $(if $(STUDY),'$(STUDY)')
 
 report: figures  ## the figures with captions and numbers, as pages (results/report.zip; STUDY=NAME)

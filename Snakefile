@@ -22,11 +22,12 @@ sys.path.insert(0, str(Path(workflow.basedir) / "src"))
 
 from progsem.jobs import streams
 from progsem.stages import CHECKPOINT, FIGURES, LOGS, RESULTS, STAGES
-from progsem.study import sizes
+from progsem.study import sizes, work
 from progsem.study.plan import Plan
 from progsem.study.vocabulary import SPLITS
 from progsem.workflow import redrawing, reporting, snakefile
 from progsem.workflow.consent import say_what_is_made_anew
+from progsem.workflow.duration import say_how_long
 from progsem.workflow.lock import remove_stale_locks
 from progsem.workflow.rules import COMMAND, ancients, asked, command
 
@@ -67,6 +68,8 @@ onstart:
     snakefile.refuse_other_triggers(workflow)
     snakefile.refuse_what_cannot_be_written(outputs, reporting.files_of(CAPTIONED))
     say_what_is_made_anew(PLAN, outputs)
+    if workflow.resource_settings.nodes is None:
+        say_how_long(PLAN, outputs, workflow.resource_settings.cores)
 
 
 localrules:

@@ -169,6 +169,7 @@ def test_no_document_is_longer_than_the_config_reckons(name, control_flow):
         {
             "worlds": {"height": 3, "width": 5},
             "programs": {"train_length": [1, 6], "test_length": [1, 6], "control_flow": control_flow},
+            "corpus": {"examples": 2},
             "tokens": {"encoding": name},
             "traces": {"extra_statements": 0},
         }

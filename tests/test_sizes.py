@@ -4,7 +4,8 @@ import pytest
 from tree import ROOT
 
 from progsem.lm import model
-from progsem.study import config, configfiles, sizes
+from progsem.study import config, configfiles, sizes, work
+from progsem.study.plan import Plan
 
 BASE = configfiles.read_config(ROOT / "config.yaml")
 MEMORY = (sizes.data_mb, sizes.training_mb, sizes.traces_mb, sizes.probes_mb, sizes.statistics_mb)
@@ -28,7 +29,7 @@ def test_parameters_are_those_of_the_model_but_for_its_vocabulary():
     small = study()
     shape = model.Shape(40, small.lm.layers, small.lm.width, small.lm.heads, small.lm.rotary)
     counted = sum(parameter.numel() for parameter in model.CodeGen(shape).parameters())
-    assert sizes.parameters(small) == pytest.approx(counted, rel=0.05)
+    assert work.parameters(small) == pytest.approx(counted, rel=0.05)
 
 
 @pytest.mark.parametrize("memory", MEMORY, ids=lambda memory: memory.__name__)
@@ -43,16 +44,19 @@ def test_processes_need_memory_each():
 
 def test_time_grows_with_steps_and_the_processor_counts():
     small, paper = study(), shipped("paper")
-    assert sizes.training_minutes(paper, 4000) > sizes.training_minutes(small, 2100)
+    minutes = [sizes.minutes(given, work.training(given, 2000), share=1) for given in (small, paper)]
+    assert minutes == sorted(set(minutes))
     slow = paper.model_copy(update={"compute": config.Compute(device="cpu")})
-    assert sizes.traces_minutes(slow) > 20 * sizes.traces_minutes(paper)
+    assert sizes.minutes(slow, work.tracing(slow)) > 20 * sizes.minutes(paper, work.tracing(paper))
     assert (sizes.gpus(slow), sizes.gpus(paper)) == (0, 1)
 
 
 def test_the_paper_fits_ordinary_limits():
     """A day, and the share of one of a node's eight GPUs."""
     paper = shipped("paper")
-    minutes = [sizes.training_minutes(paper, step) for step in paper.lm.checkpoints()]
-    minutes += [sizes.traces_minutes(paper), sizes.probes_minutes(paper), sizes.statistics_minutes(paper)]
+    operations = [work.tracing(paper), work.probing(paper, [0]), work.controls(paper), work.generalisation(paper)]
+    minutes = [sizes.minutes(paper, count) for count in operations]
+    minutes += [sizes.minutes(paper, work.training(paper, paper.lm.checkpoint_every), share=1)]
+    minutes += [sizes.minutes(paper, work.statistics(Plan(paper)), gpu=False)]
     assert max(minutes) < 24 * 60
     assert max(memory(paper) for memory in MEMORY) < 64_000

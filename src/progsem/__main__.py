@@ -13,7 +13,7 @@ from progsem.storage.files import disk_error
 # Command -> the module whose `main` is given the rest of the command line, and its line of help.
 COMMANDS = {
     "execute": (f"progsem.languages.{LANGUAGE.name}.execute", "run programs on worlds"),
-    "plan": ("progsem.housekeeping.plan", "what snakemake would run, how long that took last time, and why"),
+    "plan": ("progsem.housekeeping.plan", "what snakemake would run, how long that takes here, and why"),
     "keep": ("progsem.housekeeping.keep", "use results of earlier code for the plan as it is now"),
     "verify": ("progsem.housekeeping.verify", "check every file in results/ against its checksum"),
     "power": ("progsem.housekeeping.power", "how many language models a study's claims need"),

@@ -19,7 +19,11 @@ rule checkpoint:
         **asked(
             STUDY,
             sizes.training_mb(STUDY),
-            lambda wildcards: sizes.training_minutes(STUDY, int(wildcards.step)),
+            lambda wildcards: sizes.minutes(
+                STUDY,
+                work.training(STUDY, int(wildcards.step) - STUDY.lm.before(int(wildcards.step))),
+                share=1,
+            ),
             tensors=STUDY.compute.processes,
         ),
     params:

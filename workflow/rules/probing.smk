@@ -20,7 +20,14 @@ rule probes:
         CONDA
     threads: STUDY.compute.threads
     resources:
-        **asked(STUDY, sizes.probes_mb(STUDY), sizes.probes_minutes(STUDY), tensors=1),
+        **asked(
+            STUDY,
+            sizes.probes_mb(STUDY),
+            lambda wildcards: sizes.minutes(
+                STUDY, work.probing(STUDY, PROBED[wildcards.probed].sections["probes"]["offsets"])
+            ),
+            tensors=1,
+        ),
     params:
         command=command(
             "probes",
@@ -52,7 +59,12 @@ rule controls:
         CONDA
     threads: STUDY.compute.threads
     resources:
-        **asked(STUDY, sizes.controls_mb(STUDY), sizes.controls_minutes(STUDY), tensors=1),
+        **asked(
+            STUDY,
+            sizes.controls_mb(STUDY),
+            sizes.minutes(STUDY, work.controls(STUDY)),
+            tensors=1,
+        ),
     params:
         command=command(
             "controls", PLAN.controls.slice(), STUDY.compute.threads, device=STUDY.compute.device

@@ -23,7 +23,11 @@ rule statistics:
         CONDA
     threads: max(4, STUDY.compute.threads)  # fewer where there are fewer cores: nothing runs beside it
     resources:
-        **asked(STUDY, sizes.statistics_mb(STUDY), sizes.statistics_minutes(STUDY)),
+        **asked(
+            STUDY,
+            sizes.statistics_mb(STUDY),
+            sizes.minutes(STUDY, work.statistics(PLAN), gpu=False),
+        ),
     params:
         command=command("statistics", PLAN.statistics.slice()),
     message:

@@ -19,7 +19,7 @@ rule traces:
         CONDA
     threads: STUDY.compute.threads
     resources:
-        **asked(STUDY, sizes.traces_mb(STUDY), sizes.traces_minutes(STUDY), tensors=1),
+        **asked(STUDY, sizes.traces_mb(STUDY), sizes.minutes(STUDY, work.tracing(STUDY)), tensors=1),
     params:
         command=command(
             "traces",
@@ -47,7 +47,10 @@ rule generalisation:
     threads: STUDY.compute.threads
     resources:
         **asked(
-            STUDY, sizes.generalisation_mb(STUDY), sizes.generalisation_minutes(STUDY), tensors=1
+            STUDY,
+            sizes.traces_mb(STUDY),
+            sizes.minutes(STUDY, work.generalisation(STUDY)),
+            tensors=1,
         ),
     params:
         command=command(

@@ -1,4 +1,4 @@
-"""`progsem plan`: what Snakemake would run, and how long that took last time."""
+"""`progsem plan`: what Snakemake would run, and how long that took last time or is going to take."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from progsem.errors import UserError
@@ -15,6 +15,7 @@ from progsem.housekeeping import common
 from progsem.stages import FIGURES, RESULTS, STAGES
 from progsem.storage import manifest
 from progsem.storage.inventory import Unit, changed_files, duration, survey, unit_of
+from progsem.study.forecast import COSTS, available_cores, elapsed, rounded, seconds_or_line
 from progsem.workflow.consent import CONSENT_SECONDS
 
 _SHOWN_FILES = 4  # names of changed source files in a remark
@@ -25,14 +26,15 @@ class Row:
     """A stage: its jobs, those whose results are there, those to run, and what is known about them.
 
     Results that are missing and that nothing needs are not to be made.
-    `seconds` is None where nothing is known, `anew` is what results that exist
-    already, made by earlier code, took.
+    `times` are seconds of jobs to run, by what they make, as far as they are known; `seconds` is their sum, None where
+    one is missing. `anew` is what results that exist already, made by earlier code, took.
     """
 
     stage: str
     jobs: int
     cached: int
     to_run: int
+    times: dict[Unit, float] = field(default_factory=dict)
     seconds: float | None = 0.0
     estimated: bool = False
     anew: float = 0.0
@@ -44,7 +46,8 @@ def main(argv: list[str]) -> None:
     parser = common.parser(
         "plan",
         "Say what snakemake would run for a study: by stage, how many jobs, how long they took last time "
-        "(~: estimated from other jobs of the stage) and why they run. Runs nothing.",
+        "(~: estimated from other jobs of the stage, or from the work and the speed of this machine) and why they "
+        "run. Runs nothing.",
     )
     parser.add_argument("study", nargs="?", type=common.study_file, help=f"{common.A_STUDY} (default: config.yaml)")
     given = common.study(parser.parse_args(argv).study)
@@ -52,6 +55,10 @@ def main(argv: list[str]) -> None:
     stages = rows(given, outputs)
     common.say(_table(stages))
     anew = sum(row.anew for row in stages)
+    if any(row.to_run for row in stages) and all(row.seconds is not None for row in stages):
+        jobs, cores = {unit: time for row in stages for unit, time in row.times.items()}, available_cores()
+        wall = elapsed(given.plan.study, jobs, stages[-1].seconds, cores)
+        common.say(f"in all about {rounded(wall)} on {common.times(cores, 'core')}")
     if not any(row.to_run for row in stages):
         common.say("nothing to be done")
     elif anew > CONSENT_SECONDS and not given.plan.study.compute.recompute:
@@ -116,9 +123,15 @@ def _imitate(results: Path, folder: Path) -> None:
 
 def rows(given: common.Given, outputs: list[Path]) -> list[Row]:
     """A row a stage, in order, where these outputs are to be made."""
-    to_run = {unit for unit in map(unit_of, outputs) if unit is not None}
+    to_run = sorted({unit for unit in map(unit_of, outputs) if unit is not None})
     planned = given.plan.units()
-    found = [_row(stage, [unit for unit in planned if unit.stage == stage], sorted(to_run)) for stage in STAGES]
+    found = [_row(stage, [unit for unit in planned if unit.stage == stage], to_run) for stage in STAGES]
+    known = {unit for row in found for unit in row.times}
+    unknown = [unit for unit in to_run if unit not in known]
+    forecast = seconds_or_line(given.plan, unknown) or {}
+    for row in found:
+        row.times |= {unit: time for unit, time in forecast.items() if unit.stage == row.stage}
+        row.seconds = sum(row.times.values()) if len(row.times) == row.to_run else None
     return [*found[:-1], _figures_row(Path(FIGURES) in outputs)]
 
 
@@ -140,11 +153,13 @@ def _row(stage: str, planned: list[Unit], to_run: list[Unit]) -> Row:
             codes.append(earlier["code"])
         else:
             reasons["new"] += 1
-        row.seconds += (made or earlier or {"seconds": 0})["seconds"]
+        if made or earlier:
+            row.times[unit] = (made or earlier)["seconds"]
     if reasons["new"]:
         mean = _mean_seconds(stage, {unit.name for unit in units})
         row.estimated = True
-        row.seconds = None if mean is None else row.seconds + reasons["new"] * mean
+        if mean is not None:
+            row.times |= {unit: mean for unit in units if unit not in row.times}
     remarks = [
         (_changes(changed_files(codes, stage)) if reason == "changed" else reason, count)
         for reason, count in reasons.items()
@@ -178,14 +193,14 @@ def _figures_row(to_draw: bool) -> Row:
     try:
         seconds = manifest.read(Path(FIGURES, manifest.NAME))["seconds"]
     except UserError:
-        return Row("figures", 1, 0, 1, None, remark="new")
-    return Row("figures", 1, 0, 1, seconds, remark="drawn anew")
+        return Row("figures", 1, 0, 1, seconds=COSTS["figures"].start, estimated=True, remark="new")
+    return Row("figures", 1, 0, 1, seconds=seconds, remark="drawn anew")
 
 
 def _table(stages: list[Row]) -> str:
     known = [row.seconds for row in stages if row.seconds is not None]
     jobs, cached, to_run = (sum(getattr(row, name) for row in stages) for name in ("jobs", "cached", "to_run"))
-    total = Row("total", jobs, cached, to_run, sum(known))
+    total = Row("total", jobs, cached, to_run, seconds=sum(known))
     total.estimated = any(row.estimated for row in stages)
     unknown = len(known) < len(stages)
     lines = [["stage", "jobs", "cached", "to run", "took", "why"]]

@@ -27,7 +27,9 @@ def most_tokens(study: Study, worlds=None, longest: int | None = None) -> int:
     """
     more = study.traces.extra_statements + (longest - study.programs.longest if longest else 0)
     codes = LANGUAGE.codes.most_codes(study.programs, more)
-    return LANGUAGE.config.most_tokens(study.tokens.encoding, worlds or study.worlds, study.corpus.examples, codes)
+    encoding, asked = study.tokens.encoding, LANGUAGE.config
+    prompt = asked.prompt_tokens(encoding, worlds or study.worlds, study.corpus.examples)
+    return prompt + asked.program_tokens(encoding, codes) + 1  # the end
 
 
 def most_states(study: Study, split: str) -> int:

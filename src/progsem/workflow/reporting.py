@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from progsem.study import sizes
+from progsem.study import work
 from progsem.study.config import Statistics, Study
 from progsem.study.vocabulary import FORCED, GENERATED
 
@@ -75,7 +75,7 @@ def facts(study: Study) -> dict[str, str]:
         "data": f"worlds of {_size(study.worlds)}, "
         f"{_count(study.corpus.examples, 'example')} in the text of each program, {study.corpus.train:,} training "
         f"programs of {_range(study.programs.train_length)}",
-        "model": f"CodeGen, {_count(lm.layers, 'layer')} of width {lm.width} (about {_rough(sizes.parameters(study))} "
+        "model": f"CodeGen, {_count(lm.layers, 'layer')} of width {lm.width} (about {_rough(work.parameters(study))} "
         f"weights), {lm.steps:,} steps of {_count(lm.batch, 'program')}, {_count(len(lm.seeds), 'LM seed')} "
         f"({_list(lm.seeds)})",
         "checkpoints": _count(len(lm.checkpoints()), "checkpoint"),

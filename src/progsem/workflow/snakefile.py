@@ -15,6 +15,7 @@ from progsem.storage import manifest
 from progsem.storage.files import digest, replacing
 from progsem.study.config import Study, load
 from progsem.study.configfiles import merge, read_changes, read_config
+from progsem.study.forecast import available_cores
 from progsem.workflow.redrawing import DRAWN
 from progsem.workflow.refusal import refuse, refuse_read_only
 
@@ -95,7 +96,7 @@ def say_less() -> None:
 
 def use_every_core(workflow) -> None:
     """Do as `snakemake --cores all` does, which a bare `snakemake` would ask for, once it has read the Snakefile."""
-    workflow.resource_settings.cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
+    workflow.resource_settings.cores = available_cores()
     workflow.global_resources["_cores"] = workflow.resource_settings.cores
 
 

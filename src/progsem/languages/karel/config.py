@@ -147,10 +147,20 @@ def specifications(worlds: Worlds, programs: Programs, examples: int, shortest: 
     return shown * sum((actions * blocks) ** length for length in range(shortest, longest + 1))
 
 
-def most_tokens(encoding: str, worlds: Worlds, examples: int, codes: int) -> int:
-    """Upper bound of the tokens of a document whose program takes so many codes."""
-    of_cell, of_code = {"compact": (1, 1), "spaced": (2, 5)}[encoding]
-    return 16 + of_cell * 2 * examples * worlds.height * worlds.width + of_code * (codes + 1)
+def prompt_tokens(encoding: str, worlds: Worlds, examples: int) -> int:
+    """Tokens of a specification, up to where a program begins."""
+    of_cell, around = {"compact": (1, 3), "spaced": (2, 14)}[encoding]
+    return around + of_cell * 2 * examples * worlds.height * worlds.width
+
+
+def program_tokens(encoding: str, codes: float) -> float:
+    """Upper bound of the tokens of a program of so many codes, its closing brace included."""
+    return {"compact": 1, "spaced": 5}[encoding] * (codes + 1)
+
+
+def usual_codes(programs: Programs, statements: float) -> float:
+    """Codes of a program of so many statements; how many control flow adds is what sampled programs have, roughly."""
+    return statements * (1 + 8 * programs.control_flow)
 
 
 def world_bytes(worlds: Worlds) -> int:
@@ -158,7 +168,16 @@ def world_bytes(worlds: Worlds) -> int:
     return 2 * worlds.height * worlds.width + 6
 
 
-def one_hot_width(worlds: Worlds, programs: Programs) -> int:
-    """Upper bound of the numbers that a program and two worlds take, one-hot."""
+def control_widths(worlds: Worlds, programs: Programs) -> dict[str, int]:
+    """Upper bounds of the numbers that probes are given by the controls of these names: counts, and one-hot the others.
+
+    `text` has 15 glyphs for each cell of two grids, and the program.
+    """
     codes = CODES if programs.control_flow > 0 else len(ACTIONS)
-    return 30 * worlds.height * worlds.width + codes * most_codes(programs)
+    prefix = codes * most_codes(programs)
+    return {
+        "counts": len(ACTIONS),
+        "prefix": prefix,
+        "start": worlds.height + worlds.width + 4,
+        "text": 30 * worlds.height * worlds.width + prefix,
+    }

@@ -1,0 +1,165 @@
+"""How much each job computes, counted from the study's sizes: floating-point operations, sums and products alike.
+
+Counted are products of matrices and attention, forward (two operations a weight and row) and backward (twice as many).
+What follows the number of products closely enough (norms, activations, the optimizer) is in the rates at which they
+are done (`progsem.study.rates`).
+"""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from progsem.languages import LANGUAGE
+from progsem.study.vocabulary import DESCRIPTION_LENGTH, LAYERS, MEAN
+
+if TYPE_CHECKING:
+    from progsem.storage.inventory import Unit
+    from progsem.study.config import Study
+    from progsem.study.plan import Plan
+    from progsem.study.sections import LM
+
+PORTIONS = tuple(2.0**-k for k in range(6, 0, -1))  # of the training states, that a description's probes are fitted to
+
+
+def parameters(study: Study) -> int:
+    """Weights of the language model; the vocabulary, some dozens, left out."""
+    return 12 * study.lm.layers * study.lm.width**2
+
+
+def of_unit(plan: Plan, unit: Unit) -> float:
+    """Operations of the job that makes a unit; of `corpus` and `tokens`, programs."""
+    study = plan.study
+    match unit.stage:
+        case "lm":
+            step = int(unit.checkpoint.rpartition("-")[2])
+            return training(study, step - study.lm.before(step))
+        case "traces":
+            return tracing(study)
+        case "probes" | "interventions":
+            (artifact,) = (one for one in plan.probed() if one.key == unit.key)
+            return probing(study, artifact.sections["probes"]["offsets"])
+        case "controls":
+            return controls(study)
+        case "generalisation":
+            return generalisation(study)
+        case "statistics":
+            return statistics(plan)
+    return study.corpus.train + study.corpus.held_apart
+
+
+def training(study: Study, steps: int) -> float:
+    """So many steps."""
+    return trained(study.lm, study.lm.batch, document_tokens(study)) * steps
+
+
+def document_tokens(study: Study) -> float:
+    """Tokens that a training step reads of each document: those of the longest of a batch, the end left out."""
+    return sum(_tokens(study, study.worlds, study.programs.train_length[1]))
+
+
+def trained(lm: LM, documents: int, tokens: float) -> float:
+    """One step on documents of so many tokens."""
+    return 3 * documents * _read(lm, tokens)
+
+
+def tracing(study: Study) -> float:
+    """Every specification read with its own program, and one written behind it, token by token."""
+    return study.traces.programs * _written(study, study.worlds, sum(study.programs.test_length) / 2, 2)
+
+
+def generalisation(study: Study) -> float:
+    """A program written for every specification of each set."""
+    varied = [study.varied(new) for new in study.generalisation.sets.values()]
+    return study.generalisation.test * sum(_written(study, worlds, sum(length) / 2, 1) for worlds, length in varied)
+
+
+def probing(study: Study, offsets: list[int]) -> float:
+    """The fits of one semantics at one checkpoint."""
+    return len(study.probes.sources) * sum(_fit(study, offset=offset) for offset in offsets)
+
+
+def controls(study: Study) -> float:
+    """A fit of offset 0 for each kind, for `layers` one for each hidden state, and those of the description length."""
+    kinds, width = study.controls.kinds, study.lm.width
+    widths = LANGUAGE.config.control_widths(study.worlds, study.programs)
+    fits = sum(
+        _fit(study, inputs=widths.get(kind, width)) for kind in kinds if kind not in (LAYERS, DESCRIPTION_LENGTH)
+    )
+    fits += (LAYERS in kinds) * (study.lm.layers + 1 + (study.probes.layer != MEAN)) * _fit(study)
+    if DESCRIPTION_LENGTH in kinds:
+        # Perceptrons in fewer steps where there are fewer states, see `progsem.probing.controls`.
+        fits += sum(
+            _fit(study, depths={name: widths}, steps=math.sqrt(portion) if widths else 1)
+            for name, widths in study.probes.depths.items()
+            for portion in PORTIONS
+        )
+    return len(study.probes.sources) * fits
+
+
+def statistics(plan: Plan) -> float:
+    """Products of resamples with the answers of all probes."""
+    study, probes = plan.study, plan.study.probes
+    fits = sum(len(one.sections["probes"]["offsets"]) * len(plan.checkpoints(one)) for one in plan.probed())
+    answers = fits * len(probes.sources) * len(probes.depths) * probes.seeds * len(probes.features)
+    return 2 * study.statistics.resamples * study.traces.test * answers
+
+
+def probe_weights(study: Study, inputs: int | None = None, depths: dict | None = None) -> tuple[int, int]:
+    """Of one probe of each head and depth: weights of first layers, and of later ones.
+
+    `inputs` are the numbers that it reads, by default a hidden state; `depths` are those of the recipe.
+    """
+    heads = LANGUAGE.features.heads(study.probes.features, study.worlds.size)
+    classes = max(head.classes for head in heads)  # all heads are as wide as the widest
+    first = later = 0
+    for widths in (study.probes.depths if depths is None else depths).values():
+        own, *others = (before * after for before, after in pairwise([inputs or study.lm.width, *widths, classes]))
+        first, later = first + own, later + sum(others)
+    return len(heads) * first, len(heads) * later
+
+
+def fitting(weights: tuple[int, int], trained: float, seen: float) -> float:
+    """Of probes with these weights: `trained` states forward and backward, `seen` ones forward alone.
+
+    Nobody asks for the gradient of a hidden state, so the first layers' pass backward is half of the others'.
+    """
+    first, later = weights
+    return (4 * first + 6 * later) * trained + 2 * (first + later) * seen
+
+
+def states(study: Study, programs: int, lengths: tuple[int, int], offset: int = 0) -> float:
+    """How many states so many programs give, whose numbers of statements are uniform."""
+    short, long = lengths
+    counted = [max(0, length - abs(offset) - study.probes.drop_final) for length in range(short, long + 1)]
+    return programs * sum(counted) / len(counted)
+
+
+def _fit(
+    study: Study, offset: int = 0, inputs: int | None = None, depths: dict | None = None, steps: float = 1
+) -> float:
+    """All probes of one data set; `steps` is the share of the recipe's that is done."""
+    probes, traces, lengths = study.probes, study.traces, study.programs.test_length
+    seen = (probes.evaluations + 1) * states(study, traces.validation, lengths, offset)
+    seen += states(study, traces.test, lengths, offset)
+    return probes.seeds * fitting(probe_weights(study, inputs, depths), steps * probes.steps * probes.batch, seen)
+
+
+def _tokens(study: Study, worlds, statements: float) -> tuple[int, float]:
+    """Tokens of a specification, and of a program with so many statements."""
+    encoding, asked = study.tokens.encoding, LANGUAGE.config
+    codes = asked.usual_codes(study.programs, statements)
+    return asked.prompt_tokens(encoding, worlds, study.corpus.examples), asked.program_tokens(encoding, codes)
+
+
+def _read(lm: LM, tokens: float) -> float:
+    """A document of so many tokens, forward. The first block's products but one are looked up by token."""
+    return tokens * (2 * lm.width**2 * (12 * lm.layers - 11) + 2 * lm.layers * lm.width * tokens)
+
+
+def _written(study: Study, worlds, statements: float, programs: int) -> float:
+    """A specification and so many programs behind it, read or written."""
+    lm, (prompt, program) = study.lm, _tokens(study, worlds, statements)
+    skipped = 20 * lm.width**2 * prompt * (lm.layers > 1)  # in the last block, whose output nobody asks for
+    return _read(lm, prompt + programs * program) - skipped
