@@ -72,12 +72,15 @@ BAD = {
         {"interventions": {"difficulty_matched": "no-such"}},
         ["'no-such'", "expected one of"],
     ),
-    "text too long": ({"worlds": {"height": 30, "width": 30}}, ["3", "2048", "corpus.examples"]),
+    "text too long": (
+        {"worlds": {"height": 30, "width": 30}, "corpus": {"examples": 2}},
+        ["3", "2048", "corpus.examples"],
+    ),
     "text too long when spaced": (
-        {"worlds": {"height": 16, "width": 16}, "tokens": {"encoding": "spaced"}},
+        {"worlds": {"height": 24, "width": 24}, "tokens": {"encoding": "spaced"}},
         ["2048", "worlds.height"],
     ),
-    "step limit within programs": ({"programs": {"step_limit": 4}}, ["programs.step_limit is 4", "at least 5"]),
+    "step limit within programs": ({"programs": {"step_limit": 5}}, ["programs.step_limit is 5", "at least 6"]),
     "heads": ({"lm": {"heads": 6}}, ["lm.heads is 6", "multiple of 4"]),
     "width": ({"lm": {"width": 130, "heads": 4}}, ["lm.width 130", "lm.heads 4"]),
     "rotary": ({"lm": {"width": 128, "heads": 4, "rotary": 33}}, ["lm.rotary is 33", "32"]),
@@ -174,11 +177,11 @@ BAD = {
         {"traces": {"layers": "each"}, "lm": {"width": 2048, "layers": 64}, "programs": {"control_flow": 0.5}},
         ["traces", "hidden states", "GB"],
     ),
-    "draws beyond memory": ({"statistics": {"resamples": 1_000_000}}, ["statistics.resamples", "72 GB"]),
-    "too many shards": ({"corpus": {"shard": 100, "train": 1_000_000}}, ["corpus.shard is 100", "10080", "8000"]),
+    "draws beyond memory": ({"statistics": {"resamples": 1_000_000}}, ["statistics.resamples", "36 GB"]),
+    "too many shards": ({"corpus": {"shard": 100, "train": 1_000_000}}, ["corpus.shard is 100", "10040", "8000"]),
     "too many checkpoints": (
         {"lm": {"checkpoint_every": 1}},
-        ["lm.checkpoint_every", "8401 checkpoints", "make fewer"],
+        ["lm.checkpoint_every", "21005 checkpoints", "make fewer"],
     ),
     "too many extra checkpoints": (
         {"lm": {"extra_checkpoints": list(range(1, 1002))}},
@@ -200,7 +203,7 @@ BAD = {
             "programs": {"train_length": [1, 1], "test_length": [1, 1]},
             "corpus": {"examples": 1},
         },
-        ["corpus.validation and corpus.test are 8000", "at most 80"],
+        ["corpus.validation and corpus.test are 4000", "at most 80"],
     ),
     "nothing short left for training": (
         {
@@ -210,8 +213,8 @@ BAD = {
         },
         ["about 250", "at most 80", "programs.train_length"],
     ),
-    "too few states to fit probes to": ({"traces": {"train": 5}}, ["traces.train is 5", "30 states", "50", "raise it"]),
-    "too few states to report": ({"traces": {"test": 3}}, ["traces.test is 3", "18 states", "20"]),
+    "too few states to fit probes to": ({"traces": {"train": 5}}, ["traces.train is 5", "35 states", "50", "raise it"]),
+    "too few states to report": ({"traces": {"test": 2}}, ["traces.test is 2", "14 states", "20"]),
     "a gallery of more than is traced": (
         {"traces": {"test": 5}, "figures": {"gallery": 6}},
         ["figures.gallery is 6", "traces.test", "5"],
@@ -224,8 +227,8 @@ BAD = {
         ["probes.drop_final", "one statement"],
     ),
     "an offset that only last states have": (
-        {"probes": {"drop_final": True, "offsets": [0, -3]}},
-        ["probes.offsets has -3", "between -2 and 3"],
+        {"probes": {"drop_final": True, "offsets": [0, -4]}},
+        ["probes.offsets has -4", "between -3 and 4"],
     ),
     "more statements than can be read": (
         {"traces": {"extra_statements": 1000}, "programs": {"control_flow": 0.1}},
@@ -269,7 +272,7 @@ BAD = {
         ["probes.features", "branch", "programs.control_flow"],
     ),
     "positions reversed": ({"probes": {"positions": [[2, 1]]}}, ["probes.positions", "[2, 1]", "earlier"]),
-    "positions beyond the programs": ({"probes": {"positions": [[4, 5]]}}, ["probes.positions", "[4, 5]", "at most 4"]),
+    "positions beyond the programs": ({"probes": {"positions": [[5, 6]]}}, ["probes.positions", "[5, 6]", "at most 5"]),
     "a set like the training": (
         {"generalisation": {"sets": {"same": {}}}},
         ["generalisation.sets", "like the training", "statements or cells"],
@@ -283,18 +286,20 @@ BAD = {
         ["generalisation.sets.small.cells", "1 x 1", "at least 2"],
     ),
     "a set with worlds too large to be read": (
-        {"generalisation": {"sets": {"large": {"cells": 20}}}},
+        {"generalisation": {"sets": {"large": {"cells": 28}}}},
         ["generalisation.sets.large", "2048", "cells"],
     ),
     "a set with programs that run too long": (
         {"programs": {"step_limit": 6}, "generalisation": {"sets": {"long": {"statements": 2}}}},
-        ["programs.step_limit", "generalisation.sets.long", "at least 7"],
+        ["programs.step_limit", "generalisation.sets.long", "at least 8"],
     ),
     "a set that is larger than its kind": (
         {
             "worlds": {"height": 3, "width": 3, "marker_probability": 0, "wall_probability": 0},
-            "corpus": {"examples": 1, "train": 10, "validation": 20, "test": 20},
-            "traces": {"train": 10, "validation": 20, "test": 20},
+            "programs": {"train_length": [1, 2], "test_length": [1, 2]},
+            "probes": {"offsets": [0]},
+            "corpus": {"examples": 1, "train": 20, "validation": 20, "test": 20},
+            "traces": {"train": 20, "validation": 20, "test": 20},
             "generalisation": {"sets": {"small": {"cells": -1}}, "test": 10_000},
         },
         ["generalisation.test", "10000", "generalisation.sets.small"],
@@ -606,7 +611,7 @@ def test_every_way_in_gives_the_same_study(way, clone, tmp_path):
     )
     expected = Study(
         study="12e4567",
-        corpus={"seed": 10},
+        corpus={"seed": 10, "train": 400_000, "test": 6000},
         lm={"learning_rate": 1e-3, "clip": 2.0, "betas": (0.5, 0.9), "seeds": (8,)},
         figures={"title": "1e5"},
     )

@@ -116,7 +116,6 @@ def test_controls_are_counted_by_kind():
         ({"generalisation": {"test": 9_000}}, {"generalisation"}),
         ({"statistics": {"resamples": 4000}}, {"statistics"}),
     ],
-    ids=str,
 )
 def test_more_work_takes_longer(known, changes, grows):
     before, after = by_stage(study()), by_stage(study(changes))

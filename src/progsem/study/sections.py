@@ -34,8 +34,8 @@ class Corpus(Section):
     """How many programs, each with how many worlds."""
 
     train: int = Field(200_000, ge=1, le=100_000_000, description="training programs")
-    validation: int = Field(1_500, ge=1, le=1_000_000, description="validation specifications")
-    test: int = Field(4_000, ge=1, le=1_000_000, description="test specifications")
+    validation: int = Field(1_000, ge=1, le=1_000_000, description="validation specifications")
+    test: int = Field(3_000, ge=1, le=1_000_000, description="test specifications")
     examples: int = Field(1, ge=1, le=20, description="input/output worlds shown in the text")
     held_out: int = Field(3, ge=0, le=20, description="further worlds, never shown, for strict correctness")
     shard: int = Field(50_000, ge=100, le=1_000_000, description="programs in one Arrow shard")
@@ -77,16 +77,16 @@ class LM(Section):
     heads: int = Field(4, ge=4, le=128, description="attention heads; CodeGen wants a multiple of 4")
     rotary: int = Field(32, ge=2, description="dimensions of each head that are rotated by position")
     batch: int = Field(32, ge=1, le=65_536, description="documents per step")
-    steps: int = Field(4800, ge=1, le=MOST_STEPS, description="optimizer steps")
+    steps: int = Field(4200, ge=1, le=MOST_STEPS, description="optimizer steps")
     checkpoint_every: int = Field(
-        2400, ge=1, le=MOST_STEPS, description="steps between checkpoints; step 0 is always one"
+        2100, ge=1, le=MOST_STEPS, description="steps between checkpoints; step 0 is always one"
     )
     extra_checkpoints: tuple[Annotated[int, Field(ge=1, le=10**9)], ...] = Field(
-        (300, 600, 1200),
+        (300, 1200),
         max_length=1000,
         description="further ones, where much happens; from `steps` on they are none",
     )
-    decay_steps: int = Field(4800, ge=1, le=10**9, description="step at which the linear decay ends")
+    decay_steps: int = Field(4200, ge=1, le=10**9, description="step at which the linear decay ends")
     learning_rate: float = Field(1e-3, gt=0, lt=1, description="after warm-up")
     final_learning_rate: float = Field(2e-5, ge=0, lt=1, description="at decay_steps")
     warmup_steps: int = Field(200, ge=0, le=10**9, description="steps over which the learning rate rises from 0")
@@ -156,9 +156,9 @@ class LM(Section):
 class Traces(Section):
     """What is decoded and read at each checkpoint."""
 
-    train: int = Field(8_000, ge=1, le=1_000_000, description="training specifications whose states train the probes")
-    validation: int = Field(1_500, ge=1, le=1_000_000, description="validation specifications that choose the probes")
-    test: int = Field(4_000, ge=1, le=1_000_000, description="test specifications that are reported")
+    train: int = Field(6_000, ge=1, le=1_000_000, description="training specifications whose states train the probes")
+    validation: int = Field(1_000, ge=1, le=1_000_000, description="validation specifications that choose the probes")
+    test: int = Field(3_000, ge=1, le=1_000_000, description="test specifications that are reported")
     layers: Literal["mean", "last", "each"] = Field(
         "last", description="hidden states kept: their mean over embedding and layers, the last or each one as well"
     )
@@ -200,7 +200,7 @@ class Probes(Section):
         "last", description="at which checkpoints other offsets than 0 are probed; ends: the untrained one and the last"
     )
     seeds: int = Field(1, ge=1, le=100, description="probes of each kind, from different initialisations")
-    steps: int = Field(400, ge=1, le=1_000_000, description="optimizer steps of a fit")
+    steps: int = Field(300, ge=1, le=1_000_000, description="optimizer steps of a fit")
     batch: int = Field(512, ge=1, le=65_536, description="states per step")
     learning_rate: float = Field(1e-2, gt=0, lt=1, description="largest of a fit")
     weight_decay: float = Field(0.1, ge=0, description="AdamW's")
