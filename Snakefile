@@ -68,6 +68,7 @@ onstart:
     snakefile.refuse_other_triggers(workflow)
     snakefile.refuse_what_cannot_be_written(outputs, reporting.files_of(CAPTIONED))
     say_what_is_made_anew(PLAN, outputs)
+    snakefile.say_remark(STUDY)
     if workflow.resource_settings.nodes is None:
         say_how_long(PLAN, outputs, workflow.resource_settings.cores)
 

@@ -17,6 +17,7 @@ TABLE = Path("docs/config.md")
 # Where `edited` needs help: another value than the default, and what both studies have beside it.
 _EDITS = {
     "lm.heads": 8,
+    "lm.seeds": [0, 1, 2, 3, 4, 5],
     "probes.layer": "layer_1",
     "probes.positions": [[0, 1]],
     "interventions.alternatives": dict(

@@ -16,7 +16,7 @@ from progsem.errors import UserError
 from progsem.housekeeping import common
 from progsem.limits import FEWEST_STATES
 from progsem.probing.probes import FEWEST
-from progsem.study import configfiles
+from progsem.study import checks, configfiles
 from progsem.study.config import Study, load
 from progsem.study.vocabulary import TEST, TRAIN, VALIDATION
 from reference import conda
@@ -616,6 +616,13 @@ def test_every_way_in_gives_the_same_study(way, clone, tmp_path):
         figures={"title": "1e5"},
     )
     assert given == json.loads(expected.model_dump_json())
+
+
+def test_two_language_models_are_no_study():
+    """Their intervals are 12.7 standard errors wide to either side, as Student's t with one degree of freedom says."""
+    assert checks.remark(load({})) == checks.remark(load({"lm": {"seeds": [3]}})) == ""
+    said = checks.remark(load({"lm": {"seeds": [3, 5]}}))
+    assert "95% intervals reach 12.7 standard errors" in said and "five or more" in said and "\n" not in said
 
 
 def test_generated_files_are_in_step():

@@ -95,7 +95,7 @@ def test_controls_are_counted_by_kind():
     assert count() == 0
     assert count("counts") < count("text") < count("counts", "text") == count("counts") + count("text")
     assert count("shuffled") == work.probing(study(), [0])
-    assert count("layers") == 4 * count("shuffled")  # the embedding and three blocks
+    assert count("layers") == 5 * count("shuffled")  # the embedding, three blocks, and the mean of all
     assert count("shuffled") < count("description_length") < 6 * count("shuffled")
     assert controls.PORTIONS == (*work.PORTIONS, 1)
 
@@ -104,7 +104,7 @@ def test_controls_are_counted_by_kind():
     "changes, grows",
     [
         ({"corpus": {"train": 400_000}}, {"corpus", "tokens"}),
-        ({"lm": {"steps": 9600, "decay_steps": 9600}}, {"lm", "traces", "probes", "interventions", "statistics"}),
+        ({"lm": {"steps": 8400, "decay_steps": 8400}}, {"lm", "traces", "probes", "interventions", "statistics"}),
         ({"lm": {"width": 256}}, {"lm", "traces", "probes", "interventions", "controls", "generalisation"}),
         ({"lm": {"batch": 64}}, {"lm"}),
         ({"traces": {"train": 10_000}}, {"traces"}),
@@ -148,8 +148,8 @@ def test_cores_are_shared_until_a_chain_is_the_longest():
     between = sum(jobs.values()) - alone
     assert forecast.elapsed(plan.study, jobs, 5, 1) == alone + 5 + between
     assert forecast.elapsed(plan.study, jobs, 5, 2) == alone + 5 + between / 2
-    # Six checkpoints, the traces of the last and its controls.
-    assert forecast.elapsed(plan.study, jobs, 5, 64) == alone + 5 + 6 * 100 + 10 + 20
+    # Five checkpoints, the traces of the last and its controls.
+    assert forecast.elapsed(plan.study, jobs, 5, 64) == alone + 5 + 5 * 100 + 10 + 20
     threaded = plan.study.model_copy(update={"compute": config.Compute(threads=2)})
     assert forecast.elapsed(threaded, jobs, 0, 2) == alone + between
     assert forecast.elapsed(plan.study, {}, 0, 2) == 0

@@ -12,7 +12,7 @@ MEMORY = (sizes.data_mb, sizes.training_mb, sizes.traces_mb, sizes.probes_mb, si
 LARGER = {
     "corpus": {"shard": 1_000_000},
     "lm": {"layers": 20, "width": 1024, "heads": 16},
-    "traces": {"train": 300_000, "test": 6_000},
+    "traces": {"train": 150_000, "test": 3_000},
     "statistics": {"resamples": 100_000},
 }
 

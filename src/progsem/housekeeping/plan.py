@@ -15,6 +15,7 @@ from progsem.housekeeping import common
 from progsem.stages import FIGURES, RESULTS, STAGES
 from progsem.storage import manifest
 from progsem.storage.inventory import Unit, changed_files, duration, survey, unit_of
+from progsem.study.checks import remark
 from progsem.study.forecast import COSTS, available_cores, elapsed, rounded, seconds_or_line
 from progsem.workflow.consent import CONSENT_SECONDS
 
@@ -54,6 +55,8 @@ def main(argv: list[str]) -> None:
     outputs = outputs_to_make(given)
     stages = rows(given, outputs)
     common.say(_table(stages))
+    if said := remark(given.plan.study):
+        common.say(said)
     anew = sum(row.anew for row in stages)
     if any(row.to_run for row in stages) and all(row.seconds is not None for row in stages):
         jobs, cores = {unit: time for row in stages for unit, time in row.times.items()}, available_cores()

@@ -69,7 +69,7 @@ def layer_rows(analysis: Analysis) -> list[dict]:
     if LAYERS not in settings.controls.kinds:
         return rows
     layers = {f"{LAYER}{layer}": f"{LAYER}{layer}" for layer in range(settings.lm.layers + 1)}  # baseline: its layer
-    layers |= {MODEL if settings.probes.layer == MEAN else MEAN: MEAN}
+    layers = {MODEL if settings.probes.layer == MEAN else MEAN: MEAN} | layers
     for at, estimated, _ in analysis.once(completed_controls):
         for source, states, baseline in product(settings.sources, settings.states, layers):
             key = ControlKey(baseline, source, states)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from itertools import chain
 from typing import TYPE_CHECKING
@@ -25,6 +26,18 @@ def check(study: Study) -> None:
     LANGUAGE.config.check(study)
     for problem in chain(_documents(study), _probes(study), _generalisation(study), _sizes(study)):
         raise ValueError(problem)
+
+
+def remark(study: Study) -> str:
+    """What the intervals of a study of two language models are worth, in a line; empty for any other number."""
+    if len(study.lm.seeds) != 2:
+        return ""
+    confidence = study.statistics.confidence
+    factor = math.tan(math.pi * confidence / 2)  # Student's t with one degree of freedom
+    return (
+        f"lm.seeds has two language models, whose {confidence:.0%} intervals reach {factor:.1f} standard errors to "
+        "either side, and say little of a third; give five or more"
+    )
 
 
 def _documents(study: Study) -> Iterator[str]:

@@ -13,6 +13,7 @@ from progsem.errors import UserError
 from progsem.stages import FIGURES, RESULTS
 from progsem.storage import manifest
 from progsem.storage.files import digest, replacing
+from progsem.study.checks import remark
 from progsem.study.config import Study, load
 from progsem.study.configfiles import merge, read_changes, read_config
 from progsem.study.forecast import available_cores
@@ -92,6 +93,12 @@ def say_less() -> None:
     """Keep from Snakemake's log what is no news: that it has no records, or that figures come before their folder."""
     no_news = ("Missing metadata for file", "Warning: the following output files of rule all were not present")
     logging.getLogger("snakemake.logging").addFilter(lambda record: not record.getMessage().startswith(no_news))
+
+
+def say_remark(study: Study) -> None:
+    """Before jobs start: what the study's intervals will be worth, if that is little."""
+    if said := remark(study):
+        print(f"progsem: {said}", file=sys.stderr)
 
 
 def use_every_core(workflow) -> None:

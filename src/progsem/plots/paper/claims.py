@@ -148,7 +148,9 @@ def straight_line(results: Results) -> list[Line]:
     where = {"lm_seed": results.headline, "states": results.states, "measure": "raw", "points": "levels"}
     lines = []
     for source, depth in product(results.sources, results.depths):
-        (row,) = results.rows("regression", source=source, depth=depth, **where)
+        row = _one(results.rows("regression", source=source, depth=depth, **where))
+        if row is None:
+            continue
         measured = Measured.of(row, "r2")
         lines.append(
             line(
