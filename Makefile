@@ -48,7 +48,7 @@ plan: env  ## what `make figures` would run, how long that takes here, and why (
 report: figures  ## the figures with captions and numbers, as pages (results/report.zip; STUDY=NAME)
 	@$(FIND_STUDY) && $(BIN)/snakemake --report results/report.zip $(CONFIGFILE)
 
-bench: env  ## how fast each stage is, beside a baseline and the hardware's limit (a quarter of an hour and more; results/bench.json)
+bench: env  ## how fast each stage is, beside a baseline and the hardware's limit (some twenty minutes; results/bench.json)
 	@$(BIN)/python -m benchmarks
 
 test: lint  ## lint, then every test (TESTS=tests/test_plan.py picks some)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -94,13 +95,16 @@ class Trained:
 
 
 def train(authors: bool, seed: int) -> list[Mark]:
-    """The marks of one training."""
-    return Trained(recipe(authors), seed).marks()
+    """The marks of one training, of which the last is said: all of them take many minutes."""
+    marks = Trained(recipe(authors), seed).marks()
+    print(f"{'theirs' if authors else 'ours'}, model {seed}: {marks[-1]}", file=sys.stderr, flush=True)
+    return marks
 
 
 def measure() -> list[Row]:
     """A row for each level."""
-    with ProcessPoolExecutor(len(os.sched_getaffinity(0)), get_context("spawn")) as pool:
+    cores, spawn = len(os.sched_getaffinity(0)), get_context("spawn")
+    with ProcessPoolExecutor(cores, spawn, max_tasks_per_child=1) as pool:  # memory grows over a training
         trainings = {
             authors: [pool.submit(train, authors, seed) for seed in range(MODELS)] for authors in (True, False)
         }
