@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,9 @@ from progsem.storage.files import read_metadata
 from progsem.study.vocabulary import FORCED, ORIGINAL, PROGRAMS, SOURCES
 
 GALLERY_RULE = (
-    "Solved test specifications whose program has {least} or more statements, all of them probed, each program once: "
-    "those whose states the probe is surest of; last, in the same order, one that is not solved, if there is any."
+    "Solved test specifications whose program has {least} or more statements, all of them probed, and ends in another "
+    "state under the difficulty-matched alternative, each program once: those whose states the probe is surest of; last, "
+    "in the same order, one that is not solved, if there is any."
 )
 
 
@@ -97,8 +99,13 @@ def choose(checkpoints: list[Checkpoint], settings: Settings) -> dict:
     candidates = np.flatnonzero(suitable & (lengths >= least) & first_of_each)
     candidates = candidates[np.argsort(-readings.sure[candidates], kind="stable")]
     correct = readings.programs["correct_shown"].astype(bool)
-    wrong = [index for index in candidates if not correct[index]][:1] if settings.gallery > 1 else []
-    chosen = [index for index in candidates if correct[index]][: settings.gallery - len(wrong)] + wrong
+
+    def first(indices: np.ndarray, count: int) -> list[dict]:
+        entries = (gallery_entry(readings, matched, index) for index in indices)
+        return list(islice(filter(_ends_elsewhere, entries), count))
+
+    wrong = first(candidates[~correct[candidates]], settings.gallery > 1)
+    solved = first(candidates[correct[candidates]], settings.gallery - len(wrong))
     return {
         "rule": GALLERY_RULE.format(least=least),
         "source": source,
@@ -111,8 +118,16 @@ def choose(checkpoints: list[Checkpoint], settings: Settings) -> dict:
         "read_right": {
             name: read_right(checkpoint.predictions[name], settings, readings, correct) for name in semantics
         },
-        "entries": [gallery_entry(readings, matched, index) for index in chosen],
+        "entries": solved + wrong,
     }
+
+
+def _ends_elsewhere(entry: dict) -> bool:
+    """Whether the last state is read as another one under the other semantics, if there is one."""
+    if entry["matched"] is None:
+        return True
+    ends = [each[-1]["true"] for each in (entry["statements"], entry["matched"])]
+    return None in ends or not all(LANGUAGE.gallery.judgement(*ends).values())
 
 
 def read_right(path: Path, settings: Settings, readings: Readings, correct: np.ndarray) -> float | None:
