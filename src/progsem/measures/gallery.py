@@ -14,8 +14,8 @@ from progsem.study.vocabulary import FORCED, ORIGINAL, PROGRAMS, SOURCES
 
 GALLERY_RULE = (
     "Solved test specifications whose program has {least} or more statements, all of them probed, and ends in another "
-    "state under the difficulty-matched alternative, each program once: those whose states the probe is surest of; last, "
-    "in the same order, one that is not solved, if there is any."
+    "state under the difficulty-matched alternative, each program once: those whose states the probe is surest of; "
+    "last, in the same order, one that is not solved, if there is any."
 )
 
 
