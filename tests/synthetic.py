@@ -259,6 +259,7 @@ def _controls(path, table, rng, study, lm_seed, step, programs, cells, poses, ba
     skills = {name: CONTROL_SKILL[name] for name in CONTROL_SKILL if name in study.controls.kinds}
     if "layers" in study.controls.kinds:
         skills |= {f"layer_{layer}": 0.1 * (layer + 1) for layer in range(study.lm.layers + 1)}
+        skills |= {"mean": 0.25} if study.probes.layer != "mean" else {}
     if "shuffled" in study.controls.kinds:
         skills["shuffled"] = -1
     parts, accuracies = [], []

@@ -19,11 +19,13 @@ from progsem.study.vocabulary import SPLITS
 def make(folder: Path, threads: int = 1, **changes) -> Job:
     """Run the stage on a small config; `changes` are sections."""
     sections = {
-        "corpus": {"train": 3000, "validation": 200, "test": 300, "shard": 1000},
+        "programs": {"train_length": [1, 4], "test_length": [1, 4]},
         "traces": {"train": 10, "validation": 10, "test": 10},
         "generalisation": {"sets": {}},
         **changes,
     }
+    sizes = {"train": 3000, "validation": 200, "test": 300, "shard": 1000}
+    sections["corpus"] = {"examples": 2, **changes.get("corpus", sizes)}
     study = config.load(sections)
     counts = {split: -(-getattr(study.corpus, split) // study.corpus.shard) for split in SPLITS}
     shards = {split: [folder / split / f"{n}.arrow" for n in range(count)] for split, count in counts.items()}

@@ -21,7 +21,7 @@ from progsem.storage import manifest
 
 LAST, BEFORE = "seed-0/step-000020", "seed-0/step-000010"
 # Jobs by the folder, below results/, of what they have made.
-TOKENS, TRAIN, TRACES, PROBES = "tokens/*", f"lm/*/{LAST}", f"traces/*/{LAST}", f"probes/*/{LAST}"
+TOKENS, TRAIN, TRACES, PROBES = "tokens/*", f"lm/*/{LAST}", f"traces/*/{LAST}", f"probes/2x32-????????-*/{LAST}"
 MIRROR, STATISTICS, FIGURES = f"interventions/mirror-*/{LAST}", "statistics/*", "figures"
 
 # --------------------------------------------------------------------- damages
@@ -145,7 +145,7 @@ TABLE = [
     (PROBES, "generated", 0, [flipped(0.99), another("forced.arrow")]),
     (MIRROR, "forced", 0, [longer, another(f"{EARLIER}/forced.arrow")]),
     (STATISTICS, "programs", 1, [garbage, missing]),
-    (STATISTICS, "predictions", 3, [half, another("../step-*20/predictions.arrow")]),
+    (STATISTICS, "predictions", 4, [half, another("../step-*20/predictions.arrow")]),
     (STATISTICS, "accuracy", 2, [short, other_number, a_folder]),
     (STATISTICS, "metrics", 2, [empty, another(f"{EARLIER}/metrics.csv")]),
     (STATISTICS, "corpus", 1, [flipped(0.5), another("00000.arrow")]),

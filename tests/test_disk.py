@@ -35,7 +35,7 @@ STAGES = {
     "tokens": "tokens/*",
     "train": "lm/*/seed-0/step-000000",
     "traces": "traces/*/seed-0/step-000020",
-    "probes": "probes/*/seed-0/step-000020",
+    "probes": "probes/2x32-????????-*/seed-0/step-000020",
     "statistics": "statistics/*",
     "figures": "figures",
 }

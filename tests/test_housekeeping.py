@@ -36,7 +36,7 @@ from progsem.study.plan import Plan
 SMALL = {
     "corpus": {"train": 150, "validation": 20, "test": 20, "shard": 100},
     "traces": {"train": 20, "validation": 20, "test": 20},
-    "lm": {"steps": 20, "checkpoint_every": 10, "decay_steps": 300, "extra_checkpoints": []},
+    "lm": {"steps": 20, "checkpoint_every": 10, "decay_steps": 300, "extra_checkpoints": [], "seeds": [0]},
     "interventions": {"alternatives": {"mirror": {"turn_left": "turn_right"}}, "difficulty_matched": "mirror"},
 }
 SHIPPED = sorted(path.stem for path in (ROOT / "studies").glob("*.yaml"))
@@ -230,7 +230,7 @@ def test_plan_says_how_long_it_took_and_why(place, capsys):
     assert rows["tokens"].remark == "what it is made from is made again"
     answer = run_progsem("plan", "studies/one.yaml")
     assert "snakemake will ask for consent" in answer.stdout and answer.stderr == ""
-    assert [line.split()[3] for line in answer.stdout.splitlines() if line.startswith("total")] == ["18"]
+    assert [line.split()[3] for line in answer.stdout.splitlines() if line.startswith("total")] == ["19"]
 
 
 def test_plan_leaves_nothing(place):
@@ -623,7 +623,7 @@ def test_a_snakemake_that_runs_holds_the_lock(place):
 def test_the_command_line(place):
     answer = run_progsem("--help")
     listed = re.findall("^    ([a-z]+)  +[a-z]", answer.stdout, re.MULTILINE)
-    assert listed == ["execute", "plan", "keep", "verify", "study", "artifacts", "prune"]
+    assert listed == ["execute", "plan", "power", "keep", "verify", "study", "artifacts", "prune"]
     for arguments in (["kepe"], [], ["plan", "--all"], ["prune", "--delet"]):
         answer = run_progsem(*arguments, status=2)
         assert answer.stderr.count("\n") == 1 and answer.stderr.startswith("progsem: ")

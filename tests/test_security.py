@@ -327,7 +327,7 @@ TITLES = [
 @pytest.mark.parametrize("title", TITLES, ids=ascii)
 def test_titles_are_drawn_as_they_are_written(title):
     load({"figures": {"title": title}})
-    figure = style.new_figure(style.Results({}, {}, {}, title, sections={}), 9, 4, "heading", ["a note"])
+    figure = style.new_figure(style.Results({}, {}, {}, title, sections={}), 9, 4, "heading", "a note", intervals=False)
     (head, _) = figure.texts
     assert head.get_text().replace("\n", "").replace(" ", "").startswith(title.replace(" ", ""))
     # Every sign takes room, so none was taken for the mark of a formula.

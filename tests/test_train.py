@@ -31,6 +31,7 @@ SECTION = {
     "decay_steps": 14,
     "warmup_steps": 3,
     "precision": "fp32",
+    "prompt_weight": 1.0,
 }
 TOKENIZER = ("tokenizer", "tokenizer_config")  # files that a checkpoint has from the tokens
 

@@ -14,9 +14,9 @@ from progsem.storage.files import disk_error
 COMMANDS = {
     "execute": (f"progsem.languages.{LANGUAGE.name}.execute", "run programs on worlds"),
     "plan": ("progsem.housekeeping.plan", "what snakemake would run, how long that takes here, and why"),
+    "power": ("progsem.housekeeping.power", "how many language models a study's claims need"),
     "keep": ("progsem.housekeeping.keep", "use results of earlier code for the plan as it is now"),
     "verify": ("progsem.housekeeping.verify", "check every file in results/ against its checksum"),
-    "power": ("progsem.housekeeping.power", "how many language models a study's claims need"),
     "study": ("progsem.housekeeping.study", "the file of a study, by its name"),
     "artifacts": ("progsem.housekeeping.artifacts", "list what is in results/, its size and which studies use it"),
     "prune": ("progsem.housekeeping.prune", "list the results that no study needs; --delete deletes them"),
