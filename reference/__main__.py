@@ -11,8 +11,9 @@ TEXTS = {
     conda.CONDA: lambda: conda.conda_text(conda.LOCK.read_text(encoding="utf-8")),
 }
 
-for path, text in TEXTS.items():
-    if not path.exists() or path.read_text(encoding="utf-8") != text():
+for path, generate in TEXTS.items():
+    text = generate()
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text(), encoding="utf-8")
+        path.write_text(text, encoding="utf-8")
         print(f"wrote {path}")

@@ -137,18 +137,13 @@ class Settings:
     @property
     def control_steps(self) -> tuple[int, ...]:
         """Steps whose checkpoints have controls."""
-        return tuple(self.lm.chosen(self.controls.checkpoints)) if self.controls.kinds else ()
+        return tuple(self.controls.steps(self.lm))
 
     def expected(self, step: int) -> set[str]:
         """Names of the semantics that are probed at a step."""
-        last = self.lm.chosen("last")[0]
-        here = step in self.lm.chosen(self.interventions.checkpoints)
-        listed = {name for name in self.alternatives if here or name == self.interventions.difficulty_matched}
-        return {ORIGINAL} | listed | {name for pair in self.permutations for name in pair if step == last}
-
-    def has_offsets(self, step: int) -> bool:
-        """Whether the original is probed at other offsets than 0 at a step."""
-        return len(self.probes.offsets) > 1 and step in self.lm.chosen(self.probes.offset_checkpoints)
+        listed = {name for name in self.alternatives if step in self.interventions.steps(self.lm, name)}
+        drawn = {name for pair in self.permutations for name in pair if step == self.lm.steps}
+        return {ORIGINAL} | listed | drawn
 
     @property
     def features(self) -> tuple[str, ...]:
@@ -215,7 +210,7 @@ def find_checkpoints(job, settings: Settings) -> list[Checkpoint]:
                     f"statistics: LM seed {seed}, step {step} lacks predictions under {', '.join(sorted(missing))}; "
                     "give those of every checkpoint and semantics"
                 )
-            if settings.has_offsets(step) and (seed, step) not in offsets:
+            if step in settings.probes.offset_steps(settings.lm) and (seed, step) not in offsets:
                 raise UserError(
                     f"statistics: LM seed {seed}, step {step} lacks predictions at other offsets than 0; give those of "
                     f"every checkpoint that probes.offset_checkpoints, {settings.probes.offset_checkpoints}, asks for"

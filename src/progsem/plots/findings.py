@@ -19,15 +19,7 @@ def share(row: dict, key: str) -> str:
 
 def headline(results: Results, table: str, **where) -> list[dict]:
     """Rows of the headline at the last checkpoint, of the deepest probe, unless `where` says otherwise."""
-    own = {
-        "lm_seed": results.headline,
-        "step": results.summary["step"],
-        "source": results.sources[0],
-        "states": results.states,
-        "depth": results.depths[-1],
-    }
-    own |= {"feature": "mean"} if table != "permutations" else {}
-    return results.rows(table, **own | where)
+    return results.headline_rows(table, **{"step": results.summary["step"], "depth": results.depths[-1]} | where)
 
 
 def training(results: Results) -> str:
@@ -123,12 +115,11 @@ def positions(results: Results) -> str:
 
 def permutations(results: Results) -> str:
     """The original's rank among mirror pairs."""
-    key = (results.sources[0], results.states, results.depths[-1])
-    for row in results.summary["mirror_pairs"]:
-        if (row["source"], row["states"], row["depth"]) == key:
-            of = f"{row['rank']} of {1 + row['other_pairs']}, {style.p_value(row['p'])}"
-            return f"the true meaning's gap to its mirror image has rank {of}"
-    return NOTHING
+    ranked = results.rank(results.sources[0], results.depths[-1])
+    if ranked is None:
+        return NOTHING
+    of = f"{ranked['rank']} of {1 + ranked['other_pairs']}, {style.p_value(ranked['p'])}"
+    return f"the true meaning's gap to its mirror image has rank {of}"
 
 
 def lengths(results: Results) -> str:

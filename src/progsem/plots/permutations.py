@@ -9,8 +9,8 @@ from matplotlib.ticker import MaxNLocator
 
 from progsem.plots import findings, style
 from progsem.plots.style import Results
+from progsem.study.vocabulary import ORIGINAL
 
-ORIGINAL = "original"
 COLUMNS = 6  # of the grid: divisible by the number of depths and by the two panels below them
 
 
@@ -37,7 +37,7 @@ def permutations(results: Results) -> tuple[Figure, list[dict]] | None:
         below = [figure.add_subplot(grid[2 * index + 1, place : place + 3]) for place in (0, 3)]
         here = [row for row in rows if row["source"] == source and row["difference"] is not None]
         for axes, depth in zip(above, results.depths, strict=True):
-            axes.set_title(f"{style.DEPTH_NAMES[depth]}{_ranked(rank(results, source, depth))}", fontsize=9)
+            axes.set_title(f"{style.DEPTH_NAMES[depth]}{_ranked(results.rank(source, depth))}", fontsize=9)
             differences(axes, [row for row in here if row["depth"] == depth])
         contents(below[0], here)
         sizes(below[1], here)
@@ -60,13 +60,6 @@ def permutations(results: Results) -> tuple[Figure, list[dict]] | None:
     handles = [Line2D([], [], linestyle="", label=label, **look) for label, look in looks.items()]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
     return figure, rows
-
-
-def rank(results: Results, source: str, depth: str) -> dict | None:
-    """Where the original stands among the pairs, as the summary says: rank, other_pairs, p; None if it says nothing."""
-    key = (source, results.states, depth)
-    found = [row for row in results.summary["mirror_pairs"] if (row["source"], row["states"], row["depth"]) == key]
-    return found[0] if found else None
 
 
 def _ranked(ranked: dict | None) -> str:

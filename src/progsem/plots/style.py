@@ -96,6 +96,17 @@ class Results:
         """Rows of a table in which every named column has that value."""
         return [row for row in self.tables[table] if all(row[key] == value for key, value in where.items())]
 
+    def headline_rows(self, table: str, source: str | None = None, **where) -> list[dict]:
+        """Rows of the headline: its LM seed and states, its source unless another is given, mean over features."""
+        own = {"lm_seed": self.headline, "states": self.states, "feature": "mean"}
+        return self.rows(table, source=source or self.sources[0], **own, **where)
+
+    def rank(self, source: str, depth: str) -> dict | None:
+        """Where the original stands among mirror pairs: rank, other_pairs, p; None if the summary does not say."""
+        key = (source, self.states, depth)
+        found = [row for row in self.summary["mirror_pairs"] if (row["source"], row["states"], row["depth"]) == key]
+        return found[0] if found else None
+
     @property
     def headline(self) -> str | int:
         """Value of lm_seed in the rows that the summary quotes: `pooled`, or the only LM seed."""

@@ -154,10 +154,10 @@ class Plan:
             self.lm,
         )
         self.steps = {
-            **{one.key: self._steps_of_alternative(one.name) for one in named},
+            **{one.key: study.interventions.steps(study.lm, one.name) for one in named},
             **{one.key: last for one in drawn},
-            self.offsets.key: study.lm.chosen(study.probes.offset_checkpoints) if others else [],
-            self.controls.key: study.lm.chosen(study.controls.checkpoints) if study.controls.kinds else [],
+            self.offsets.key: study.probes.offset_steps(study.lm),
+            self.controls.key: study.controls.steps(study.lm),
             self.generalisation.key: last if study.generalisation.sets else [],
         }
         self.statistics = artifact(
@@ -172,10 +172,6 @@ class Plan:
         # Figures have one place, whatever they show; their slice says what that is.
         shown = {"statistics": self.statistics.key, "code": code["figures"]}
         self.figures_slice = canonical_json(of("study figures worlds programs corpus lm") | shown)
-
-    def _steps_of_alternative(self, name: str) -> list[int]:
-        asked = self.study.interventions
-        return self.study.lm.chosen("every" if name == asked.difficulty_matched else asked.checkpoints)
 
     def shards(self, artifact: Artifact, split: str, programs: int | None = None) -> list[str]:
         """Shard files of the corpus or its tokens that hold the first `programs` (default: all) of a split.

@@ -230,6 +230,10 @@ class Probes(Section):
         _decay_that_shrinks("probes", self)
         return self
 
+    def offset_steps(self, lm: LM) -> list[int]:
+        """Checkpoints at which offsets other than 0 are probed."""
+        return lm.chosen(self.offset_checkpoints) if set(self.offsets) - {0} else []
+
 
 class Interventions(Section):
     """Alternative meanings of the statements, under which the same programs are executed again."""
@@ -292,6 +296,10 @@ class Interventions(Section):
             )
         return self
 
+    def steps(self, lm: LM, name: str) -> list[int]:
+        """Checkpoints at which an alternative is probed: the difficulty-matched one at every."""
+        return lm.chosen("every" if name == self.difficulty_matched else self.checkpoints)
+
 
 class Controls(Section):
     """What else is probed, to tell what a probe's accuracy is worth."""
@@ -306,6 +314,10 @@ class Controls(Section):
     def _known_once(self):
         each_once("controls.kinds", self.kinds)
         return self
+
+    def steps(self, lm: LM) -> list[int]:
+        """Checkpoints that have controls."""
+        return lm.chosen(self.checkpoints) if self.kinds else []
 
 
 class Variation(Section):

@@ -11,11 +11,12 @@ from dataclasses import asdict, dataclass, fields
 from itertools import product
 from pathlib import Path
 
-from progsem.plots import permutations, style
+from progsem.plots import style
 from progsem.plots.paper import verdicts
 from progsem.plots.paper.verdicts import Measured, Verdict
 from progsem.plots.style import Results
 from progsem.storage.files import write_csv
+from progsem.study.vocabulary import ORIGINAL
 
 ACCURACY = 0.924  # of 10 000 test specifications
 CONTENT = {"linear": 0.632, "mlp1": 0.791, "mlp2": 0.823}
@@ -118,10 +119,10 @@ def contents(results: Results) -> list[Line]:
     """2: semantic content, by source and depth."""
     lines = []
     for source, depth in product(results.sources, results.depths):
-        first, last = _ends(_headline(results, "probes", source, semantics="original", depth=depth), results)
+        first, last = _ends(results.headline_rows("probes", source, semantics="original", depth=depth), results)
         measured = Measured.of(last, "accuracy")
         where = {"step": results.summary["step"], "depth": depth, "baseline": "untrained"}
-        gain = Measured.of(_one(_headline(results, "baselines", source, **where)), "difference")
+        gain = Measured.of(_one(results.headline_rows("baselines", source, **where)), "difference")
         rise = (
             gain.side()
             if gain.value is not None
@@ -197,7 +198,7 @@ def phases(results: Results) -> list[Line]:
 def offsets(results: Results) -> list[Line]:
     """5: past and future states, with the deepest probe."""
     depth, lines = results.depths[-1], []
-    rows = [row for row in _headline(results, "offsets", depth=depth) if row["offset"] != 0]
+    rows = [row for row in results.headline_rows("offsets", depth=depth) if row["offset"] != 0]
     for offset in sorted({row["offset"] for row in rows}):
         first, last = _ends([row for row in rows if row["offset"] == offset], results)
         measured = Measured.of(last, "corrected")
@@ -227,7 +228,7 @@ def alternatives(results: Results) -> list[Line]:
         settings = product(results.sources, results.depths) if matched else [(results.sources[0], results.depths[-1])]
         for source, depth in settings:
             where = {"family": "named", "offset": 0, "step": last, "depth": depth, "alternative": name}
-            row = _one(_headline(results, "alternatives", source, **where))
+            row = _one(results.headline_rows("alternatives", source, **where))
             measured, p = Measured.of(row, "difference", "ci"), row and row["p_holm"]
             lines.append(
                 line(
@@ -262,11 +263,11 @@ def mirror_pairs(results: Results) -> list[Line]:
     where = {"lm_seed": results.headline, "source": results.sources[0], "states": results.states}
     rows, lines = results.rows("permutations", **where), []
     for depth in results.depths:
-        ranked = permutations.rank(results, results.sources[0], depth)
+        ranked = results.rank(results.sources[0], depth)
         if ranked is None:
             continue
         place, p, pairs = ranked["rank"], ranked["p"], 1 + ranked["other_pairs"]
-        own = _one([row for row in rows if (row["depth"], row["first"]) == (depth, permutations.ORIGINAL)])
+        own = _one([row for row in rows if (row["depth"], row["first"]) == (depth, ORIGINAL)])
         verdict = verdicts.ranked(Measured.of(own, "difference", "ci"), p, pairs, alpha)
         lines.append(
             Line(
@@ -354,12 +355,6 @@ def same_size(results: Results) -> bool:
         "train_length": programs.train_length,
     }
     return here == DATA and lm.layers >= LAYERS and lm.width >= WIDTH
-
-
-def _headline(results: Results, table: str, source: str | None = None, **where) -> list[dict]:
-    """Rows of the headline: its LM seed and states, its source unless another is given, mean over features."""
-    own = {"lm_seed": results.headline, "states": results.states, "feature": "mean"}
-    return results.rows(table, source=source or results.sources[0], **own, **where)
 
 
 def _ends(rows: list[dict], results: Results) -> tuple[dict | None, dict | None]:
