@@ -136,7 +136,8 @@ def test_recipe(name, tmp_path):
     tree = Tree.copied(tmp_path / "progsem")
 
     def python(*arguments: str) -> None:
-        environment = {**os.environ, "PYTHONPATH": str(tree.root / "src")}
+        # The copy's own folder as well: what runs in one may have been told not to look there.
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tree.root / "src"), str(tree.root)])}
         done = subprocess.run(
             [sys.executable, *arguments],
             cwd=tree.root,
