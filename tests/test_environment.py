@@ -1,42 +1,29 @@
 """`make env`: made once, whatever name the clone is reached by, and never taken away from what runs in it."""
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
 
+import flit_core
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 MAKING = "making .venv from requirements.lock (a minute or two)\n"
-# A package that needs nothing to be built.
-PYPROJECT = """
-[build-system]
-requires = []
-build-backend = "backend"
-backend-path = ["."]
-"""
-BACKEND = """
-import zipfile
-
-def build_editable(folder, config_settings=None, metadata_directory=None):
-    with zipfile.ZipFile(f"{folder}/thing-0-py3-none-any.whl", "w") as wheel:
-        wheel.writestr("thing-0.dist-info/METADATA", "Metadata-Version: 2.1\\nName: thing\\nVersion: 0\\n")
-        wheel.writestr("thing-0.dist-info/WHEEL", "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n")
-        wheel.writestr("thing-0.dist-info/RECORD", "")
-    return "thing-0-py3-none-any.whl"
-"""
 
 
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory) -> Path:
-    """A folder with what `make env` needs, and a package without dependencies. Each test may change the lock."""
-    root = tmp_path_factory.mktemp("environment") / "a clone"
-    (root / "workflow").mkdir(parents=True)
-    for name in ("Makefile", "workflow/environment.py"):
+    """A folder with what `make env` needs, whose package is built from here. Each test may change the lock."""
+    root = tmp_path_factory.mktemp("environment") / "a {clone}'s"
+    for name in ("Makefile", "workflow/environment.py", "LICENSE", "src/progsem/__init__.py"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(ROOT / name, root / name)
     (root / "requirements.lock").write_text("# nothing\n", encoding="utf-8")
-    (root / "pyproject.toml").write_text(PYPROJECT, encoding="utf-8")
-    (root / "backend.py").write_text(BACKEND, encoding="utf-8")
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    built = re.sub(r"requires = .*", 'requires = []\nbackend-path = ["."]', project, count=1)
+    (root / "pyproject.toml").write_text(built, encoding="utf-8")
+    shutil.copytree(Path(flit_core.__file__).parent, root / "flit_core")
     return root
 
 
@@ -105,11 +92,11 @@ def test_what_was_not_finished_is_no_environment(clone):
     (clone / ".venv").unlink(missing_ok=True)
     (clone / ".venv").mkdir()
     (clone / ".venv" / "own").touch()
-    (clone / "backend.py").unlink()
+    hidden = (clone / "LICENSE").rename(clone / "hidden")
     broken = start(clone)
     broken.communicate()
     assert broken.returncode and (clone / ".venv" / "own").exists()
-    (clone / "backend.py").write_text(BACKEND, encoding="utf-8")
+    hidden.rename(clone / "LICENSE")
     assert make(clone).startswith(MAKING)
     assert make(clone) == ""
     assert len([*clone.glob(".venvs/*/own")]) == 1
