@@ -24,12 +24,16 @@ _EDITS = {
         zip(LANGUAGE.config.AUTHORS_ALTERNATIVES, reversed(LANGUAGE.config.AUTHORS_ALTERNATIVES.values()), strict=True)
     ),
     "interventions.difficulty_matched": list(LANGUAGE.config.AUTHORS_ALTERNATIVES)[-1],
+    "edits.features": ["facing"],
+    "edits.layers": [1],
 }
 _BESIDE = {
     "lm.heads": {"lm": {"rotary": 16}},
     "probes.layer": {"traces": {"layers": "each"}},
     "interventions.offsets": {"probes": {"offset_checkpoints": "every"}},
 }
+# And what sections have that ask for nothing by default, for their other keys.
+_ASKED = {"edits": {"edits": {"features": ["facing", "wall_ahead"]}}}
 
 
 def keys(schema: dict | None = None, prefix: str = "") -> dict[str, dict]:
@@ -60,7 +64,7 @@ def _resolve(node, whole: dict):
 
 def edited(key: str) -> tuple[Study, Study]:
     """The default study, and the same with another value for one key."""
-    beside, field = _BESIDE.get(key, {}), keys()[key]
+    beside, field = _BESIDE.get(key) or _ASKED.get(key.split(".")[0], {}), keys()[key]
     for value in [_EDITS[key]] if key in _EDITS else _others(field, field["default"]):
         change = value
         for part in reversed(key.split(".")):

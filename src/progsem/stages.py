@@ -59,6 +59,12 @@ STAGES = {
         _named("predictions.arrow", "accuracy.csv", "description.arrow"),
         checkpoints=True,
     ),
+    "edits": Stage(
+        "edits",
+        "progsem.editing.edits",
+        _named("edits.arrow", "readings.arrow", "subspaces.safetensors"),
+        checkpoints=True,
+    ),
     "generalisation": Stage("generalisation", "progsem.lm.generalisation", _named("programs.arrow"), checkpoints=True),
     "statistics": Stage(
         "statistics",

@@ -23,7 +23,7 @@ from progsem.languages import LANGUAGE
 from progsem.languages.grammar import NOTHING
 from progsem.lm.inference import Inference, KeyValueCache
 
-_NONE = 254  # no code is decided or completed by this token
+UNDECIDED = 254  # in place of a code: none is decided or completed by this token
 
 
 class TokenGrammar:
@@ -40,7 +40,7 @@ class TokenGrammar:
         self.roots = np.array([self.nodes[state, ()] for state in range(grammar.states)])
         shape = len(self.nodes), len(encoding.vocabulary)
         self.next_node = np.zeros(shape, np.int64)
-        self.completes, self.decides = np.full((2, *shape), _NONE, np.uint8)
+        self.completes, self.decides = np.full((2, *shape), UNDECIDED, np.uint8)
         self.legal = np.zeros((2, *shape), bool)  # [1]: a further block may be opened
         for (state, code), ids in spelled.items():
             decided = encoding.decided(state, code)
@@ -89,7 +89,7 @@ class Followed:
         self.node[rows] = grammar.next_node[self.node[rows], tokens]
         closing = completed == closes
         self.done[rows] = closing & (self.depth[rows] == 0)
-        writes = (completed != _NONE) & ~self.done[rows]
+        writes = (completed != UNDECIDED) & ~self.done[rows]
         self.codes[rows[writes], self.count[rows[writes]]] = completed[writes]
         self.count[rows] += writes
         inner = rows[closing & ~self.done[rows]]
@@ -137,15 +137,19 @@ def write_programs(
     tokens: int,
     max_depth: int,
     kept: int,
+    begun: np.ndarray | None = None,
 ) -> Written:
     """Decode greedily behind prompts that are in `cache` up to position `start`.
 
     states: hidden states of the prompt's last position, layers + 1 tensors (B, C);
     codes, tokens: most that a program may take; max_depth: of blocks. A program that is
-    not closed by then is not `finished`.
+    not closed by then is not `finished`. `begun`, (B, t) tokens, are how programs begin that
+    have been read already; their codes are among those that are returned, all else is of what is written.
     """
     batch = len(states[0])
     followed = Followed(grammar, batch, codes, max_depth)
+    for column in [] if begun is None else begun.T:
+        followed.advance(np.arange(batch), column)
     free = np.ones(batch, bool)
     length = np.zeros(batch, np.int16)
     log_likelihood = np.zeros(batch, np.float32)

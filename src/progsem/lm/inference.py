@@ -10,13 +10,15 @@ Shapes: R documents, T positions, P of them asked for, C width, H heads, D = C /
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from progsem.hardware import attention_dtype
-from progsem.lm.model import Attend, CodeGen, Shape
+from progsem.lm.model import Attend, CodeGen, Shape, changed
 from progsem.lm.operations import causal, rotate
 
 _AT_ONCE = 2_000  # tokens read at a time on a CPU
@@ -95,6 +97,12 @@ class Inference:
     def step(self, tokens: Tensor, cache: KeyValueCache, rows: Tensor, position: int) -> list[Tensor]:
         """Read one more token (R,) of each of the documents `rows` (R,): hidden states (R, C), those of `prefill`."""
         return [state[:, 0] for state in self._states(tokens[:, None], partial(cache.attend, rows, position), 1)]
+
+    @contextmanager
+    def changed(self, layer: int, change: Callable[[Tensor], Tensor]) -> Iterator[None]:
+        """Within it, what is read goes on from `change` of the stream (R, P, C) behind block `layer`, from 1."""
+        with changed(self._model, layer, change):
+            yield
 
     @torch.inference_mode()
     def logits(self, states: Tensor) -> Tensor:

@@ -14,6 +14,8 @@ Shapes: B documents, T positions, C width, H heads, D = C / H.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -187,6 +189,20 @@ class CodeGen(nn.Module):
                     parameter.copy_(torch.randn(parameter.shape, generator=generator) * std)
                 else:
                     parameter.fill_(1.0 if "ln_" in name and name.endswith("weight") else 0.0)
+
+
+@contextmanager
+def changed(model: CodeGen, layer: int, change: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    """Within it, the model goes on from `change` of the residual stream (B, P, C) behind block `layer`, from 1.
+
+    Behind the last block, that is before the final norm. Of several changes of one block, each gets what the one
+    before has made.
+    """
+    handle = model.transformer["h"][layer - 1].register_forward_hook(lambda block, given, stream: change(stream))
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 def save(model: CodeGen, weights: Path, config: Path) -> None:

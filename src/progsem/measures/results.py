@@ -32,8 +32,16 @@ class ControlFiles:
 
 
 @dataclass(frozen=True)
+class EditFiles:
+    """The files of the stage `edits` at one checkpoint, under one semantics."""
+
+    edits: Path
+    readings: Path
+
+
+@dataclass(frozen=True)
 class Checkpoint:
-    """The files of one LM seed at one step: traces, predictions and accuracies by semantics, controls if there are.
+    """The files of one LM seed at one step: traces; predictions, accuracies and edits by semantics; controls if any.
 
     `offsets`: predictions of the original semantics at other offsets than 0, where these are probed.
     """
@@ -45,6 +53,7 @@ class Checkpoint:
     accuracy: dict[str, Path]
     offsets: Path | None
     controls: ControlFiles | None
+    edits: dict[str, EditFiles]
 
 
 @dataclass(frozen=True)
@@ -97,6 +106,7 @@ class Settings:
     probes: config.Probes
     interventions: config.Interventions
     controls: config.Controls
+    edits: config.Edits
     statistics: config.Statistics
     permutations: tuple[tuple[str, str], ...]
     sets: tuple[str, ...]
@@ -117,6 +127,7 @@ class Settings:
             probes=job.section("probes"),
             interventions=interventions,
             controls=job.section("controls"),
+            edits=job.section("edits"),
             statistics=job.section("statistics"),
             permutations=tuple((first, second) for first, second in job.slice["permutations"]),
             sets=tuple(sorted(job.section("generalisation").sets)),
@@ -184,7 +195,7 @@ def find_checkpoints(job, settings: Settings) -> list[Checkpoint]:
         paths[about["seed"], about["step"]] = path
     predictions = {key: {} for key in paths}
     accuracy = {key: {} for key in paths}
-    offsets, controls = {}, {}
+    offsets, controls, edits = {}, {}, {key: {} for key in paths}
     for path, table in _side_by_side(job, "predictions", "accuracy"):
         about = read_metadata(path)
         key = _key(about, paths, path, "predictions")
@@ -202,6 +213,9 @@ def find_checkpoints(job, settings: Settings) -> list[Checkpoint]:
             raise UserError(f"{description}: of another checkpoint than {path}; give them in the same order")
         _refuse_missing_controls(path, about["controls"], settings)
         controls[key] = ControlFiles(path, table, description)
+    for path, readings in _side_by_side(job, "edits", "readings"):
+        about = read_metadata(path)
+        edits[_key(about, paths, path, "edits")][about["semantics"]] = EditFiles(path, readings)
     for seed in settings.lm.seeds:
         for step in settings.lm.checkpoints():
             missing = settings.expected(step) - set(predictions.get((seed, step), {}))
@@ -220,8 +234,16 @@ def find_checkpoints(job, settings: Settings) -> list[Checkpoint]:
                     f"statistics: LM seed {seed}, step {step} lacks controls; give those of every checkpoint that "
                     f"controls.checkpoints, {settings.controls.checkpoints}, asks for"
                 )
+            edited = {ORIGINAL, *settings.interventions.matched} if step in settings.edits.steps(settings.lm) else set()
+            if edited - set(edits[seed, step]):
+                raise UserError(
+                    f"statistics: LM seed {seed}, step {step} lacks edits; give those of every checkpoint that "
+                    f"edits.checkpoints, {settings.edits.checkpoints}, asks for, under every semantics"
+                )
     return [
-        Checkpoint(seed, step, paths[key], predictions[key], accuracy[key], offsets.get(key), controls.get(key))
+        Checkpoint(
+            seed, step, paths[key], predictions[key], accuracy[key], offsets.get(key), controls.get(key), edits[key]
+        )
         for key in product(settings.lm.seeds, settings.lm.checkpoints())
         for seed, step in [key]
     ]

@@ -286,6 +286,85 @@ def permutations(analysis):
     return permutation_rows(analysis)
 
 
+@table(
+    "lm_seed step semantics feature edit control source layer effect± interchange± ends_target± ends_base± norm "
+    "n_pairs n_apart n_flipped n_programs"
+)
+def edits(analysis):
+    """A row a checkpoint, semantics, feature, edit and block: what the model does after the edit.
+
+    | feature | name | | in which base and target differ |
+    | edit | name | | `none`, `target` (what the model does behind the target), or what is done (docs/edits.md) |
+    | control | name | | `none`, or what makes the edit worthless: `random`, `layer`, `position`, `shuffled` |
+    | source | name | | where what is put in comes from: the `target`, or a `donor` in another specification |
+    | layer | block | | whose output is edited, from 1; 0 for none |
+    | effect | share | n_apart | of the way to the target's distribution of the next statement; below 0: further away |
+    | interchange | share | n_flipped | pairs whose likeliest next statement becomes the target's |
+    | ends_target | share | n_pairs | programs whose rest, from the target's state, ends in the outputs |
+    | ends_base | share | n_pairs | programs whose rest, from the base's state, ends in the outputs |
+    | norm | share of the stream's norm | n_pairs | how far the edit moves it, in the mean |
+    | n_pairs | pairs | | of base and target |
+    | n_apart | pairs | | whose distributions are at least 0.1 apart (total variation) |
+    | n_flipped | pairs | | whose likeliest next statements differ |
+    """
+    from progsem.measures.edits import edit_rows
+
+    return edit_rows(analysis)
+
+
+@table("lm_seed step semantics feature edit source layer original± alternative± difference± p n_original n_alternative")
+def edits_compared(analysis):
+    """A row a checkpoint, alternative semantics, feature, edit and block: its effect, and that under the original.
+
+    | semantics | name | | the alternative |
+    | feature | name | | in which base and target differ |
+    | edit | name | | what is done |
+    | source | name | | where what is put in comes from: the `target`, or a `donor` in another specification |
+    | layer | block | | whose output is edited, from 1 |
+    | original | share | n_original | `effect` under the original |
+    | alternative | share | n_alternative | `effect` under the alternative |
+    | difference | share | n_original | the first less the second |
+    | p | probability | n_original | of "`difference` is 0", two-sided |
+    | n_original | pairs | | whose distributions are at least 0.1 apart, under the original |
+    | n_alternative | pairs | | likewise under the alternative |
+    """
+    from progsem.measures.edits import compared_rows
+
+    return compared_rows(analysis)
+
+
+@table("lm_seed step semantics feature edit source layer depth target_here± target_last± kept_here± kept_last± n_pairs")
+def edits_read(analysis):
+    """A row a checkpoint, semantics, feature, edit, block and probe: what is read in the stream after the edit.
+
+    | feature | name | | in which base and target differ |
+    | edit | name | | what is done |
+    | source | name | | where what is put in comes from: the `target`, or a `donor` in another specification |
+    | layer | block | | whose output is edited, from 1; 0 for none |
+    | target_here | share | n_pairs | pairs in which the edited block's stream is read as the target's state |
+    | target_last | share | n_pairs | likewise behind the last block |
+    | kept_here | share | n_pairs | pairs in which all other features are read there as before |
+    | kept_last | share | n_pairs | likewise behind the last block |
+    | n_pairs | pairs | | of base and target |
+    """
+    from progsem.measures.edits import read_rows
+
+    return read_rows(analysis)
+
+
+@table("lm_seed step semantics layer depth feature accuracy± majority± corrected± n_states n_programs")
+def streams(analysis):
+    """A row a checkpoint with edits, semantics, block, probe and feature: what is read in the residual stream.
+
+    Of programs that the model is fed, all states; the stream is that behind a block, before the final norm.
+
+    | layer | block | | from 1 |
+    """
+    from progsem.measures.edits import stream_rows
+
+    return stream_rows(analysis)
+
+
 @table("lm_seed step set length in_training_range generative_accuracy± strict_accuracy± unconstrained_accuracy± n")
 def generalisation(analysis):
     """A row a set of specifications and length of their programs, at the last checkpoint.

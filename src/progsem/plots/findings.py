@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from progsem.plots import style
 from progsem.plots.style import Results
+from progsem.study.vocabulary import LEARNED, ORIGINAL, WEIGHTS
 
 NOTHING = "nothing to probe at the last checkpoint"
 
@@ -154,6 +155,60 @@ def gallery(results: Results) -> str:
     ]
     shown = f"{sum(map(all, known))} of these {len(known)} states of solved programs are read right"
     return f"{shown}; of all {', '.join(every)}"
+
+
+def matched(results: Results) -> str | None:
+    """Name of the difficulty-matched alternative, if there are alternatives."""
+    return next((name for name, one in results.summary["alternatives"].items() if one["difficulty_matched"]), None)
+
+
+def edited(results: Results, **where) -> list[dict]:
+    """Rows of the table `edits` at the last checkpoint that have an effect, no control."""
+    at = {"lm_seed": results.headline, "step": results.summary["step"], "control": "none"}
+    return [row for row in results.rows("edits", **at, **where) if row["layer"] and row["effect"] is not None]
+
+
+def learned(results: Results) -> tuple[str, int] | None:
+    """The largest subspace that was learned and the block behind which it does most, from donors, over the features."""
+    rows = [row for row in edited(results, semantics=ORIGINAL, source="donor") if row["edit"].startswith(LEARNED)]
+    if not rows:
+        return None
+    largest = max({row["edit"] for row in rows}, key=lambda name: int(name.partition("_")[2]))
+    effects: dict[int, list[float]] = {}
+    for row in rows:
+        if row["edit"] == largest:
+            effects.setdefault(row["layer"], []).append(row["effect"])
+    return largest, max(effects, key=lambda layer: (sum(effects[layer]), -layer))
+
+
+def edits(results: Results) -> str:
+    """The effect of what linear probes read, and of what was learned, behind the same block."""
+    best = learned(results)
+    if best is None:
+        return "what edits of the residual stream do"
+    edit, layer = best
+    parts = []
+    for feature in dict.fromkeys(row["feature"] for row in edited(results)):
+        found = []
+        for name, words in ((WEIGHTS, "that linear probes read"), (edit, "that was learned")):
+            where = {"semantics": ORIGINAL, "feature": feature, "edit": name, "layer": layer, "source": "donor"}
+            found += [f"{share(row, 'effect')} {words}" for row in edited(results, **where)]
+        parts.append(f"{feature.replace('_', ' ')} {', '.join(found)}")
+    return f"effect of a subspace behind block {layer}: {'; '.join(parts)}"
+
+
+def edits_over_training(results: Results) -> str:
+    """What is used at the end, under the original and under the mirror image."""
+    edit, layer = learned(results) or ("", 0)
+    other, parts = matched(results), []
+    for feature in dict.fromkeys(row["feature"] for row in edited(results)):
+        where = {"feature": feature, "edit": edit, "layer": layer, "source": "donor"}
+        (own,) = edited(results, semantics=ORIGINAL, **where) or [None]
+        beside = edited(results, semantics=other, **where)
+        if own:
+            under = f", {share(beside[0], 'effect')} for {other}" if beside else ""
+            parts.append(f"{feature.replace('_', ' ')} {share(own, 'effect')}{under}")
+    return f"a learned subspace moves the next statement: {'; '.join(parts)}"
 
 
 def _has(row: dict | None) -> bool:

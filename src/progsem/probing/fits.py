@@ -172,17 +172,22 @@ def _minibatches(rows: torch.Tensor, generator: torch.Generator, batch: int, end
         yield stream[:wanted].view(-1, batch)
 
 
-def standardised(data: States, dtype: torch.dtype) -> torch.Tensor:
-    """(N, width + 1): mean 0 and standard deviation 1 over the training states, and a column of ones for the bias."""
-    chosen = torch.from_numpy(data.activations[data.rows])
+def scale(chosen: torch.Tensor, train: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean of the hidden states (N, width) that `train` numbers, and one over their standard deviation: (width,)."""
     # A piece at a time, so that the temporaries stay in the cache.
-    pieces = torch.from_numpy(data.of(TRAIN)).split(2048)
+    pieces = torch.from_numpy(train).split(2048)
     mean = sum(chosen[piece].double().sum(0) for piece in pieces) / sum(map(len, pieces))
     deviation = (
         sum(chosen[piece].double().sub_(mean).square_().sum(0) for piece in pieces) / sum(map(len, pieces))
     ).sqrt()
     deviation[deviation < 1e-6] = 1  # a unit that never changes
-    mean, factor = mean.float(), deviation.reciprocal().float()
+    return mean.float(), deviation.reciprocal().float()
+
+
+def standardised(data: States, dtype: torch.dtype) -> torch.Tensor:
+    """(N, width + 1): mean 0 and standard deviation 1 over the training states, and a column of ones for the bias."""
+    chosen = torch.from_numpy(data.activations[data.rows])
+    mean, factor = scale(chosen, data.of(TRAIN))
     out = torch.empty(len(chosen), chosen.shape[1] + 1, dtype=dtype)
     for source, into in zip(chosen.split(2048), out.split(2048), strict=True):
         into[:, :-1] = source.float().sub_(mean).mul_(factor)

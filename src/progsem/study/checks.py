@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from progsem.languages import LANGUAGE
 from progsem.limits import FEWEST_STATES, MAX_POSITIONS
 from progsem.study import bounds
-from progsem.study.vocabulary import LAST, LAYER, LAYERS, MEAN, SPLITS
+from progsem.study.vocabulary import LAST, LAYER, LAYERS, LEARNED, MEAN, PATTERN, SPLITS, WEIGHTS
 
 if TYPE_CHECKING:
     from progsem.study.config import Study
@@ -24,7 +24,7 @@ MOST_GIGABYTES = 16  # of one array, wherever a job holds all of it: more than t
 def check(study: Study) -> None:
     """Raise ValueError for the first problem, with its keys, what was given and what to do."""
     LANGUAGE.config.check(study)
-    for problem in chain(_documents(study), _probes(study), _generalisation(study), _sizes(study)):
+    for problem in chain(_documents(study), _probes(study), _edits(study), _generalisation(study), _sizes(study)):
         raise ValueError(problem)
 
 
@@ -131,6 +131,27 @@ def _probes(study: Study) -> Iterator[str]:
             yield f"probes.layer is {study.probes.layer}; set traces.layers to 'each' to keep it"
         if layer > study.lm.layers:
             yield (f"probes.layer is {study.probes.layer}; expected layer_0 (embedding) to layer_{study.lm.layers}")
+
+
+def _edits(study: Study) -> Iterator[str]:
+    edits, probed = study.edits, study.probes.features
+    for feature in edits.features:
+        if feature not in probed:
+            yield f"edits.features has {feature}, which is none of probes.features {list(probed)}; add it there"
+    for layer in edits.layers:
+        if layer > study.lm.layers:
+            yield f"edits.layers has {layer}, but the language model has {study.lm.layers} blocks; give 1 to that"
+    for dimension in edits.dimensions if LEARNED in edits.kinds else ():
+        if dimension > study.lm.width:
+            yield f"edits.dimensions has {dimension}, but lm.width is {study.lm.width}; give at most that"
+    linear = [name for name, widths in study.probes.depths.items() if not widths]
+    for kind in {WEIGHTS, PATTERN} & set(edits.kinds) if edits.features and not linear else ():
+        yield f"edits.kinds has {kind}, but probes.depths has no linear probe; add linear: [], or leave {kind} out"
+    if edits.features and study.programs.longest < 3:
+        yield (
+            f"edits.features asks for beginnings of two statements and a third, but programs have at most "
+            f"{study.programs.longest}; raise programs.test_length, or set edits.features to []"
+        )
 
 
 def _generalisation(study: Study) -> Iterator[str]:

@@ -17,6 +17,7 @@ from progsem.study.sections import (
     Compute,
     Controls,
     Corpus,
+    Edits,
     Figures,
     Generalisation,
     Interventions,
@@ -41,6 +42,7 @@ class Study(Section):
     probes: Probes = Probes()
     interventions: Interventions = Interventions()
     controls: Controls = Controls()
+    edits: Edits = Edits()
     generalisation: Generalisation = Generalisation()
     statistics: Statistics = Statistics()
     figures: Figures = Figures()

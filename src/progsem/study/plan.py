@@ -90,8 +90,8 @@ class Plan:
     """Every artifact of a study, and every file of each.
 
     `corpus`, `tokens`, `lm`, `traces`, `probes`, `offsets`, `controls`, `generalisation` and `statistics` are
-    artifacts, `offsets` of the stage `probes`; `interventions` maps the folder name of each alternative to its
-    artifact. `steps` says at which checkpoints an artifact is made, by its key, where that is not at every one.
+    artifacts, `offsets` of the stage `probes`; `interventions` and `edits` map folder names to the artifacts of each
+    semantics. `steps` says at which checkpoints an artifact is made, by its key, where that is not at every one.
     """
 
     def __init__(self, study: Study):
@@ -122,6 +122,15 @@ class Plan:
             asked = {"probes": {**recipe, "offsets": offsets}, "semantics": semantics, "mapping": mapping}
             return artifact(stage, name, of(f"programs.step_limit lm.precision {more}") | asked, self.traces)
 
+        def editing(semantics: str, mapping: dict) -> Artifact:
+            asked = of(
+                "programs tokens edits.features edits.kinds edits.layers edits.dimensions edits.onwards edits.pairs "
+                "edits.seed traces.train traces.validation traces.test traces.outputs traces.extra_statements "
+                "probes.features probes.depths probes.steps probes.batch probes.learning_rate probes.weight_decay "
+                "probes.evaluations probes.drop_final"
+            )
+            return artifact("edits", semantics, asked | {"semantics": semantics, "mapping": mapping}, self.lm)
+
         size = "x".join(map(str, study.worlds.size.values()))
         self.corpus = artifact("corpus", f"{size}-{study.corpus.examples}examples", of("worlds programs corpus"))
         self.tokens = artifact("tokens", study.tokens.encoding, of("tokens"), self.corpus)
@@ -132,7 +141,8 @@ class Plan:
         self.probes = probing("probes", shape, ORIGINAL, {}, [0])
         others = [offset for offset in study.probes.offsets if offset != 0]
         self.offsets = probing("probes", f"{shape}-offsets", ORIGINAL, {}, others)
-        pairs = LANGUAGE.config.mirror_pairs(study)[: study.interventions.permutations]
+        every_pair = LANGUAGE.config.mirror_pairs(study)
+        pairs = every_pair[: study.interventions.permutations]
         named = [
             probing("interventions", name, name, mapping, config["interventions"]["offsets"])
             for name, mapping in study.interventions.alternatives.items()
@@ -144,6 +154,12 @@ class Plan:
         ]
         self.interventions = {one.key: one for one in (*named, *drawn)}
         self.controls = probing("controls", shape, ORIGINAL, {}, [0], "controls.kinds tokens traces.outputs")
+        edited = {ORIGINAL: {}} if study.edits.features else {}
+        edited |= {name: mapping for name, mapping in study.interventions.matched.items() if edited}
+        more = [name for pair in every_pair[: study.edits.permutations] for name in pair if edited]
+        edits = [editing(name, mapping) for name, mapping in edited.items()]
+        edits_drawn = [editing(name, LANGUAGE.permutations.meaning(name)) for name in more]
+        self.edits = {one.key: one for one in (*edits, *edits_drawn)}
         sets = {name: study.varied(new) for name, new in study.generalisation.sets.items()}
         specified = {name: {"length": list(length), **worlds.size} for name, (worlds, length) in sets.items()}
         self.generalisation = artifact(
@@ -158,15 +174,17 @@ class Plan:
             **{one.key: last for one in drawn},
             self.offsets.key: study.probes.offset_steps(study.lm),
             self.controls.key: study.controls.steps(study.lm),
+            **{one.key: study.edits.steps(study.lm) for one in edits},
+            **{one.key: last for one in edits_drawn},
             self.generalisation.key: last if study.generalisation.sets else [],
         }
         self.statistics = artifact(
             "statistics",
             study.study,
-            of("study lm traces probes interventions controls generalisation statistics worlds programs corpus")
+            of("study lm traces probes interventions controls edits generalisation statistics worlds programs corpus")
             | of("figures.gallery")
             | {"permutations": [list(pair) for pair in pairs]},
-            *(self.corpus, self.lm, self.traces, *self.probed()),
+            *(self.corpus, self.lm, self.traces, *self.probed(), *self.edits.values()),
             *(one for one in (self.controls, self.generalisation) if self.steps[one.key]),
         )
         # Figures have one place, whatever they show; their slice says what that is.
@@ -226,7 +244,7 @@ class Plan:
     def units(self) -> list[Unit]:
         """What each job makes, figures left out, in the order of the stages and of training."""
         whole = [self.corpus.file("manifest.json"), self.tokens.file("manifest.json")]
-        stages = [self.lm, self.traces, *self.probed(), self.controls, self.generalisation]
+        stages = [self.lm, self.traces, *self.probed(), self.controls, *self.edits.values(), self.generalisation]
         paths = [*whole, *self.everywhere(stages, "manifest"), self.statistics.file("manifest.json")]
         return [unit_of(Path(path)) for path in paths]
 

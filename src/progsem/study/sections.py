@@ -23,7 +23,7 @@ from progsem.study.section import (
     Width,
     each_once,
 )
-from progsem.study.vocabulary import CONTROLS, DEPTHS, ORIGINAL, PERMUTATION, SOURCES, SPLITS
+from progsem.study.vocabulary import CONTROLS, DEPTHS, EDITS, ORIGINAL, PERMUTATION, SOURCES, SPLITS
 
 MOST_STEPS = 999_999  # folders of checkpoints have six digits
 Action = Literal[LANGUAGE.config.ACTIONS]
@@ -296,6 +296,11 @@ class Interventions(Section):
             )
         return self
 
+    @property
+    def matched(self) -> dict[str, dict[str, str]]:
+        """The difficulty-matched alternative by its name, if there are alternatives."""
+        return {name: self.alternatives[name] for name in [self.difficulty_matched] if self.alternatives}
+
     def steps(self, lm: LM, name: str) -> list[int]:
         """Checkpoints at which an alternative is probed: the difficulty-matched one at every."""
         return lm.chosen("every" if name == self.difficulty_matched else self.checkpoints)
@@ -318,6 +323,49 @@ class Controls(Section):
     def steps(self, lm: LM) -> list[int]:
         """Checkpoints that have controls."""
         return lm.chosen(self.checkpoints) if self.kinds else []
+
+
+class Edits(Section):
+    """Whether what probes read is also what the model uses: edits of its residual stream."""
+
+    features: tuple[Literal[LANGUAGE.config.OF_BEGINNINGS], ...] = Field(
+        (), description="those of probes.features that are edited; none: no edits"
+    )
+    kinds: tuple[Literal[EDITS], ...] = Field(EDITS, min_length=1, description="what is done to the residual stream")
+    layers: tuple[Annotated[int, Field(ge=1, le=1000)], ...] = Field(
+        (), max_length=1000, description="blocks behind which it is edited, from 1; empty: each"
+    )
+    dimensions: tuple[Annotated[int, Field(ge=1, le=65_536)], ...] = Field(
+        (1, 2, 4, 8), min_length=1, max_length=20, description="of the subspaces that are learned"
+    )
+    onwards: bool = Field(
+        False, description="edit all later positions as well, while the model goes on writing; of exchanges only"
+    )
+    pairs: int = Field(
+        500,
+        ge=20,
+        le=100_000,
+        description="counterfactuals of a feature at most, that are reported; learning has as many",
+    )
+    checkpoints: Checkpoints = Field("every", description="at which checkpoints; ends: the untrained one and the last")
+    permutations: int = Field(
+        0,
+        ge=0,
+        le=LANGUAGE.config.MOST_PAIRS,
+        description="pairs of other semantics, each other's mirror image, under which the last checkpoint is edited, "
+        "beside the original and the difficulty-matched alternative",
+    )
+    seed: Seed = Field(0, description="of the counterfactuals that are drawn")
+
+    @model_validator(mode="after")
+    def _once(self):
+        for key in ("features", "kinds", "layers", "dimensions"):
+            each_once(f"edits.{key}", getattr(self, key))
+        return self
+
+    def steps(self, lm: LM) -> list[int]:
+        """Checkpoints that are edited under the original semantics and the difficulty-matched one."""
+        return lm.chosen(self.checkpoints) if self.features else []
 
 
 class Variation(Section):

@@ -76,6 +76,13 @@ def controls_mb(study: Study) -> int:
     )
 
 
+def edits_mb(study: Study) -> int:
+    """The model, the stream behind every statement at every block, as it is kept and as it is fitted, and caches."""
+    states = study.traces.programs * study.programs.longest * study.lm.layers
+    caches = 8 * study.edits.pairs * most_tokens(study) * study.lm.width * study.lm.layers
+    return _BASE_MB + _mb(16 * parameters(study) + 12 * states * study.lm.width + 8 * caches)
+
+
 def statistics_mb(study: Study) -> int:
     """One checkpoint's answers at a time, and the draws of the bootstrap over test programs."""
     states = study.traces.test * study.programs.longest

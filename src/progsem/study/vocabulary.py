@@ -32,4 +32,8 @@ CONTROLS = (
     DESCRIPTION_LENGTH,
 )
 
+FULL, WEIGHTS, PATTERN, MEANS, LEARNED, SET = EDITS = ("full", "weights", "pattern", "means", "learned", "set")
+EDIT_SOURCES = ("target", "donor")  # whose residual stream an edit takes from
+EDIT_CONTROLS = ("none", "random", "layer", "position", "shuffled")
+
 METRICS = ("step", "tokens", "programs", "loss", "learning_rate", "gradient_norm")  # columns of metrics.csv

@@ -12,7 +12,8 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from progsem.languages import LANGUAGE
-from progsem.study.vocabulary import DESCRIPTION_LENGTH, LAYERS, MEAN
+from progsem.limits import LEARNING_BATCH, LEARNING_STEPS
+from progsem.study.vocabulary import DESCRIPTION_LENGTH, LAYERS, LEARNED, MEAN
 
 if TYPE_CHECKING:
     from progsem.storage.inventory import Unit
@@ -42,6 +43,8 @@ def of_unit(plan: Plan, unit: Unit) -> float:
             return probing(study, artifact.sections["probes"]["offsets"])
         case "controls":
             return controls(study)
+        case "edits":
+            return edits(study)
         case "generalisation":
             return generalisation(study)
         case "statistics":
@@ -96,6 +99,21 @@ def controls(study: Study) -> float:
             for portion in PORTIONS
         )
     return len(study.probes.sources) * fits
+
+
+def edits(study: Study) -> float:
+    """Programs read, probes of every block, subspaces learned, and what is written on after every edit."""
+    asked, lm = study.edits, study.lm
+    layers = len(asked.layers) or lm.layers
+    tokens = sum(_tokens(study, study.worlds, sum(study.programs.test_length) / 2))
+    fits = (layers + 1) * _fit(study)
+    learned = LEARNED in asked.kinds
+    one = _read(lm, tokens) / tokens  # a position
+    learning = 3 * LEARNING_STEPS * LEARNING_BATCH * one * len(asked.dimensions) * learned
+    # Of each exchange four to six variants; a position read, and some written on.
+    variants = 6 * (len(asked.kinds) - 1 + learned * (len(asked.dimensions) - 1)) + 2 * len(study.probes.depths)
+    written = 2 * variants * asked.pairs * (3 + study.programs.longest) * one
+    return study.traces.programs * _read(lm, tokens) + fits + layers * len(asked.features) * (learning + written)
 
 
 def statistics(plan: Plan) -> float:

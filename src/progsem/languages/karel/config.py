@@ -27,6 +27,7 @@ FEATURES = (
     "markers",
     "branch",
 )
+OF_BEGINNINGS = tuple(name for name in FEATURES if name not in ("offset_from_end", "branch"))  # known halfway through
 DEFAULT_FEATURES = ("facing", "offset_from_start", "wall_ahead")
 # Those of the authors' public code: statement -> what it now means.
 AUTHORS_ALTERNATIVES = {
@@ -117,12 +118,14 @@ def check(study: Study) -> None:
             "probes.features has branch, but programs have no conditions; raise programs.control_flow, or leave "
             "branch out"
         )
-    wanted, there = study.interventions.permutations, mirror_pairs(study)
-    if wanted > len(there):
-        raise ValueError(
-            f"interventions.permutations is {wanted}, but without conditions and the feature markers only "
-            f"{len(there)} pairs differ by more than their names; give at most that"
-        )
+    there = mirror_pairs(study)
+    for section in ("interventions", "edits"):
+        wanted = getattr(study, section).permutations
+        if wanted > len(there):
+            raise ValueError(
+                f"{section}.permutations is {wanted}, but without conditions and the feature markers only "
+                f"{len(there)} pairs differ by more than their names; give at most that"
+            )
     for name, new in study.generalisation.sets.items():
         size = study.worlds.larger(new.cells).size
         if min(size.values()) < 2:

@@ -1,0 +1,1 @@
+"""Causal edits: is what a probe reads also what the model uses?"""
