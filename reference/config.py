@@ -28,7 +28,7 @@ _EDITS = {
     "edits.layers": [1],
 }
 _BESIDE = {
-    "lm.heads": {"lm": {"rotary": 16}},
+    "lm.heads": {"lm": {"rotary": 12}},
     "probes.layer": {"traces": {"layers": "each"}},
     "interventions.offsets": {"probes": {"offset_checkpoints": "every"}},
 }

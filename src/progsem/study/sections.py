@@ -73,20 +73,20 @@ class LM(Section):
     """The CodeGen language model and its training."""
 
     layers: int = Field(3, ge=1, le=64, description="transformer blocks")
-    width: int = Field(128, ge=8, le=8192, description="of the residual stream")
+    width: int = Field(96, ge=8, le=8192, description="of the residual stream")
     heads: int = Field(4, ge=4, le=128, description="attention heads; CodeGen wants a multiple of 4")
-    rotary: int = Field(32, ge=2, description="dimensions of each head that are rotated by position")
+    rotary: int = Field(24, ge=2, description="dimensions of each head that are rotated by position")
     batch: int = Field(32, ge=1, le=65_536, description="documents per step")
-    steps: int = Field(4200, ge=1, le=MOST_STEPS, description="optimizer steps")
+    steps: int = Field(4000, ge=1, le=MOST_STEPS, description="optimizer steps")
     checkpoint_every: int = Field(
-        2100, ge=1, le=MOST_STEPS, description="steps between checkpoints; step 0 is always one"
+        2000, ge=1, le=MOST_STEPS, description="steps between checkpoints; step 0 is always one"
     )
     extra_checkpoints: tuple[Annotated[int, Field(ge=1, le=10**9)], ...] = Field(
-        (300, 1200),
+        (300, 1000),
         max_length=1000,
         description="further ones, where much happens; from `steps` on they are none",
     )
-    decay_steps: int = Field(4200, ge=1, le=10**9, description="step at which the linear decay ends")
+    decay_steps: int = Field(4000, ge=1, le=10**9, description="step at which the linear decay ends")
     learning_rate: float = Field(1e-3, gt=0, lt=1, description="after warm-up")
     final_learning_rate: float = Field(2e-5, ge=0, lt=1, description="at decay_steps")
     warmup_steps: int = Field(200, ge=0, le=10**9, description="steps over which the learning rate rises from 0")
@@ -96,7 +96,7 @@ class LM(Section):
     prompt_weight: float = Field(
         0.05, ge=0, le=1, description="of a specification's token in the loss; a program's counts 1"
     )
-    initial_std: float = Field(0.08, gt=0, lt=1, description="of the normal that weights are drawn from")
+    initial_std: float = Field(0.1, gt=0, lt=1, description="of the normal that weights are drawn from")
     precision: Literal["auto", "bf16", "fp32"] = Field(
         "auto",
         description="of matrix products, here and in tracing and probing; auto: bf16 with CUDA or AMX, else fp32",
@@ -156,7 +156,7 @@ class LM(Section):
 class Traces(Section):
     """What is decoded and read at each checkpoint."""
 
-    train: int = Field(6_000, ge=1, le=1_000_000, description="training specifications whose states train the probes")
+    train: int = Field(5_000, ge=1, le=1_000_000, description="training specifications whose states train the probes")
     validation: int = Field(1_000, ge=1, le=1_000_000, description="validation specifications that choose the probes")
     test: int = Field(3_000, ge=1, le=1_000_000, description="test specifications that are reported")
     layers: Literal["mean", "last", "each"] = Field(
@@ -194,14 +194,14 @@ class Probes(Section):
         description="states of the LM's own programs, of fixed reference programs fed to it",
     )
     offsets: tuple[Offset, ...] = Field(
-        (-2, -1, 0, 1, 2), description="statements between state and world; 0 is needed"
+        (-1, 0, 1), description="statements between state and world; 0 is needed"
     )
     offset_checkpoints: Checkpoints = Field(
         "last", description="at which checkpoints other offsets than 0 are probed; ends: the untrained one and the last"
     )
     seeds: int = Field(1, ge=1, le=100, description="probes of each kind, from different initialisations")
     steps: int = Field(300, ge=1, le=1_000_000, description="optimizer steps of a fit")
-    batch: int = Field(512, ge=1, le=65_536, description="states per step")
+    batch: int = Field(384, ge=1, le=65_536, description="states per step")
     learning_rate: float = Field(1e-2, gt=0, lt=1, description="largest of a fit")
     weight_decay: float = Field(0.1, ge=0, description="AdamW's")
     evaluations: int = Field(5, ge=1, description="times during a fit that validation accuracy is taken")

@@ -81,8 +81,8 @@ class Weights(Section):
 class Programs(Section):
     """How programs are drawn."""
 
-    train_length: Lengths = Field((1, 5), description="statements in a training program, uniform")
-    test_length: Lengths = Field((1, 5), description="statements in a validation or test program, uniform")
+    train_length: Lengths = Field((1, 4), description="statements in a training program, uniform")
+    test_length: Lengths = Field((1, 4), description="statements in a validation or test program, uniform")
     weights: Weights = Weights()
     control_flow: Probability = Field(
         0.0, description="chance that a statement is an if, ifelse, while or repeat instead of an action"
