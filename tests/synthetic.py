@@ -24,6 +24,7 @@ from progsem.languages.labels import majority_label, spans
 from progsem.measures.tables import TABLES
 from progsem.storage.files import write_json, write_table
 from progsem.study.config import Study, load
+from progsem.study.vocabulary import EDIT_CONTROLS, EDIT_SOURCES
 
 DEPTH_SKILL = {"linear": 0.35, "mlp1": 0.7, "mlp2": 0.8}
 CONTROL_SKILL = {"counts": 0.1, "prefix": 0.25, "start": 0.0, "text": 0.3, "embedding": 0.05}
@@ -95,7 +96,7 @@ def write_results(folder: Path, study: Study, *, babbling: int = 0, gap: float =
     shards = [folder / "corpus" / f"{index:05d}.arrow" for index in range(2)]
     for path, programs in zip(shards, np.array_split(train, 2), strict=True):
         write_table(path, {"program": programs}, {"height": height, "width": width, "worlds": 5, "examples": 2})
-    lists = "programs predictions accuracy metrics manifests generalisation".split()
+    lists = "programs predictions accuracy metrics manifests generalisation edits readings".split()
     lists += [f"controls_{name}" for name in ("predictions", "accuracy", "description")]
     inputs = {"corpus": shards} | {name: [] for name in lists}
     steps = study.lm.checkpoints()
@@ -150,11 +151,19 @@ def write_results(folder: Path, study: Study, *, babbling: int = 0, gap: float =
                 _description(paths[2], rng, study, lm_seed, step, (generated, reference), babbling)
                 for name, path in zip(("predictions", "accuracy", "description"), paths, strict=True):
                     inputs[f"controls_{name}"].append(path)
+            for name in _edited(study, step):
+                paths = place / "edits" / name / "edits.arrow", place / "edits" / name / "readings.arrow"
+                write_table(paths[0], *_edits(rng, study, lm_seed, step, name))
+                write_table(paths[1], *_readings(rng, study, lm_seed, step, name))
+                inputs["edits"].append(paths[0])
+                inputs["readings"].append(paths[1])
         if study.generalisation.sets:
             inputs["generalisation"].append(folder / f"seed-{lm_seed}" / "generalisation.arrow")
             _generalisation(inputs["generalisation"][-1], rng, study, lm_seed)
     config = study.model_dump(mode="json")
-    sections = "study lm traces probes interventions controls generalisation statistics worlds programs corpus".split()
+    sections = (
+        "study lm traces probes interventions controls edits generalisation statistics worlds programs corpus".split()
+    )
     output = folder / "statistics"
     files = {name: [output / f"{name}.csv"] for name in TABLES}
     files |= {name: [output / f"{name}.json"] for name in ("summary", "gallery", "viewer", "manifest")}
@@ -308,6 +317,97 @@ def _description(path, rng, study, lm_seed, step, programs, babbling) -> None:
         parts = [columns | {f"bits_{feature}": np.zeros((0, np.prod(shape)), np.float32) for feature in uniform}]
     about = _about(study, heads) | {"uniform": uniform, "portions": portions, "step": step, "seed": lm_seed}
     write_table(path, {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}, about)
+
+
+def _edited(study: Study, step: int) -> list[str]:
+    """Semantics under which a checkpoint is edited."""
+    names = ["original", *study.interventions.matched] if step in study.edits.steps(study.lm) else []
+    pairs = LANGUAGE.config.mirror_pairs(study)[: study.edits.permutations] if names and step == study.lm.steps else []
+    return names + [name for pair in pairs for name in pair]
+
+
+def edit_effect(study: Study, step: int, semantics: str, edit: str, control: str, source: str) -> float:
+    """Mean effect of an edit: what is learned for the original does most, its controls and linear probes little."""
+    full = skill(study, step)
+    if control != "none" or edit == "none":
+        return 0.0
+    if edit in ("target", "full") and source == "target":
+        return full
+    if edit.startswith("learned"):
+        return full * (0.8 if semantics == "original" else 0.3)
+    return 0.1 * full
+
+
+def _edits(rng, study, lm_seed, step, semantics) -> tuple[dict, dict]:
+    """Columns and metadata of edits.arrow: 60 counterfactuals a feature, apart but at the first checkpoint."""
+    depths, features_ = list(study.probes.depths), list(study.probes.features)
+    learned = [f"learned_{dimension}" for dimension in study.edits.dimensions]
+    names = ["none", "target", "full", "weights", "pattern", "means", *learned, *(f"set_{depth}" for depth in depths)]
+    cases = [("none", "none", "target", 0), ("target", "none", "target", 0)]
+    for layer in study.edits.layers or range(1, study.lm.layers + 1):
+        for name in names[2:]:
+            cases += [
+                (name, "none", source, layer) for source in EDIT_SOURCES if name[:3] != "set" or source == "target"
+            ]
+            cases.append((name, "random", "target", layer))
+    parts, count = [], 60
+    for feature in study.edits.features:
+        program = np.sort(rng.choice(study.traces.test, count))
+        apart = np.full(count, 0.05 if step == 0 else 0.6, np.float32)
+        tops = rng.integers(0, 5, (2, count)).astype(np.uint8)
+        for case in cases:
+            effect = edit_effect(study, step, semantics, *case[:3]) + rng.normal(0, 0.05, count)
+            moved, right = rng.random(count) < effect, rng.random(count) < 0.5
+            numbers = {
+                "feature": features_.index(feature),
+                "edit": names.index(case[0]),
+                "control": EDIT_CONTROLS.index(case[1]),
+                "source": EDIT_SOURCES.index(case[2]),
+                "layer": case[3],
+                "length": 2,
+            }
+            read = np.repeat(moved[:, None], len(depths), axis=1)
+            parts.append(
+                {name: np.full(count, value, np.int8) for name, value in numbers.items()}
+                | {
+                    "program": program.astype(np.int32),
+                    "distance_base": apart,
+                    "distance": (apart * (1 - effect)).clip(0, 1).astype(np.float32),
+                    "norm": np.full(count, 0.3 * (case[3] > 0), np.float32),
+                    "top_base": tops[0],
+                    "top_target": tops[1],
+                    "top": np.where(moved, tops[1], tops[0]),
+                    "ends_target": moved & right,
+                    "ends_base": ~moved & right,
+                    "target_here": read,
+                    "target_last": read,
+                    "kept_here": ~read | right[:, None],
+                    "kept_last": ~read | right[:, None],
+                }
+            )
+    about = {"semantics": semantics, "step": step, "seed": lm_seed, "depths": depths, "features": features_}
+    about |= {"edits": names, "controls": list(EDIT_CONTROLS), "sources": list(EDIT_SOURCES)}
+    about |= {"pairs": dict.fromkeys(study.edits.features, [count, count])}
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}, about
+
+
+def _readings(rng, study, lm_seed, step, semantics) -> tuple[dict, dict]:
+    """Columns and metadata of readings.arrow: a state a test program, read better in later blocks."""
+    depths, layers = list(study.probes.depths), list(range(1, study.lm.layers + 1))
+    test = study.traces.test
+    layer = np.repeat(np.array(layers, np.int8), test)
+    columns = {
+        "layer": layer,
+        "program": np.tile(np.arange(test, dtype=np.int32), len(layers)),
+        "statement": np.zeros(len(layer), np.int16),
+        "final": np.zeros(len(layer), bool),
+    }
+    for feature in study.probes.features:
+        chance = 0.4 + 0.5 * skill(study, step) * layer[:, None] / len(layers)
+        columns[f"right_{feature}"] = rng.random((len(layer), len(depths))) < chance
+        columns[f"majority_{feature}"] = np.tile(rng.random(test) < 0.3, len(layers))
+    about = {"semantics": semantics, "step": step, "seed": lm_seed, "depths": depths}
+    return columns, about | {"features": list(study.probes.features)}
 
 
 def _generalisation(path, rng, study, lm_seed) -> None:

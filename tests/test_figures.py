@@ -32,6 +32,7 @@ EVERYTHING = {
     },
     "traces": {"layers": "each"},
     "probes": {"depths": {"linear": [], "mlp2": [8, 16]}, "positions": [[0, 2]]},
+    "edits": {"features": ["facing", "offset_from_start"], "dimensions": [1, 4], "permutations": 1},
     "generalisation": {"sets": {"longer": {"statements": 2}, "larger": {"cells": 1}}},
     "lm": {"steps": 600, "decay_steps": 600},
 }

@@ -98,6 +98,7 @@ def test_controls_are_counted_by_kind():
     assert count("layers") == 5 * count("shuffled")  # the embedding, three blocks, and the mean of all
     assert count("shuffled") < count("description_length") < 6 * count("shuffled")
     assert controls.PORTIONS == (*work.PORTIONS, 1)
+    assert (learned.LEARNING_STEPS, learned.LEARNING_BATCH) == (work.LEARNING_STEPS, work.LEARNING_BATCH)
 
 
 @pytest.mark.parametrize(

@@ -15,9 +15,10 @@ from torch import Tensor
 
 from progsem.editing.streams import Edit, NextCodes, Read
 from progsem.editing.subspaces import interchange
-from progsem.limits import LEARNING_BATCH, LEARNING_STEPS
 
-LEARNING_RATE = 0.02
+LEARNING_STEPS = 100
+LEARNING_BATCH = 128
+LEARNING_RATE = 0.03
 
 
 def learn(

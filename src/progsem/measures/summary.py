@@ -80,6 +80,10 @@ def summary(analysis: Analysis, seconds: dict[str, float]) -> dict:
         "alternatives_by": [
             {key: row[key] for key in without("alternatives", "lm_seed", "step", "feature")} for row in alternatives
         ],
+        "edits": [
+            {key: row[key] for key in without("edits", "lm_seed", "step", "control")}
+            for row in rows("edits", lm_seed=seed, step=last, control="none")
+        ],
         "mirror_pairs": mirror_pairs(rows("permutations"), settings),
         "checkpoints": [
             {key: row[key] for key in without("checkpoints", "lm_seed")}

@@ -193,9 +193,7 @@ class Probes(Section):
         min_length=1,
         description="states of the LM's own programs, of fixed reference programs fed to it",
     )
-    offsets: tuple[Offset, ...] = Field(
-        (-1, 0, 1), description="statements between state and world; 0 is needed"
-    )
+    offsets: tuple[Offset, ...] = Field((-1, 0, 1), description="statements between state and world; 0 is needed")
     offset_checkpoints: Checkpoints = Field(
         "last", description="at which checkpoints other offsets than 0 are probed; ends: the untrained one and the last"
     )
@@ -342,7 +340,7 @@ class Edits(Section):
         False, description="edit all later positions as well, while the model goes on writing; of exchanges only"
     )
     pairs: int = Field(
-        500,
+        300,
         ge=20,
         le=100_000,
         description="counterfactuals of a feature at most, that are reported; learning has as many",

@@ -12,7 +12,6 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from progsem.languages import LANGUAGE
-from progsem.limits import LEARNING_BATCH, LEARNING_STEPS
 from progsem.study.vocabulary import DESCRIPTION_LENGTH, LAYERS, LEARNED, MEAN
 
 if TYPE_CHECKING:
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from progsem.study.plan import Plan
     from progsem.study.sections import LM
 
+LEARNING_STEPS, LEARNING_BATCH = 100, 128  # of a subspace that is learned from what a model does
 PORTIONS = tuple(2.0**-k for k in range(6, 0, -1))  # of the training states, that a description's probes are fitted to
 
 

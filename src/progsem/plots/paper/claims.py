@@ -11,18 +11,19 @@ from dataclasses import asdict, dataclass, fields
 from itertools import product
 from pathlib import Path
 
-from progsem.plots import style
+from progsem.plots import findings, style
 from progsem.plots.paper import verdicts
 from progsem.plots.paper.verdicts import Measured, Verdict
 from progsem.plots.style import Results
 from progsem.storage.files import write_csv
-from progsem.study.vocabulary import ORIGINAL
+from progsem.study.vocabulary import FORCED, ORIGINAL, WEIGHTS
 
 ACCURACY = 0.924  # of 10 000 test specifications
 CONTENT = {"linear": 0.632, "mlp1": 0.791, "mlp2": 0.823}
 R2 = 0.88
 LAYERS, WIDTH = 20, 1024  # of the paper's language model
 DATA = {"height": 6, "width": 6, "examples": 5, "train_length": (6, 10)}
+BEYOND = "+"  # in the column `claim`: not asked by the paper
 BETWEEN = "between"  # in the column `claim`: no claim, but what stands between a number and its meaning
 # Baseline -> head of its column.
 BASELINES = {
@@ -100,7 +101,7 @@ def line(verdict: Verdict, measured: Measured, unit: str, n: tuple[int | None, s
 
 def claims(results: Results) -> list[Line]:
     """Every claim with what came out here, in the paper's order."""
-    parts = (accuracy, contents, straight_line, phases, offsets, alternatives, mirror_pairs, lengths, perplexity)
+    parts = (accuracy, contents, straight_line, phases, offsets, alternatives, mirror_pairs, lengths, perplexity, edits)
     return [one for part in parts for one in part(results)]
 
 
@@ -314,6 +315,46 @@ def perplexity(results: Results) -> list[Line]:
     what = f"Programs of the corpus stay more surprising to it than its own (perplexity; its own: {beside})"
     n = (row["n_test"], "programs")
     return [line(verdicts.higher(corpus, own), corpus, "perplexity", n, claim="7", what=what, paper="yes")]
+
+
+def edits(results: Results) -> list[Line]:
+    """Beyond the paper: whether what is read is used, by feature; nothing where nothing was edited."""
+    best = findings.learned(results)
+    if best is None:
+        return []
+    edit, layer = best
+    matched = findings.matched(results)
+    where = {"edit": edit, "layer": layer, "source": "donor"}
+    moved = "of the way to what it does in the other state (from another specification)"
+    lines = []
+    for feature in dict.fromkeys(row["feature"] for row in findings.edited(results)):
+        named = feature.replace("_", " ")
+        for name, what in (
+            (WEIGHTS, f"What linear probes read as {named} is used: an edit of it moves the next statement {moved}"),
+            (edit, f"A learned subspace that holds {named} is: an edit of it moves the next statement {moved}"),
+        ):
+            at = where | {"feature": feature, "edit": name, "semantics": ORIGINAL}
+            lines.append(_edit(_one(findings.edited(results, **at)), "effect", "n_apart", what))
+        rows = results.rows(
+            "edits_compared",
+            lm_seed=results.headline,
+            step=results.summary["step"],
+            semantics=matched,
+            feature=feature,
+            **where,
+        )
+        if rows:
+            lines.append(
+                _edit(rows[0], "difference", "n_original", f"More than one learned for {named} under {matched}")
+            )
+    return lines
+
+
+def _edit(row: dict | None, key: str, n: str, what: str) -> Line:
+    measured = Measured.of(row, key)
+    more = {"claim": BEYOND, "what": what, "paper": "not asked", "source": FORCED}
+    unit = "share" if key == "effect" else "difference of shares"
+    return line(verdicts.used(measured), measured, unit, (row and row[n], "pairs"), **more)
 
 
 def between(results: Results) -> list[Line]:

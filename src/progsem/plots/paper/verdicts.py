@@ -13,6 +13,7 @@ COMPATIBLE = "compatible"
 DIRECTION = "same direction"
 SMALLER = "same direction, smaller"
 LARGER = "same direction, larger"
+FOUND = "found"
 NOT_FOUND = "not found"
 CONTRADICTS = "contradicts"
 OPPOSITE = "opposite direction"
@@ -59,6 +60,10 @@ RULES = {
     "Lengths and perplexities (claim 7)": (
         "*agrees* if the interval of the difference (of perplexities: both intervals) is on the claimed side, "
         "*contradicts* if it is on the other, else *not found*."
+    ),
+    "Edits (+, not asked by the paper)": (
+        "*found* if the interval of the effect, or of the difference, is above 0, *opposite direction* if it is below, "
+        "else *not found*."
     ),
 }
 
@@ -215,6 +220,14 @@ def shorter(difference: Measured) -> Verdict:
     if difference.value is None:
         return Verdict(NOT_MEASURED, "no program is right")
     return _as_claimed(difference.side(), BELOW, "shorter", "longer", "the interval includes 0")
+
+
+def used(effect: Measured) -> Verdict:
+    """An edit moves what the model does to where it was to go, or further than another edit."""
+    if effect.value is None:
+        return Verdict(NOT_MEASURED, "no pair of states after which the model does something else")
+    words = {ABOVE: (FOUND, "above 0"), BELOW: (OPPOSITE, "below 0"), AROUND: (NOT_FOUND, "the interval includes 0")}
+    return Verdict(*words.get(effect.side(), (UNDECIDED, "no interval")))
 
 
 def higher(first: Measured, second: Measured) -> Verdict:
