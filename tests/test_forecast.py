@@ -6,6 +6,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from tree import ROOT, TINY
 
+from progsem.editing import learned
 from progsem.errors import UserError
 from progsem.housekeeping import plan as planning_table
 from progsem.languages import LANGUAGE

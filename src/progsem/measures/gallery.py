@@ -94,10 +94,10 @@ def choose(checkpoints: list[Checkpoint], settings: Settings) -> dict:
         readings.programs["generated_finished"] | (source == FORCED)
     )
     least = next((n for n in (3, 2, 1) if (suitable & (lengths >= n)).any()), 1)
-    first_of_each = np.zeros(settings.test, dtype=bool)
-    first_of_each[np.unique(readings.codes, axis=0, return_index=True)[1]] = True
-    candidates = np.flatnonzero(suitable & (lengths >= least) & first_of_each)
+    candidates = np.flatnonzero(suitable & (lengths >= least))
     candidates = candidates[np.argsort(-readings.sure[candidates], kind="stable")]
+    surest_of_each = np.unique(readings.codes[candidates], axis=0, return_index=True)[1]
+    candidates = candidates[np.sort(surest_of_each)]
     correct = readings.programs["correct_shown"].astype(bool)
 
     def first(indices: np.ndarray, count: int) -> list[dict]:
