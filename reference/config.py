@@ -26,6 +26,7 @@ _EDITS = {
     "interventions.difficulty_matched": list(LANGUAGE.config.AUTHORS_ALTERNATIVES)[-1],
     "edits.features": ["facing"],
     "edits.layers": [1],
+    "edits.checkpoints": "ends",
 }
 _BESIDE = {
     "lm.heads": {"lm": {"rotary": 12}},
@@ -33,7 +34,7 @@ _BESIDE = {
     "interventions.offsets": {"probes": {"offset_checkpoints": "every"}},
 }
 # And what sections have that ask for nothing by default, for their other keys.
-_ASKED = {"edits": {"edits": {"features": ["facing", "wall_ahead"]}}}
+_ASKED = {"edits": {"edits": {"features": ["facing", "wall_ahead"], "checkpoints": "last"}}}
 
 
 def keys(schema: dict | None = None, prefix: str = "") -> dict[str, dict]:

@@ -80,7 +80,7 @@ BAD = {
         {"worlds": {"height": 24, "width": 24}, "tokens": {"encoding": "spaced"}},
         ["2048", "worlds.height"],
     ),
-    "step limit within programs": ({"programs": {"step_limit": 5}}, ["programs.step_limit is 5", "at least 6"]),
+    "step limit within programs": ({"programs": {"step_limit": 4}}, ["programs.step_limit is 4", "at least 5"]),
     "heads": ({"lm": {"heads": 6}}, ["lm.heads is 6", "multiple of 4"]),
     "width": ({"lm": {"width": 130, "heads": 4}}, ["lm.width 130", "lm.heads 4"]),
     "rotary": ({"lm": {"width": 128, "heads": 4, "rotary": 33}}, ["lm.rotary is 33", "32"]),
@@ -181,7 +181,7 @@ BAD = {
     "too many shards": ({"corpus": {"shard": 100, "train": 1_000_000}}, ["corpus.shard is 100", "10040", "8000"]),
     "too many checkpoints": (
         {"lm": {"checkpoint_every": 1}},
-        ["lm.checkpoint_every", "21005 checkpoints", "make fewer"],
+        ["lm.checkpoint_every", "20005 checkpoints", "make fewer"],
     ),
     "too many extra checkpoints": (
         {"lm": {"extra_checkpoints": list(range(1, 1002))}},
@@ -213,8 +213,8 @@ BAD = {
         },
         ["about 250", "at most 80", "programs.train_length"],
     ),
-    "too few states to fit probes to": ({"traces": {"train": 5}}, ["traces.train is 5", "35 states", "50", "raise it"]),
-    "too few states to report": ({"traces": {"test": 2}}, ["traces.test is 2", "14 states", "20"]),
+    "too few states to fit probes to": ({"traces": {"train": 5}}, ["traces.train is 5", "30 states", "50", "raise it"]),
+    "too few states to report": ({"traces": {"test": 2}}, ["traces.test is 2", "12 states", "20"]),
     "a gallery of more than is traced": (
         {"traces": {"test": 5}, "figures": {"gallery": 6}},
         ["figures.gallery is 6", "traces.test", "5"],
@@ -228,7 +228,7 @@ BAD = {
     ),
     "an offset that only last states have": (
         {"probes": {"drop_final": True, "offsets": [0, -4]}},
-        ["probes.offsets has -4", "between -3 and 4"],
+        ["probes.offsets has -4", "between -2 and 3"],
     ),
     "more statements than can be read": (
         {"traces": {"extra_statements": 1000}, "programs": {"control_flow": 0.1}},
@@ -272,7 +272,7 @@ BAD = {
         ["probes.features", "branch", "programs.control_flow"],
     ),
     "positions reversed": ({"probes": {"positions": [[2, 1]]}}, ["probes.positions", "[2, 1]", "earlier"]),
-    "positions beyond the programs": ({"probes": {"positions": [[5, 6]]}}, ["probes.positions", "[5, 6]", "at most 5"]),
+    "positions beyond the programs": ({"probes": {"positions": [[5, 6]]}}, ["probes.positions", "[5, 6]", "at most 4"]),
     "a set like the training": (
         {"generalisation": {"sets": {"same": {}}}},
         ["generalisation.sets", "like the training", "statements or cells"],
@@ -291,7 +291,7 @@ BAD = {
     ),
     "a set with programs that run too long": (
         {"programs": {"step_limit": 6}, "generalisation": {"sets": {"long": {"statements": 2}}}},
-        ["programs.step_limit", "generalisation.sets.long", "at least 8"],
+        ["programs.step_limit", "generalisation.sets.long", "at least 7"],
     ),
     "a set that is larger than its kind": (
         {

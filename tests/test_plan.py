@@ -21,14 +21,16 @@ from progsem.workflow import snakefile
 from reference import config as reference
 
 ROOT = Path(__file__).resolve().parents[1]
+USUAL = [stage for stage in STAGES if stage != "edits"]  # that the default study has
 DOWNSTREAM = {
-    "corpus": list(STAGES),
-    "tokens": [stage for stage in STAGES if stage != "corpus"],
-    "lm": [stage for stage in STAGES if stage not in ("corpus", "tokens")],
+    "corpus": USUAL,
+    "tokens": USUAL[1:],
+    "lm": USUAL[2:],
     "traces": ["traces", "probes", "interventions", "controls", "statistics", "figures"],
     "probes": ["probes", "interventions", "controls", "statistics", "figures"],
     "interventions": ["interventions", "statistics", "figures"],
     "controls": ["controls", "statistics", "figures"],
+    "edits": ["edits", "statistics", "figures"],
     "generalisation": ["generalisation", "statistics", "figures"],
     "statistics": ["statistics", "figures"],
     "figures": ["figures"],
@@ -44,6 +46,7 @@ FIRST = {  # section -> the stage where work starts again
     "probes": "probes",
     "interventions": "interventions",
     "controls": "controls",
+    "edits": "edits",
     "generalisation": "generalisation",
     "statistics": "statistics",
     "figures": "figures",
@@ -61,6 +64,8 @@ MORE = {
     "interventions.checkpoints",
     "interventions.permutations",
     "controls.checkpoints",
+    "edits.checkpoints",
+    "edits.permutations",
 }
 
 
@@ -143,7 +148,7 @@ def test_every_key_is_recorded():
 
 
 def test_adding_a_seed_leaves_the_others_alone():
-    one, two = Plan(load({"lm": {"seeds": [0]}})), Plan(load({"lm": {"seeds": [0, 3]}}))
+    one, two = (Plan(load({"lm": {"seeds": seeds}, "edits": {"features": ["facing"]}})) for seeds in ([0], [0, 3]))
     for stage in list(STAGES)[: list(STAGES).index("statistics")]:
         new = two.jobs()[stage] - one.jobs()[stage]
         assert one.jobs()[stage] <= two.jobs()[stage]
