@@ -265,6 +265,7 @@ def results(**summary) -> style.Results:
     }
     study = config.Study()
     sections = {name: getattr(study, name) for name in ("worlds", "programs", "corpus", "lm")}
+    tables |= {"edits": [], "edits_compared": []}
     return style.Results(default | summary, {}, tables, "Title", sections)
 
 

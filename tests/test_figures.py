@@ -338,7 +338,8 @@ def test_what_is_missing_stops_no_figure(case, tmp_path, looks):
 KEYS = set(
     "lm_seed step source states depth feature semantics alternative family offset difficulty_matched points measure "
     "baseline layer by value trained pair first second set length in_training_range comparison programs statements "
-    "count tokens n n_test n_states n_programs n_points n_correct n_training".split()
+    "count tokens n n_test n_states n_programs n_points n_correct n_training edit control n_pairs n_apart n_flipped "
+    "n_original n_alternative".split()
 )
 
 

@@ -104,7 +104,7 @@ def r2_text(row: dict) -> str:
     """R² with its interval."""
     if row["r2"] is None:
         return "undefined"
-    if row["r2_low"] is None:
+    if None in (row["r2_low"], row["r2_high"]):
         return f"{row['r2']:.2f}"
     return f"{row['r2']:.2f} [{row['r2_low']:.2f}, {row['r2_high']:.2f}]"
 

@@ -54,7 +54,7 @@ def edits(results: Results) -> tuple[Figure, list[dict]] | None:
     figure = style.new_figure(
         results,
         2.8 + 2.9 * len(layers),
-        1.6 + (0.9 + 0.25 * len(names)) * len(features),
+        1.9 + (0.9 + 0.25 * len(names)) * len(features),
         findings.edits(results),
         "How far the next statement moves from what the model would write to what it writes in the other state: "
         "0% not at all, 100% all the way.",
@@ -77,7 +77,7 @@ def edits(results: Results) -> tuple[Figure, list[dict]] | None:
         style.percent_axis(axes.xaxis, limits=False)
     for axes in panels[-1]:
         axes.set_xlabel("effect on the next statement")
-    style.legend_below(figure, panels)
+    style.legend_below(figure, panels, columns=3)
     return figure, drawn
 
 

@@ -294,12 +294,12 @@ def beside(axes: Axes, height: float, text: str) -> None:
     axes.text(1.02, height, text, transform=axes.get_yaxis_transform(), va="center", fontsize=7.5)
 
 
-def legend_below(figure: Figure, panels: np.ndarray) -> None:
-    """One legend for all panels, below them; every label once, in the order of its first panel."""
+def legend_below(figure: Figure, panels: np.ndarray, columns: int = 6) -> None:
+    """One legend for all panels, below them, in so many columns; every label once, in the order of its first panel."""
     found = [axes.get_legend_handles_labels() for axes in panels.flat]
     handles = {label: handle for pair in found for handle, label in zip(*pair, strict=True)}
     if handles:
-        figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=min(len(handles), 6))
+        figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=min(len(handles), columns))
 
 
 def source_label(source: str) -> str:
