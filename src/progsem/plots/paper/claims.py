@@ -325,7 +325,7 @@ def edits(results: Results) -> list[Line]:
     edit, layer = best
     matched = findings.matched(results)
     where = {"edit": edit, "layer": layer, "source": "donor"}
-    moved = "of the way to what it does in the other state (from another specification)"
+    moved = "so far to what it is in the other state (effect, from another specification)"
     lines = []
     for feature in dict.fromkeys(row["feature"] for row in findings.edited(results)):
         named = feature.replace("_", " ")
