@@ -7,6 +7,7 @@ import csv
 import numpy as np
 import pytest
 from synthetic import edit_effect, small_study, write_results
+from test_statistics import EDITS, refuse_lonely_numbers
 
 from progsem.errors import UserError
 from progsem.measures import statistics
@@ -131,6 +132,11 @@ def test_the_summary_has_the_last_checkpoint(job):
     found = read_json(job.output("summary"))["edits"]
     assert {row["semantics"] for row in found} >= {"original", "mirror"}
     assert all({"effect", "effect_low", "effect_high", "n_apart"} <= set(row) for row in found)
+
+
+@pytest.mark.parametrize("name", sorted(EDITS))
+def test_every_number_has_interval_and_n(job, name):
+    refuse_lonely_numbers(name, table(job, name))
 
 
 def test_missing_edits_are_named(tmp_path, study):

@@ -303,7 +303,7 @@ def planted(encoding, unused: bool) -> lm.CodeGen:
         block.attn["qkv_proj"].weight[5, 2 * WALLS] = 1.0
         out, head = block.attn["out_proj"].weight, model.lm_head
         puts, walls = torch.eye(16)[:2]
-        written = {USED: 8 * puts + 12 * walls, NOISE: 12 * walls, CLEAN: 0.8 * puts} if unused else {USED: 40 * puts}
+        written = {USED: 8 * puts + 6 * walls, NOISE: 6 * walls, CLEAN: 0.8 * puts} if unused else {USED: 40 * puts}
         for number, row in written.items():
             out[2 * number], out[2 * number + 1] = row, -row
         gain = 80.0 if unused else 12.0
@@ -448,7 +448,7 @@ def test_probes_read_what_they_are_set_to():
     ("keys", "problem"),
     [
         ({"edits": {"features": ["facing"], "layers": [4]}}, "edits.layers has 4, but the language model has 3 blocks"),
-        ({"edits": {"features": ["facing"], "dimensions": [129]}}, "edits.dimensions has 129, but lm.width is 128"),
+        ({"edits": {"features": ["facing"], "dimensions": [97]}}, "edits.dimensions has 97, but lm.width is 96"),
         ({"edits": {"features": ["position"]}}, "edits.features has position, which is none of probes.features"),
         ({"edits": {"features": ["facing"]}, "probes": {"depths": {"mlp1": [8]}}}, "probes.depths has no linear probe"),
         ({"edits": {"features": ["facing"], "permutations": 40}}, "edits.permutations is 40"),

@@ -194,7 +194,7 @@ def test_plan_forecasts_what_has_never_run(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     planning_table.main([str(ROOT / TINY[1])])
     *table, last = capsys.readouterr().out.splitlines()
-    planned = Plan(config.load(configfiles.merge(BASE, configfiles.read_config(ROOT / TINY[1])))).jobs()
-    assert len(table) == 2 + sum(map(bool, planned.values())) and all("  ~" in line for line in table[1:])
+    assert len(table) == 2 + len(STAGES)
+    assert all("  ~" in line for line in table[1:] if not line.startswith("edits "))  # of which tiny has none
     assert last.startswith("in all about ") and last.endswith(("core", "cores"))
     assert list(tmp_path.iterdir()) == []

@@ -70,6 +70,7 @@ def test_every_figure_has_a_caption_and_every_caption_a_figure():
         "Language model",
         "Semantic content",
         "Alternative semantics",
+        "Edits",
         "Step by step",
         "Numbers",
     }
@@ -138,7 +139,7 @@ def test_captions_state_the_parameters(report):
         for path in subcategories["Other"]:
             assert captioned[Path(path).stem].category == category
     description = held(report, "workflow-desc")
-    assert "progsem: tiny" in description and "2,000 training programs of 1 to 5 statements" in description
+    assert "progsem: tiny" in description and "2,000 training programs of 1 to 4 statements" in description
     assert "system-message" not in description
 
 

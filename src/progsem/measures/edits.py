@@ -23,9 +23,16 @@ from progsem.storage.files import read_table
 from progsem.study.vocabulary import MEAN, ORIGINAL
 
 APART = 0.1  # total variation
-SCORES = {"effect": "n_apart", "interchange": "n_flipped", "ends_target": "n_pairs", "ends_base": "n_pairs"}
+SCORES = {
+    "effect": "n_apart",
+    "interchange": "n_flipped",
+    "ends_target": "n_pairs",
+    "ends_base": "n_pairs",
+    "norm": "n_pairs",
+}
 READ = ("target_here", "target_last", "kept_here", "kept_last")
-WITHIN = {"effect": (-np.inf, 1.0), "corrected": intervals.CORRECTED}  # what values can be taken; of all others a share
+# What values can be taken; of all others a share.
+WITHIN = {"effect": (-np.inf, 1.0), "corrected": intervals.CORRECTED, "norm": intervals.POSITIVE}
 NO_CONTROL = "none"
 
 
@@ -189,7 +196,6 @@ def edit_rows(analysis: Analysis) -> list[dict]:
     for at, measured in _each(analysis):
         for key, one in measured.edits.items():
             row = at | key._asdict() | one.counts | {"n_programs": one.programs}
-            row["norm"] = float(one.values["norm"][0].mean())
             for name in SCORES:
                 row |= _columns(name, _estimate(analysis, one, name))
             rows.append(row)

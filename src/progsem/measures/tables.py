@@ -287,7 +287,7 @@ def permutations(analysis):
 
 
 @table(
-    "lm_seed step semantics feature edit control source layer effect± interchange± ends_target± ends_base± norm "
+    "lm_seed step semantics feature edit control source layer effect± interchange± ends_target± ends_base± norm± "
     "n_pairs n_apart n_flipped n_programs"
 )
 def edits(analysis):
