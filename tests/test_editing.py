@@ -303,7 +303,7 @@ def planted(encoding, unused: bool) -> lm.CodeGen:
         block.attn["qkv_proj"].weight[5, 2 * WALLS] = 1.0
         out, head = block.attn["out_proj"].weight, model.lm_head
         puts, walls = torch.eye(16)[:2]
-        written = {USED: 8 * puts + 6 * walls, NOISE: 6 * walls, CLEAN: 0.8 * puts} if unused else {USED: 40 * puts}
+        written = {USED: 8 * puts + 12 * walls, NOISE: 12 * walls, CLEAN: 0.8 * puts} if unused else {USED: 40 * puts}
         for number, row in written.items():
             out[2 * number], out[2 * number + 1] = row, -row
         gain = 80.0 if unused else 12.0
@@ -380,7 +380,7 @@ def test_a_direction_that_is_read_and_not_used(tmp_path):
     for layer in (1, 2):
         assert found["full", "none", "target", layer] == pytest.approx(1, abs=1e-3)
         assert abs(found["weights", "none", "target", layer]) < 0.25  # its smaller dimensions are noise
-        assert found["learned_2", "none", "target", layer] > 0.8
+        assert found["learned_2", "none", "target", layer] > 0.3  # beside the noise, which it has to leave
     bases, _ = load_tensors(job.output("subspaces"))
     clean = bases["markers.weights.1"][2 * CLEAN : 2 * CLEAN + 2].square().sum()
     assert clean > 0.9  # of one of its dimensions
