@@ -105,9 +105,15 @@ class Browser:
 
     def run_inside(self, script: str):
         """The same in the page's one frame, of which the expression sees the elements, but no variables."""
-        (frame,) = self._ask("Page.getFrameTree")["frameTree"]["childFrames"]
-        context = self._ask("Page.createIsolatedWorld", frameId=frame["frame"]["id"])["executionContextId"]
-        return self._evaluate(script, contextId=context)
+        until = time.monotonic() + SECONDS
+        while True:
+            (frame,) = self._ask("Page.getFrameTree")["frameTree"]["childFrames"]
+            context = self._ask("Page.createIsolatedWorld", frameId=frame["frame"]["id"])["executionContextId"]
+            try:
+                return self._evaluate(script, contextId=context)
+            except AssertionError as error:  # the frame may go on to another page between the two
+                if "Cannot find context" not in str(error) or time.monotonic() > until:
+                    raise
 
     def _evaluate(self, script: str, **where):
         answer = self._ask("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True, **where)
