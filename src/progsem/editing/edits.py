@@ -274,7 +274,7 @@ class Feature:
             whole = np.where(begun, beginning[:, : len(place)], programs)
             right = satisfied(whole, worlds, outputs, stage.meaning.step_limit).all(axis=1)
             ends[f"ends_{name}"] = right & written.finished
-        moved, size = np.zeros(len(read), np.float32), len(streams[0])
+        moved = np.zeros(len(read), np.float32)
         if edit is not None:
             here, there = streams[edit.layer - 1][:, 0], before[edit.layer - 1][:, 0]
             moved = ((here - there).norm(dim=1) / there.norm(dim=1)).cpu().numpy()
@@ -288,7 +288,7 @@ class Feature:
             },
             "ends_target": ends["ends_target"],
             "ends_base": ends["ends_base"],
-            "norm": moved.astype(np.float32).reshape(size),
+            "norm": moved,
             **self._read_after(found, edit, streams, before),
         }
 

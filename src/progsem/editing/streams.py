@@ -51,6 +51,7 @@ class Texts:
         self.codes = LANGUAGE.codes.most_codes(programs, extra_statements)
         self.tokens = encoding.program_tokens(self.codes)
         self.grammar = TokenGrammar(encoding, programs.control_flow > 0)
+        self.prompt_length = specifications.prompts(encoding, np.s_[:1]).shape[1]
 
     def tokens_of(self, beginnings: np.ndarray, length: np.ndarray) -> list[np.ndarray]:
         """Beginnings (N, L) of so many statements, each spelled up to the end of its last one."""
@@ -233,7 +234,6 @@ class Read:
         for position in range(self.last if edit is None else edit.position, self.tokens.shape[1]):
             there = taken_from.tokens[:, position]
             states = writer.step(self.tokens[:, position], writer.cache, everything, position, there)
-        prompt = texts.specifications.prompts(texts.encoding, np.arange(1)).shape[1]
         return write_programs(
             writer,
             writer.cache,
@@ -244,7 +244,7 @@ class Read:
             texts.tokens,
             texts.max_depth,
             kept=1,
-            begun=self.tokens[:, prompt:].cpu().numpy(),
+            begun=self.tokens[:, texts.prompt_length :].cpu().numpy(),
         )
 
     def _attend(self, position: int, rows=np.s_[:]) -> Behind:

@@ -16,6 +16,7 @@ from scipy.special import nctdtr, ndtri, stdtrit
 
 from progsem.errors import UserError
 from progsem.housekeeping import common
+from progsem.plots import findings
 from progsem.plots.figures import read_rows
 from progsem.plots.paper.claims import R2
 from progsem.plots.style import Results
@@ -83,7 +84,7 @@ def claims(results: Results) -> list[Claim]:
 
 def _claims(results: Results) -> Iterator[Claim]:
     last, first = results.summary["step"], min(row["step"] for row in results.tables["checkpoints"])
-    matched = next((name for name, one in results.summary["alternatives"].items() if one["difficulty_matched"]), None)
+    matched = findings.matched(results)
     z = ndtri((1 + results.summary["intervals"]["confidence"]) / 2)
 
     def number(what: str, unit: str, table: str, key: str, ends: str = "", **where) -> Claim:

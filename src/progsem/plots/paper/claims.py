@@ -359,7 +359,7 @@ def _edit(row: dict | None, key: str, n: str, what: str) -> Line:
 
 def between(results: Results) -> list[Line]:
     """By source and depth: model less each baseline, and the gap to the difficulty-matched alternative at both ends."""
-    matched = next((name for name, one in results.summary["alternatives"].items() if one["difficulty_matched"]), None)
+    matched = findings.matched(results)
     where = {"lm_seed": results.headline, "states": results.states, "feature": "mean"}
     last = results.rows("baselines", step=results.summary["step"], **where)
     gaps = results.rows("alternatives", family="named", offset=0, alternative=matched, **where)
