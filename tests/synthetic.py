@@ -96,7 +96,7 @@ def write_results(folder: Path, study: Study, *, babbling: int = 0, gap: float =
     shards = [folder / "corpus" / f"{index:05d}.arrow" for index in range(2)]
     for path, programs in zip(shards, np.array_split(train, 2), strict=True):
         write_table(path, {"program": programs}, {"height": height, "width": width, "worlds": 5, "examples": 2})
-    lists = "programs predictions accuracy metrics manifests generalisation edits readings".split()
+    lists = "programs predictions accuracy metrics manifests generalisation counterfactuals edits readings".split()
     lists += [f"controls_{name}" for name in ("predictions", "accuracy", "description")]
     inputs = {"corpus": shards} | {name: [] for name in lists}
     steps = study.lm.checkpoints()
@@ -152,11 +152,16 @@ def write_results(folder: Path, study: Study, *, babbling: int = 0, gap: float =
                 for name, path in zip(("predictions", "accuracy", "description"), paths, strict=True):
                     inputs[f"controls_{name}"].append(path)
             for name in _edited(study, step):
-                paths = place / "edits" / name / "edits.arrow", place / "edits" / name / "readings.arrow"
-                write_table(paths[0], *_edits(rng, study, lm_seed, step, name))
-                write_table(paths[1], *_readings(rng, study, lm_seed, step, name))
-                inputs["edits"].append(paths[0])
-                inputs["readings"].append(paths[1])
+                counterfactuals = _counterfactuals(study, name)
+                tables = {
+                    "counterfactuals": (counterfactuals, {"features": list(study.probes.features)}),
+                    "edits": _edits(rng, study, step, name, counterfactuals),
+                    "readings": _readings(rng, study, step),
+                }
+                about = {"semantics": name, "step": step, "seed": lm_seed}
+                for file, (columns, more) in tables.items():
+                    inputs[file].append(place / "edits" / name / f"{file}.arrow")
+                    write_table(inputs[file][-1], columns, about | more)
         if study.generalisation.sets:
             inputs["generalisation"].append(folder / f"seed-{lm_seed}" / "generalisation.arrow")
             _generalisation(inputs["generalisation"][-1], rng, study, lm_seed)
@@ -338,8 +343,29 @@ def edit_effect(study: Study, step: int, semantics: str, edit: str, control: str
     return 0.1 * full
 
 
-def _edits(rng, study, lm_seed, step, semantics) -> tuple[dict, dict]:
-    """Columns and metadata of edits.arrow: 60 counterfactuals a feature, apart but at the first checkpoint."""
+def _counterfactuals(study: Study, semantics: str) -> dict[str, np.ndarray]:
+    """Columns of counterfactuals.arrow: 60 pairs a feature, of two statements, the same at every checkpoint."""
+    rng, count = np.random.default_rng(len(semantics)), 60
+    features_ = np.repeat([list(study.probes.features).index(name) for name in study.edits.features], count)
+    beginnings = np.full((3, len(features_), 6), codes.PAD, np.uint8)
+    beginnings[:, :, 1] = rng.integers(0, 5, len(features_))
+    beginnings[:, :, 0] = (rng.integers(0, 5, len(features_)) + np.arange(3)[:, None]) % 5
+    program = np.stack([np.sort(rng.permutation(study.traces.test)[:count]) for _ in study.edits.features])
+    return {
+        "feature": features_.astype(np.int8),
+        "pair": np.tile(np.arange(count, dtype=np.int32), len(study.edits.features)),
+        "program": program.reshape(-1).astype(np.int32),
+        "donor_program": rng.integers(0, study.traces.test, len(features_)).astype(np.int32),
+        "length": np.full(len(features_), 2, np.int8),
+        **dict(zip(("base", "target", "donor"), beginnings, strict=True)),
+    }
+
+
+def _edits(rng, study, step, semantics, pairs) -> tuple[dict, dict]:
+    """Columns and metadata of edits.arrow, of `_counterfactuals`: apart but at the first checkpoint.
+
+    Behind the base a `move` is written, and `turn_left` behind the target and where an edit has moved the model.
+    """
     depths, features_ = list(study.probes.depths), list(study.probes.features)
     learned = [f"learned_{dimension}" for dimension in study.edits.dimensions]
     names = ["none", "target", "full", "weights", "pattern", "means", *learned, *(f"set_{depth}" for depth in depths)]
@@ -350,33 +376,36 @@ def _edits(rng, study, lm_seed, step, semantics) -> tuple[dict, dict]:
                 (name, "none", source, layer) for source in EDIT_SOURCES if name[:3] != "set" or source == "target"
             ]
             cases.append((name, "random", "target", layer))
-    parts, count = [], 60
-    for feature in study.edits.features:
-        program = np.sort(rng.choice(study.traces.test, count))
+    parts = []
+    for feature in map(features_.index, study.edits.features):
+        of_feature = {name: values[pairs["feature"] == feature] for name, values in pairs.items()}
+        count = len(of_feature["pair"])
         apart = np.full(count, 0.05 if step == 0 else 0.6, np.float32)
         tops = rng.integers(0, 5, (2, count)).astype(np.uint8)
         for case in cases:
             effect = edit_effect(study, step, semantics, *case[:3]) + rng.normal(0, 0.05, count)
             moved, right = rng.random(count) < effect, rng.random(count) < 0.5
             numbers = {
-                "feature": features_.index(feature),
+                "feature": feature,
                 "edit": names.index(case[0]),
                 "control": EDIT_CONTROLS.index(case[1]),
                 "source": EDIT_SOURCES.index(case[2]),
                 "layer": case[3],
-                "length": 2,
             }
             read = np.repeat(moved[:, None], len(depths), axis=1)
+            written = of_feature["target" if case[0] == "target" else "base"].copy()
+            written[:, 2] = np.where(moved, codes.LEFT, codes.MOVE)
             parts.append(
                 {name: np.full(count, value, np.int8) for name, value in numbers.items()}
+                | {name: of_feature[name] for name in ("pair", "program", "length")}
                 | {
-                    "program": program.astype(np.int32),
                     "distance_base": apart,
                     "distance": (apart * (1 - effect)).clip(0, 1).astype(np.float32),
                     "norm": np.full(count, 0.3 * (case[3] > 0), np.float32),
                     "top_base": tops[0],
                     "top_target": tops[1],
                     "top": np.where(moved, tops[1], tops[0]),
+                    "written": written,
                     "ends_target": moved & right,
                     "ends_base": ~moved & right,
                     "target_here": read,
@@ -385,13 +414,13 @@ def _edits(rng, study, lm_seed, step, semantics) -> tuple[dict, dict]:
                     "kept_last": ~read | right[:, None],
                 }
             )
-    about = {"semantics": semantics, "step": step, "seed": lm_seed, "depths": depths, "features": features_}
+    about = {"depths": depths, "features": features_}
     about |= {"edits": names, "controls": list(EDIT_CONTROLS), "sources": list(EDIT_SOURCES)}
-    about |= {"pairs": dict.fromkeys(study.edits.features, [count, count])}
+    about |= {"pairs": {name: [60, 60] for name in study.edits.features}}
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}, about
 
 
-def _readings(rng, study, lm_seed, step, semantics) -> tuple[dict, dict]:
+def _readings(rng, study, step) -> tuple[dict, dict]:
     """Columns and metadata of readings.arrow: a state a test program, read better in later blocks."""
     depths, layers = list(study.probes.depths), list(range(1, study.lm.layers + 1))
     test = study.traces.test
@@ -406,8 +435,7 @@ def _readings(rng, study, lm_seed, step, semantics) -> tuple[dict, dict]:
         chance = 0.4 + 0.5 * skill(study, step) * layer[:, None] / len(layers)
         columns[f"right_{feature}"] = rng.random((len(layer), len(depths))) < chance
         columns[f"majority_{feature}"] = np.tile(rng.random(test) < 0.3, len(layers))
-    about = {"semantics": semantics, "step": step, "seed": lm_seed, "depths": depths}
-    return columns, about | {"features": list(study.probes.features)}
+    return columns, {"depths": depths, "features": list(study.probes.features)}
 
 
 def _generalisation(path, rng, study, lm_seed) -> None:

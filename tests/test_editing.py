@@ -28,7 +28,12 @@ from progsem.storage.files import load_tensors, read_table
 from progsem.study.config import load
 from progsem.study.vocabulary import SPLITS
 
-OUTPUTS = {"edits": "edits.arrow", "readings": "readings.arrow", "subspaces": "subspaces.safetensors"}
+OUTPUTS = {
+    "counterfactuals": "counterfactuals.arrow",
+    "edits": "edits.arrow",
+    "readings": "readings.arrow",
+    "subspaces": "subspaces.safetensors",
+}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -340,6 +345,20 @@ def effects(job: Job) -> dict[tuple, float]:
     return {key: float(np.mean(values)) for key, values in found.items()}
 
 
+def written_begins_as_its_document(job: Job) -> None:
+    """What is written goes on from the beginning that it stands beside, with the likeliest next statement."""
+    columns, about = read_table(job.output("edits"))
+    pairs, _ = read_table(job.output("counterfactuals"))
+    assert (pairs["program"][columns["pair"]] == columns["program"]).all()  # one feature, so a row a pair
+    behind_target = columns["edit"] == about["edits"].index("target")
+    for name, of in (("base", ~behind_target), ("target", behind_target)):
+        written, length = columns["written"][of], columns["length"][of]
+        begun = np.arange(pairs[name].shape[1]) < length[:, None]
+        assert (np.where(begun, written[:, : begun.shape[1]], PAD) == pairs[name][columns["pair"][of]]).all()
+        assert (written[np.arange(len(length)), length] == columns["top"][of]).all()
+    assert (pairs["donor_program"] != pairs["program"]).all()
+
+
 def test_a_direction_that_is_used(tmp_path):
     study = planted_study()
     paths = shards(tmp_path, study)
@@ -356,6 +375,7 @@ def test_a_direction_that_is_used(tmp_path):
         assert found["learned_1", "random", "target", layer] < 0.5
     assert found["none", "none", "target", 0] == pytest.approx(0, abs=1e-6)
     assert found["target", "none", "target", 0] == pytest.approx(1, abs=1e-6)
+    written_begins_as_its_document(job)
     # What lies across the planted direction does nothing.
     specifications = Specifications(Job("traces", study.model_dump(mode="json"), paths, {}))
     texts = texts_of(study, specifications)

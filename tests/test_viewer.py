@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from synthetic import small_study, write_results
 
+from progsem.languages import LANGUAGE
 from progsem.languages.karel import codes, kernels
 from progsem.languages.karel.interpreter import run
 from progsem.languages.karel.syntax import encode, parse
@@ -177,7 +178,109 @@ def test_worlds_in_control_flow_are_those_of_the_first_time(tmp_path):
     assert len(ways) == 3
 
 
+# ------------------------------------------------------------------------------ edits
+
+EDITED = {
+    "lm": {"steps": 600, "decay_steps": 600, "layers": 2, "seeds": [0]},
+    "edits": {"features": ["facing", "offset_from_start"], "dimensions": [1, 4], "checkpoints": "ends"},
+}
+
+
+@pytest.fixture(scope="module")
+def edited(tmp_path_factory):
+    return results(tmp_path_factory.mktemp("edited"), **EDITED)
+
+
+@pytest.fixture(scope="module")
+def shown_edits(edited):
+    return chosen(edited)
+
+
+def edit_table(job, name: str) -> tuple[dict, dict]:
+    """Columns and metadata of a table of the original's edits at the last checkpoint."""
+    (path,) = (path for path in job.inputs[name] if "step-000600/edits/original" in str(path))
+    return read_table(path)
+
+
+def test_pairs_are_shown_as_they_were_edited(edited, shown_edits):
+    pairs, _ = edit_table(edited, "counterfactuals")
+    rows, about = edit_table(edited, "edits")
+    programs, test = programs_at(edited, 600)
+    edits = shown_edits["edits"]
+    assert [pair["feature"] for pair in edits["pairs"]] == ["facing"] * 8 + ["offset_from_start"] * 8
+    assert edits["layers"] == [1, 2] and "learned_4" in edits["edits"] and "none" not in edits["edits"]
+    for pair in edits["pairs"]:
+        assert [run["step"] for run in pair["runs"]] == [0, 600]
+        number = int(np.flatnonzero(programs["row"][test] == pair["specification"])[0])
+        feature = about["features"].index(pair["feature"])
+        (row,) = np.flatnonzero((pairs["program"] == number) & (pairs["feature"] == feature))
+        of_pair = (rows["feature"] == feature) & (rows["pair"] == pairs["pair"][row])
+        for name in ("base", "target"):
+            text, start = pair[name]["program"], pair["start"]
+            assert np.array_equal(np.asarray(encode(parse(text)))[:2], pairs[name][row][:2])
+            world = World(np.array(pair["cells"], np.uint8), start["row"], start["column"], start["heading"])
+            after = run(parse(text), world, 200).world
+            assert (after.row, after.column, after.heading) == tuple(
+                pair[name]["true"][key] for key in ("row", "column", "heading")
+            )
+        for way, control, source in (("donor", "none", "donor"), ("random", "random", "target")):
+            here = of_pair & (rows["edit"] == about["edits"].index("full")) & (rows["layer"] == 2)
+            here &= rows["control"] == about["controls"].index(control)
+            here &= rows["source"] == about["sources"].index(source)
+            (at,) = np.flatnonzero(here)
+            text, follows, ends_target, ends_base = pair["runs"][-1]["ways"][way]["full"][1]
+            assert edits["texts"][text] == LANGUAGE.text.source(rows["written"][at])
+            assert (ends_target, ends_base) == (rows["ends_target"][at], rows["ends_base"][at])
+            assert follows == (rows["top"][at] == rows["top_target"][at])
+        assert set(pair["runs"][-1]["ways"]["donor"]) == set(edits["edits"]) - {"set_linear", "set_mlp1", "set_mlp2"}
+
+
+def test_those_that_succeed_behind_both_come_first(edited, shown_edits):
+    both = [
+        pair["runs"][-1]["base"][3] and pair["runs"][-1]["target"][2]
+        for pair in shown_edits["edits"]["pairs"]
+        if pair["feature"] == "facing"
+    ]
+    assert both == sorted(both, reverse=True)
+
+
+def test_a_study_without_edits_shows_none(shown):
+    assert shown["edits"] is None
+
+
 # ------------------------------------------------------------------------- the page
+
+
+def test_what_is_written_under_edits_is_laid_out(browser, tmp_path, shown_edits):
+    plots.write(tmp_path, shown_edits, HOSTILE)
+    browser.open(tmp_path / "trace_viewer.html", "#step=600&pair=3&way=target")
+    pair, texts = shown_edits["edits"]["pairs"][3], shown_edits["edits"]["texts"]
+    laid_out = """[...document.querySelectorAll('#written tr')].map(row => [row.cells[0].textContent,
+        ...[...row.cells].slice(1).map(cell => [cell.querySelector('.code').textContent,
+        [...cell.querySelectorAll('i')].map(one => one.className === 'right')])])"""
+    for way in ("target", "donor", "random"):
+        browser.run(f"$('way').value = '{way}'; $('way').dispatchEvent(new Event('change'))")
+        assert browser.run("location.hash").endswith(f"&pair=3&way={way}")
+        rows = browser.run(laid_out)
+        ways = pair["runs"][-1]["ways"][way]
+        assert len(rows) == len(ways) and rows[0][0] == "all of the stream"
+        assert len(rows[0][1:]) == 2
+        for (program, (follows, ends)), written in zip(rows[0][1:], ways["full"], strict=True):
+            assert texts[written[0]].endswith(f"; {program}") and program.endswith("}")
+            assert [follows, ends] == written[1:3]
+    robot = pair["target"]["true"]
+    assert read_world(browser, "target")[1] == (robot["row"], robot["column"], robot["heading"])
+    browser.run("$('pair').value = 9; $('pair').dispatchEvent(new Event('change'))")
+    assert "differ in offset from start" in browser.run("$('edits-said').textContent")
+    browser.run("$('step').value = 2; $('step').dispatchEvent(new Event('input'))")
+    assert browser.run("$('edits-said').textContent").endswith("At step 400 nothing was edited.")
+    assert browser.run("document.querySelectorAll('#written tr').length") == 0
+    assert browser.complaints == []
+
+
+def test_without_edits_there_is_no_place_for_them(browser, page):
+    browser.open(page)
+    assert browser.run("getComputedStyle($('edits')).display") == "none"
 
 
 def test_the_page_holds_its_data_and_nothing_from_elsewhere(shown):

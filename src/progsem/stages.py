@@ -62,7 +62,7 @@ STAGES = {
     "edits": Stage(
         "edits",
         "progsem.editing.edits",
-        _named("edits.arrow", "readings.arrow", "subspaces.safetensors"),
+        _named("counterfactuals.arrow", "edits.arrow", "readings.arrow", "subspaces.safetensors"),
         checkpoints=True,
     ),
     "generalisation": Stage("generalisation", "progsem.lm.generalisation", _named("programs.arrow"), checkpoints=True),

@@ -12,6 +12,7 @@ rule statistics:
                 "controls_predictions": PLAN.everywhere([PLAN.controls], "predictions"),
                 "controls_accuracy": PLAN.everywhere([PLAN.controls], "accuracy"),
                 "controls_description": PLAN.everywhere([PLAN.controls], "description"),
+                "counterfactuals": PLAN.everywhere(list(PLAN.edits.values()), "counterfactuals"),
                 "edits": PLAN.everywhere(list(PLAN.edits.values()), "edits"),
                 "readings": PLAN.everywhere(list(PLAN.edits.values()), "readings"),
                 "generalisation": PLAN.everywhere([PLAN.generalisation], "programs"),

@@ -22,14 +22,20 @@ layer          the subspace found behind another block
 position       the edit at the end of the statement before
 shuffled       the probe was fitted to labels that follow from the program so far at random
 
-Writes `edits` (Arrow, a row per counterfactual and edit), `readings` (Arrow, a row per test state and block) and
-`subspaces` (safetensors: an orthonormal basis (C, d) for each `FEATURE.EDIT.LAYER`).
+Writes `counterfactuals` (Arrow, a row per feature and pair of test specifications), `edits` (Arrow, a row per pair and
+edit), `readings` (Arrow, a row per test state and block) and `subspaces` (safetensors: an orthonormal basis (C, d) for
+each `FEATURE.EDIT.LAYER`).
+
+counterfactuals.arrow: feature int8 (index into a list in the metadata); pair int32, its number among those of the
+feature; program and donor_program int32 (numbers among the test specifications); length int8, statements; base, target
+and donor uint8 (L), the codes of the beginnings, PAD behind them.
 
 edits.arrow: feature, edit, control, source, layer int8 (indices into lists in the metadata; the layer is a block, 0 for
-`none` and `target`); program int32 (number among the test specifications); length int8; distance_base and distance
+`none` and `target`); pair, program int32; length int8; distance_base and distance
 float32, total variation between the distributions of the next statement behind the base, and under the edit, and that
-behind the target; top_base, top_target, top uint8, the likeliest codes; ends_target and ends_base bool, whether the
-program that is written on, from the target's or the base's state, ends in the outputs shown; norm float32, how far the
+behind the target; top_base, top_target, top uint8, the likeliest codes; written uint8 (L), the codes of the program
+that is written on; ends_target and ends_base bool, whether what is written ends in the outputs shown, from the target's
+or the base's state; norm float32, how far the
 stream was moved, as a share of its own norm; and for the probes of each depth, bool (depths): target_here and
 target_last, whether they read the target's value of the feature, behind the edited block and behind the last; kept_here
 and kept_last, whether they read all other features as before. The metadata have also `pairs`, by feature the
@@ -64,21 +70,24 @@ from progsem.lm import model as lm
 from progsem.lm.traces import Specifications, satisfied, whole_programs
 from progsem.storage.files import save_tensors, write_table
 from progsem.study.vocabulary import (
+    BEHIND_TARGET,
     EDIT_CONTROLS,
     EDIT_SOURCES,
     FULL,
     LEARNED,
     MEANS,
+    NO_CONTROL,
     PATTERN,
+    RANDOM,
     SET,
     TEST,
     TRAIN,
+    UNEDITED,
     WEIGHTS,
 )
 
 FEWEST = 20  # training counterfactuals from which a subspace is learned
-NONE, TARGET = "none", "target"
-NO_CONTROL, RANDOM, LAYER, POSITION, SHUFFLED = EDIT_CONTROLS
+_, _, LAYER, POSITION, SHUFFLED = EDIT_CONTROLS
 OF_TARGET, OF_DONOR = EDIT_SOURCES
 _LINEAR = "linear"
 
@@ -229,7 +238,7 @@ class Feature:
 
     def rows(self) -> Iterator[dict[str, np.ndarray]]:
         """Columns of edits.arrow, a table for each case."""
-        for name in (NONE, TARGET):
+        for name in (UNEDITED, BEHIND_TARGET):
             yield self._row(Case(name, NO_CONTROL, OF_TARGET, 0, lambda group: None))
         for case in self.cases():
             yield self._row(case)
@@ -248,6 +257,7 @@ class Feature:
         }
         return {
             **{name: np.full(count, value, np.int8) for name, value in named.items()},
+            "pair": which.astype(np.int32),
             "program": self.stage.number[self.found.program[which]],
             "length": self.found.length[which].astype(np.int8),
             **columns,
@@ -256,7 +266,7 @@ class Feature:
     def _scores(self, case: Case, group: Group) -> dict[str, np.ndarray]:
         """What the model does in one group under an edit."""
         stage, found, edit = self.stage, self.found.at(group.which), case.make(group)
-        read = group.target if case.edit == TARGET else group.base
+        read = group.target if case.edit == BEHIND_TARGET else group.base
         source = group.source(case.source)
         with torch.no_grad():
             after = read.next_codes(group.codes, edit, source)
@@ -286,8 +296,8 @@ class Feature:
                 name: group.codes.codes[scores.argmax(1).cpu().numpy()]
                 for name, scores in zip(("top_base", "top_target", "top"), tops, strict=True)
             },
-            "ends_target": ends["ends_target"],
-            "ends_base": ends["ends_base"],
+            "written": programs,
+            **ends,
             "norm": moved,
             **self._read_after(found, edit, streams, before),
         }
@@ -336,7 +346,7 @@ class Stage:
                 self.shuffled[layer] = Reader(self.fed.shuffled(layer, heads), heads, linear, device)
         learned = [f"{LEARNED}_{dimension}" for dimension in self.config.dimensions]
         sets = [f"{SET}_{depth}" for depth in self.depths]
-        self.edit_names = [NONE, TARGET, FULL, WEIGHTS, PATTERN, MEANS, *learned, *sets]
+        self.edit_names = [UNEDITED, BEHIND_TARGET, FULL, WEIGHTS, PATTERN, MEANS, *learned, *sets]
 
     def counterfactuals(self, split: int) -> dict[str, Counterfactuals]:
         """Those of one split by feature."""
@@ -349,6 +359,22 @@ class Stage:
         return {
             feature: one._replace(program=rows[one.program], donor_program=rows[one.donor_program])
             for feature, one in found.items()
+        }
+
+    def pairs(self, found: dict[str, Counterfactuals]) -> dict[str, np.ndarray]:
+        """Columns of counterfactuals.arrow."""
+        counts = {self.features.index(name): len(one.program) for name, one in found.items()}
+        every = {
+            name: np.concatenate([getattr(one, name) for one in found.values()])
+            for name in ("program", "donor_program", "length", "base", "target", "donor")
+        }
+        return {
+            "feature": np.repeat(np.array(list(counts), np.int8), list(counts.values())),
+            "pair": np.concatenate([np.arange(count, dtype=np.int32) for count in counts.values()]),
+            "program": self.number[every.pop("program")],
+            "donor_program": self.number[every.pop("donor_program")],
+            "length": every.pop("length").astype(np.int8),
+            **every,
         }
 
     def readings(self) -> dict[str, np.ndarray]:
@@ -401,27 +427,28 @@ def run(job: Job) -> None:
     }
     named = {"edits": stage.edit_names, "controls": list(EDIT_CONTROLS), "sources": list(EDIT_SOURCES)}
     pairs = {name: [len(train[name].program), len(test[name].program)] for name in config.features}
-    tables = tables or [no_rows(len(stage.depths))]
+    tables = tables or [no_rows(len(stage.depths), stage.texts.codes)]
     columns = {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
+    write_table(job.output("counterfactuals"), stage.pairs(test), metadata)
     write_table(job.output("edits"), columns, {**metadata, **named, "pairs": pairs})
     write_table(job.output("readings"), stage.readings(), metadata)
     save_tensors(job.output("subspaces"), found)
     job.notes["pairs"] = pairs
 
 
-def no_rows(depths: int) -> dict[str, np.ndarray]:
-    """The columns of edits.arrow, without a row."""
+def no_rows(depths: int, codes: int) -> dict[str, np.ndarray]:
+    """The columns of edits.arrow, without a row, for programs of up to so many codes."""
     kinds = {
         np.int8: "feature edit control source layer length",
-        np.int32: "program",
+        np.int32: "pair program",
         np.float32: "distance_base distance norm",
         np.uint8: "top_base top_target top",
         np.bool_: "ends_target ends_base",
     }
+    wide = {"written": (codes, np.uint8)}
+    wide |= {f"{what}_{where}": (depths, np.bool_) for what in ("target", "kept") for where in ("here", "last")}
     columns = {name: np.empty(0, kind) for kind, names in kinds.items() for name in names.split()}
-    return columns | {
-        f"{what}_{where}": np.empty((0, depths), bool) for what in ("target", "kept") for where in ("here", "last")
-    }
+    return columns | {name: np.empty((0, width), kind) for name, (width, kind) in wide.items()}
 
 
 def _distance(first: Tensor, second: Tensor) -> np.ndarray:

@@ -226,32 +226,31 @@ class Read:
             logits.append(model.logits(model.transformer["ln_f"](last)))
         return codes.log_probabilities(logits)
 
-    @torch.inference_mode()
     def write(self, texts: Texts, edit: Edit | None, taken_from: Read) -> Written:
         """Let the model go on with each program, greedily under the grammar, under an edit."""
-        writer = _Writer(self.editable.inference, self._room(texts), edit, taken_from._room(texts))
+        writer = _Writer(self, texts, edit, taken_from)
         everything = torch.arange(len(self), device=self.tokens.device)
-        for position in range(self.last if edit is None else edit.position, self.tokens.shape[1]):
-            there = taken_from.tokens[:, position]
-            states = writer.step(self.tokens[:, position], writer.cache, everything, position, there)
-        return write_programs(
-            writer,
-            writer.cache,
-            texts.grammar,
-            states,
-            self.tokens.shape[1],
-            texts.codes,
-            texts.tokens,
-            texts.max_depth,
-            kept=1,
-            begun=self.tokens[:, texts.prompt_length :].cpu().numpy(),
-        )
+        with torch.inference_mode():
+            for position in range(self.last if edit is None else edit.position, self.tokens.shape[1]):
+                states = writer.step(self.tokens[:, position], writer.cache, everything, position)
+            return write_programs(
+                writer,
+                writer.cache,
+                texts.grammar,
+                states,
+                self.tokens.shape[1],
+                texts.codes,
+                texts.tokens,
+                texts.max_depth,
+                kept=1,
+                begun=self.tokens[:, texts.prompt_length :].cpu().numpy(),
+            )
 
     def _attend(self, position: int, rows=np.s_[:]) -> Behind:
         keys, values = (kept[:, rows, :position] for kept in (self.keys, self.values))
         return Behind(keys, values, self.editable.model.turns)
 
-    def _room(self, texts: Texts) -> KeyValueCache:
+    def room(self, texts: Texts) -> KeyValueCache:
         """What has been read, and room for what is written: one for all edits, each of which writes over the others."""
         if self._cache is None:
             self._cache = self.editable.inference.cache()
@@ -267,22 +266,32 @@ class _Writer:
     Where the edit goes on with what is written, the documents that it is taken from read the same.
     """
 
-    def __init__(self, inference: Inference, cache: KeyValueCache, edit: Edit | None, source: KeyValueCache):
-        self.inference, self.cache, self.edit, self.source = inference, cache, edit, source
-        self.shape, self.device, self.logits = inference.shape, inference.device, inference.logits
+    def __init__(self, read: Read, texts: Texts, edit: Edit | None, taken_from: Read):
+        self.inference, self.edit, self.taken_from = read.editable.inference, edit, taken_from
+        self.shape, self.device, self.logits = self.inference.shape, self.inference.device, self.inference.logits
+        self.cache = read.room(texts)
+        if edit is not None:
+            self.streams = taken_from.streams(edit.position)[edit.layer - 1]
+            self.source = taken_from.room(texts) if edit.onwards else None
 
-    def step(
-        self, tokens: Tensor, cache: KeyValueCache, rows: Tensor, position: int, there: Tensor | None = None
-    ) -> list[Tensor]:
-        """As `Inference.step`; `there` are the tokens (R,) of the other documents, by default the same."""
-        edit, inference = self.edit, self.inference
+    def step(self, tokens: Tensor, cache: KeyValueCache, rows: Tensor, position: int) -> list[Tensor]:
+        """As `Inference.step`."""
+        edit = self.edit
         if edit is None or (position > edit.position and not edit.onwards):
-            return inference.step(tokens, cache, rows, position)
+            return self.inference.step(tokens, cache, rows, position)
+        there = self._there(tokens, rows, position)
+        with self.inference.changed(edit.layer, lambda stream: edit.change(stream, there)):
+            return self.inference.step(tokens, cache, rows, position)
+
+    def _there(self, tokens: Tensor, rows: Tensor, position: int) -> Tensor:
+        """The stream (R, 1, C) of the other documents at a position: as it was read, or behind the same tokens."""
+        after = position - self.edit.position
+        if position <= self.taken_from.last:
+            return self.streams[rows, after : after + 1]
         found: list[Tensor] = []
-        with inference.changed(edit.layer, partial(_noted, found)):
-            inference.step(tokens if there is None else there, self.source, rows, position)
-        with inference.changed(edit.layer, lambda stream: edit.change(stream, found[0])):
-            return inference.step(tokens, cache, rows, position)
+        with self.inference.changed(self.edit.layer, partial(_noted, found)):
+            self.inference.step(tokens, self.source, rows, position)
+        return found[0]
 
 
 def _noted(found: list[Tensor], stream: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ from progsem.measures.intervals import Estimate, quotient
 from progsem.measures.resampling import Resamples
 from progsem.measures.results import POOLED, Checkpoint, Settings
 from progsem.storage.files import read_table
-from progsem.study.vocabulary import MEAN, ORIGINAL
+from progsem.study.vocabulary import MEAN, NO_CONTROL, ORIGINAL
 
 APART = 0.1  # total variation
 SCORES = {
@@ -33,7 +33,6 @@ SCORES = {
 READ = ("target_here", "target_last", "kept_here", "kept_last")
 # What values can be taken; of all others a share.
 WITHIN = {"effect": (-np.inf, 1.0), "corrected": intervals.CORRECTED, "norm": intervals.POSITIVE}
-NO_CONTROL = "none"
 
 
 class EditKey(NamedTuple):

@@ -35,6 +35,7 @@ class ControlFiles:
 class EditFiles:
     """The files of the stage `edits` at one checkpoint, under one semantics."""
 
+    counterfactuals: Path
     edits: Path
     readings: Path
 
@@ -213,9 +214,9 @@ def find_checkpoints(job, settings: Settings) -> list[Checkpoint]:
             raise UserError(f"{description}: of another checkpoint than {path}; give them in the same order")
         _refuse_missing_controls(path, about["controls"], settings)
         controls[key] = ControlFiles(path, table, description)
-    for path, readings in _side_by_side(job, "edits", "readings"):
-        about = read_metadata(path)
-        edits[_key(about, paths, path, "edits")][about["semantics"]] = EditFiles(path, readings)
+    for files in _side_by_side(job, "counterfactuals", "edits", "readings"):
+        about = read_metadata(files[0])
+        edits[_key(about, paths, files[0], "edits")][about["semantics"]] = EditFiles(*files)
     for seed in settings.lm.seeds:
         for step in settings.lm.checkpoints():
             missing = settings.expected(step) - set(predictions.get((seed, step), {}))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from progsem.languages import LANGUAGE
+from progsem.measures import edit_examples
 from progsem.measures.gallery import Readings
 from progsem.measures.results import Checkpoint, Settings, statements
 from progsem.measures.writing import plain
@@ -18,6 +19,8 @@ VIEWER_RULE = (
 
 def choose(checkpoints: list[Checkpoint], settings: Settings) -> dict:
     """The programs of some test specifications at every checkpoint, with the true worlds and the probe's readings.
+
+    `edits` are as `edit_examples` has them.
 
     First LM seed, headline source, deepest probe, probe seed 0; statements as in
     `gallery.Readings.run`. Specifications are ordered by the length of their reference
@@ -52,6 +55,7 @@ def choose(checkpoints: list[Checkpoint], settings: Settings) -> dict:
             "n_test": settings.test,
             "checkpoints": steps,
             "specifications": shown,
+            "edits": edit_examples.choose(mine, settings),
         }
     )
 

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from progsem.languages import LANGUAGE
 from progsem.plots import style
+from progsem.plots.edits import order, spelt
 
 PAGE = Path(__file__).with_suffix(".html")
 
@@ -28,6 +29,9 @@ def page(viewer: dict, title: str) -> str:
         "probe": style.DEPTH_NAMES[viewer["depth"]],
         "states": style.SOURCE_NAMES[viewer["source"]],
     }
+    if edits := viewer["edits"]:
+        names = sorted(edits["edits"], key=order)
+        about["edits"] = edits | {"edits": names, "spelt": [spelt(name) for name in names]}
     # Within a script element only `<` could end it, or begin a comment.
     shown = viewer | about | {"specifications": [packed(one, viewer["features"]) for one in viewer["specifications"]]}
     data = json.dumps(shown, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")

@@ -34,6 +34,7 @@ CONTROLS = (
 
 FULL, WEIGHTS, PATTERN, MEANS, LEARNED, SET = EDITS = ("full", "weights", "pattern", "means", "learned", "set")
 EDIT_SOURCES = ("target", "donor")  # whose residual stream an edit takes from
-EDIT_CONTROLS = ("none", "random", "layer", "position", "shuffled")
+NO_CONTROL, RANDOM, *_ = EDIT_CONTROLS = ("none", "random", "layer", "position", "shuffled")
+UNEDITED, BEHIND_TARGET = "none", "target"  # in place of an edit
 
 METRICS = ("step", "tokens", "programs", "loss", "learning_rate", "gradient_norm")  # columns of metrics.csv
