@@ -1,5 +1,7 @@
 """Lookup, rotation and attention, with their gradients, against the plain calls that they stand for."""
 
+import math
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -86,15 +88,17 @@ CASES = [(1, 1, 16, 4), (7, 2, 16, 16), (16, 1, 32, 32), (17, 1, 48, 8), (70, 1,
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
 @pytest.mark.parametrize("length, inner, size, turned", CASES)
-def test_attention_and_its_gradient(dtype, length, inner, size, turned):
+@pytest.mark.parametrize("share", [1.0, 0.6], ids=["all", "last"])
+def test_attention_and_its_gradient(dtype, length, inner, size, turned, share):
     turn = turns(length, size, turned)
     qvk = normal(3, length, 4, 3, inner, size, dtype=dtype)
-    outer = normal(3, length, 4 * inner, size, dtype=dtype, seed=1)
+    last = math.ceil(share * length)
+    outer = normal(3, last, 4 * inner, size, dtype=dtype, seed=1)
     ours, plain = qvk.clone().requires_grad_(), qvk.float().requires_grad_()
-    expected = plain_attention(plain, turn)
+    expected = plain_attention(plain, turn)[:, -last:]
     expected.backward(outer.float())
     with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
-        found = operations.attention(ours, turn)
+        found = operations.attention(ours, turn, last)
         found.backward(outer)
     assert_near(found, expected, dtype)
     assert_near(ours.grad, plain.grad, dtype)
@@ -106,7 +110,7 @@ def test_attention_of_large_scores():
     ours = (normal(2, 20, 4, 3, 1, 16) * 10).requires_grad_()
     plain = ours.detach().clone().requires_grad_()
     outer = normal(2, 20, 4, 16, seed=1)
-    found, expected = operations.attention(ours, turn), plain_attention(plain, turn)
+    found, expected = operations.attention(ours, turn, ours.shape[1]), plain_attention(plain, turn)
     found.backward(outer)
     expected.backward(outer)
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
@@ -117,7 +121,7 @@ def test_attention_says_what_is_no_number():
     turn = turns(20, 16, 16)
     qvk = normal(2, 20, 4, 3, 1, 16)
     qvk[0, 3, 1, 2, 0, 5] = torch.nan  # a key of the fourth position
-    found = operations.attention(qvk, turn)
+    found = operations.attention(qvk, turn, qvk.shape[1])
     assert found[0, 3:, 1].isnan().all()
     assert not found[0, :3].isnan().any() and not found[0, :, [0, 2, 3]].isnan().any() and not found[1].isnan().any()
 
@@ -127,7 +131,7 @@ def test_attention_does_not_depend_on_threads():
     for number in (1, 3):
         torch.set_num_threads(number)
         qvk = normal(5, 20, 4, 3, 1, 16, dtype=torch.bfloat16).requires_grad_()
-        found = operations.attention(qvk, turn)
+        found = operations.attention(qvk, turn, qvk.shape[1])
         found.backward(normal(5, 20, 4, 16, dtype=torch.bfloat16, seed=1))
         results.append((found, qvk.grad))
     torch.set_num_threads(threads)

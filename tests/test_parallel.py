@@ -79,7 +79,7 @@ def test_shares_are_the_batch_and_their_losses_the_mean():
     tokens[np.arange(9)[None] >= lengths[:, None]] = 0
     shares = [Team(rank, 3).share(np.arange(6)) for rank in range(3)]
     assert sorted(np.concatenate(shares)) == list(range(6))
-    loss = train.Loss(model, 0, prompt_length=2, prompt_weight=0.5)
+    loss = train.Loss(model, 0, np.full(2, 0.5))
     of_shares = [loss(torch.from_numpy(tokens[rows]), loss.counted(lengths)) for rows in shares]
     torch.testing.assert_close(sum(of_shares), loss(torch.from_numpy(tokens), loss.counted(lengths)))
 

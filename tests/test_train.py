@@ -32,6 +32,7 @@ SECTION = {
     "warmup_steps": 3,
     "precision": "fp32",
     "prompt_weight": 1.0,
+    "predict_inputs": True,
 }
 TOKENIZER = ("tokenizer", "tokenizer_config")  # files that a checkpoint has from the tokens
 
@@ -129,7 +130,7 @@ def test_training_lowers_the_loss_and_logs_it(tmp_path):
 def test_padding_is_not_learned_from(tmp_path):
     model = lm.CodeGen(lm.Shape(21, 1, 16, 4, 4))
     model.initialise(0, 0.2)
-    tokens, loss = torch.tensor([[1, 2, 3, 4, 0, 0]]), train.Loss(model, 0, 2, 1.0)
+    tokens, loss = torch.tensor([[1, 2, 3, 4, 0, 0]]), train.Loss(model, 0, np.ones(2))
     torch.testing.assert_close(loss(tokens, 3), loss(tokens[:, :4], 3))
 
 
@@ -138,12 +139,34 @@ def test_tokens_of_a_prompt_count_less(weight):
     model = lm.CodeGen(lm.Shape(21, 1, 16, 4, 4))
     model.initialise(0, 0.2)
     tokens = torch.tensor([[1, 2, 3, 4, 5, 6], [1, 7, 8, 9, 5, 0]])
-    loss = train.Loss(model, 0, prompt_length=3, prompt_weight=weight)
+    loss = train.Loss(model, 0, np.full(3, weight))
     scores = torch.log_softmax(model.logits(model(tokens[:, :-1])[-1]), 2)
     costs = -scores.gather(2, tokens[:, 1:, None])[..., 0]
     expected = (weight * costs[:, :2].sum() + costs[0, 2:].sum() + costs[1, 2:4].sum()) / (5 + weight * 4)
     assert loss.counted(np.array([6, 5])) == pytest.approx(5 + weight * 4)
     torch.testing.assert_close(loss(tokens, loss.counted(np.array([6, 5]))), expected)
+
+
+def test_what_only_inputs_are_asked_of_is_not_computed():
+    """Loss and gradients as if all was predicted and inputs counted nothing."""
+    model = lm.CodeGen(lm.Shape(21, 2, 16, 4, 4))
+    model.initialise(0, 0.2)
+    tokens = torch.tensor([[1, 2, 3, 4, 5, 6, 7, 8, 9], [1, 7, 8, 9, 5, 6, 5, 2, 0]])
+    section = config.LM.model_validate(SECTION | {"prompt_weight": 0.5, "predict_inputs": False})
+    weights = train.prompt_weights(section, {"prompt_length": 7, "inputs": [[0, 2], [4, 5]]})
+    assert weights.tolist() == [0, 0, 0.5, 0.5, 0, 0.5, 0.5]
+    loss = train.Loss(model, 0, weights)
+    assert loss.first == 2
+    lengths = np.array([9, 8])
+    assert loss.counted(lengths) == pytest.approx(2 * 2 + 3)
+    scores = torch.log_softmax(model.logits(model(tokens[:, :-1])[-1]), 2)
+    costs = -scores.gather(2, tokens[:, 1:, None])[..., 0] * (tokens[:, 1:] != 0)
+    expected = (costs * torch.tensor([0, 0.5, 0.5, 0, 0.5, 0.5, 1, 1])).sum() / 7
+    found = loss(tokens, loss.counted(lengths))
+    torch.testing.assert_close(found, expected)
+    parameters = list(model.parameters())
+    for one, other in zip(*(torch.autograd.grad(one, parameters) for one in (found, expected)), strict=True):
+        torch.testing.assert_close(one, other)
 
 
 def test_against_a_plain_loop(tmp_path):

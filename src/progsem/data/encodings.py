@@ -156,6 +156,14 @@ class Encoding(ABC):
             np.add(given, np.uint8(self.ids[self.glyph]), out=grids[:, :, number, :, 0])
         return out
 
+    def inputs(self, worlds: int, area: int) -> list[tuple[int, int]]:
+        """Where input worlds stand in a prompt of so many examples: first token, and the one behind the last.
+
+        What is before the first world counts to it.
+        """
+        size, head = area * (1 + len(self.behind)), len(self.head)
+        return [(head + 2 * size * n if n else 0, head + 2 * size * n + size) for n in range(worlds)]
+
     def tokenizer(self):
         """The encoding as a `tokenizers.Tokenizer` that turns the text into ids and back.
 

@@ -173,8 +173,7 @@ class CodeGen(nn.Module):
 
     def _attend(self, layer: int, qvk: Tensor, last: int) -> Tensor:
         """Attention within whole documents, with its gradient."""
-        out = attention(qvk, self.turns[: qvk.shape[1]])
-        return out if last == out.shape[1] else out[:, -last:]  # a slice of all would cost a copy of its gradient
+        return attention(qvk, self.turns[: qvk.shape[1]], last)
 
     def logits(self, states: Tensor) -> Tensor:
         """(…, C) hidden states to (…, V) unnormalised log-probabilities in float32."""

@@ -30,15 +30,15 @@ def rotate(x: Tensor, turns: Tensor) -> Tensor:
     return torch.view_as_real(pairs * rotation).flatten(-2)
 
 
-def attention(qvk: Tensor, turns: Tensor) -> Tensor:
-    """Causal attention, queries and keys rotated by their positions: (B, T, H, D).
+def attention(qvk: Tensor, turns: Tensor, last: int) -> Tensor:
+    """Causal attention of the last P = `last` positions, queries and keys rotated by theirs: (B, P, H, D).
 
     qvk: (B, T, groups, 3, heads in a group, D) queries, values and keys, in the type of the products.
     turns: (T, 2, D) float32, those of `model.CodeGen`.
     """
     query, value, key = (part.flatten(2, 3) for part in qvk.unbind(3))
     dtype = attention_dtype(qvk.device, qvk.dtype)
-    parts = rotate(query, turns), rotate(key, turns), value
+    parts = rotate(query[:, -last:], turns[-last:]), rotate(key, turns), value
     return causal(*(part.to(dtype) for part in parts)).to(qvk.dtype)
 
 

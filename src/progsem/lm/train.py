@@ -98,25 +98,38 @@ def restore_optimizer(model: lm.CodeGen, optimizer: torch.optim.AdamW, tensors: 
 class Loss(nn.Module):
     """Cross-entropy in nats of the next tokens, padding left out; a module, for a team to wrap.
 
-    A prompt has `prompt_length` tokens, each of which counts `prompt_weight`; the program's count 1.
+    weights: (P,) what each token of a prompt counts; a program's count 1. Tokens before the first that counts are
+    read, and not predicted.
     """
 
-    def __init__(self, model: lm.CodeGen, pad: int, prompt_length: int, prompt_weight: float):
+    def __init__(self, model: lm.CodeGen, pad: int, weights: np.ndarray):
         super().__init__()
-        self.model, self.pad, self.prompt_length, self.prompt_weight = model, pad, prompt_length, prompt_weight
+        self.model, self.pad = model, pad
+        counts = np.flatnonzero(weights[1:])  # nothing predicts the first
+        self.first = 1 + int(counts[0]) if len(counts) else len(weights)
+        weights = torch.from_numpy(weights[self.first :].astype(np.float32))
+        self.register_buffer("weights", weights.to(next(model.parameters()).device), persistent=False)
 
     def counted(self, lengths: np.ndarray) -> float:
         """What the tokens that are predicted in documents of these lengths count together."""
-        program = int(lengths.sum()) - len(lengths) * self.prompt_length
-        return program + self.prompt_weight * len(lengths) * (self.prompt_length - 1)  # nothing predicts the first
+        program = int(lengths.sum()) - len(lengths) * (self.first + len(self.weights))
+        return program + len(lengths) * float(self.weights.sum())
 
     def forward(self, tokens: Tensor, of: float) -> Tensor:
         """The weighted sum over documents (B, T) int64, divided by what all tokens of the batch count."""
-        logits = self.model.logits(self.model(tokens[:, :-1])[-1]).flatten(0, 1)
-        losses = F.cross_entropy(logits, tokens[:, 1:].flatten(), ignore_index=self.pad, reduction="none")
-        losses = losses.view(len(tokens), -1)
-        prompt, program = losses[:, : self.prompt_length - 1], losses[:, self.prompt_length - 1 :]
-        return (program.sum() + self.prompt_weight * prompt.sum()) / of
+        wanted = tokens[:, self.first :]
+        logits = self.model.logits(self.model(tokens[:, :-1], last=wanted.shape[1])[-1]).flatten(0, 1)
+        losses = F.cross_entropy(logits, wanted.flatten(), ignore_index=self.pad, reduction="none")
+        prompt, program = losses.view(wanted.shape).tensor_split([len(self.weights)], dim=1)
+        return ((prompt @ self.weights).sum() + program.sum()) / of
+
+
+def prompt_weights(config: LM, metadata: dict) -> np.ndarray:
+    """What each token of a prompt counts in the loss: (P,); metadata are those of the documents."""
+    weights = np.full(metadata["prompt_length"], config.prompt_weight)
+    for start, stop in [] if config.predict_inputs else metadata["inputs"]:
+        weights[start:stop] = 0.0
+    return weights
 
 
 @dataclass
@@ -175,7 +188,7 @@ class Trainer:
         team: Team | None = None,
     ):
         self.config, self.model, self.team = config, model, team or Team()
-        loss = Loss(model, metadata["pad"], metadata["prompt_length"], config.prompt_weight)
+        loss = Loss(model, metadata["pad"], prompt_weights(config, metadata))
         self.counted, self.loss = loss.counted, self.team.wrap(loss)
         self.device = next(model.parameters()).device
         self.precision = choose_precision(config.precision, self.device)

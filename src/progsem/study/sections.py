@@ -77,16 +77,16 @@ class LM(Section):
     heads: int = Field(4, ge=4, le=128, description="attention heads; CodeGen wants a multiple of 4")
     rotary: int = Field(24, ge=2, description="dimensions of each head that are rotated by position")
     batch: int = Field(32, ge=1, le=65_536, description="documents per step")
-    steps: int = Field(4000, ge=1, le=MOST_STEPS, description="optimizer steps")
+    steps: int = Field(4800, ge=1, le=MOST_STEPS, description="optimizer steps")
     checkpoint_every: int = Field(
-        2000, ge=1, le=MOST_STEPS, description="steps between checkpoints; step 0 is always one"
+        2400, ge=1, le=MOST_STEPS, description="steps between checkpoints; step 0 is always one"
     )
     extra_checkpoints: tuple[Annotated[int, Field(ge=1, le=10**9)], ...] = Field(
-        (300, 1000),
+        (600,),
         max_length=1000,
         description="further ones, where much happens; from `steps` on they are none",
     )
-    decay_steps: int = Field(4000, ge=1, le=10**9, description="step at which the linear decay ends")
+    decay_steps: int = Field(4800, ge=1, le=10**9, description="step at which the linear decay ends")
     learning_rate: float = Field(1e-3, gt=0, lt=1, description="after warm-up")
     final_learning_rate: float = Field(2e-5, ge=0, lt=1, description="at decay_steps")
     warmup_steps: int = Field(200, ge=0, le=10**9, description="steps over which the learning rate rises from 0")
@@ -95,6 +95,9 @@ class LM(Section):
     clip: float = Field(1.0, gt=0, description="largest norm of the gradient")
     prompt_weight: float = Field(
         0.05, ge=0, le=1, description="of a specification's token in the loss; a program's counts 1"
+    )
+    predict_inputs: bool = Field(
+        False, description="whether input worlds are predicted as well, as in the paper, or read alone"
     )
     initial_std: float = Field(0.1, gt=0, lt=1, description="of the normal that weights are drawn from")
     precision: Literal["auto", "bf16", "fp32"] = Field(
@@ -198,7 +201,7 @@ class Probes(Section):
         "last", description="at which checkpoints other offsets than 0 are probed; ends: the untrained one and the last"
     )
     seeds: int = Field(1, ge=1, le=100, description="probes of each kind, from different initialisations")
-    steps: int = Field(300, ge=1, le=1_000_000, description="optimizer steps of a fit")
+    steps: int = Field(250, ge=1, le=1_000_000, description="optimizer steps of a fit")
     batch: int = Field(384, ge=1, le=65_536, description="states per step")
     learning_rate: float = Field(1e-2, gt=0, lt=1, description="largest of a fit")
     weight_decay: float = Field(0.1, ge=0, description="AdamW's")

@@ -54,7 +54,9 @@ def of_unit(plan: Plan, unit: Unit) -> float:
 
 def training(study: Study, steps: int) -> float:
     """So many steps."""
-    return trained(study.lm, study.lm.batch, document_tokens(study)) * steps
+    lm, (prompt, _) = study.lm, _tokens(study, study.worlds, 0)
+    unpredicted = 0 if lm.predict_inputs else prompt / (2 * study.corpus.examples)  # the first example's input
+    return trained(lm, lm.batch, document_tokens(study), unpredicted) * steps
 
 
 def document_tokens(study: Study) -> float:
@@ -62,9 +64,9 @@ def document_tokens(study: Study) -> float:
     return sum(_tokens(study, study.worlds, study.programs.train_length[1]))
 
 
-def trained(lm: LM, documents: int, tokens: float) -> float:
-    """One step on documents of so many tokens."""
-    return 3 * documents * _read(lm, tokens)
+def trained(lm: LM, documents: int, tokens: float, unpredicted: float = 0) -> float:
+    """One step on documents of so many tokens, of which the first so many are only read."""
+    return 3 * documents * (_read(lm, tokens) - _unasked(lm, unpredicted))
 
 
 def tracing(study: Study) -> float:
@@ -179,5 +181,9 @@ def _read(lm: LM, tokens: float) -> float:
 def _written(study: Study, worlds, statements: float, programs: int) -> float:
     """A specification and so many programs behind it, read or written."""
     lm, (prompt, program) = study.lm, _tokens(study, worlds, statements)
-    skipped = 20 * lm.width**2 * prompt * (lm.layers > 1)  # in the last block, whose output nobody asks for
-    return _read(lm, prompt + programs * program) - skipped
+    return _read(lm, prompt + programs * program) - _unasked(lm, prompt)
+
+
+def _unasked(lm: LM, tokens: float) -> float:
+    """What the last block is spared for positions whose output nobody asks for."""
+    return 20 * lm.width**2 * tokens * (lm.layers > 1)
