@@ -22,7 +22,8 @@ from progsem.storage import manifest
 LAST, BEFORE = "seed-0/step-000020", "seed-0/step-000010"
 # Jobs by the folder, below results/, of what they have made.
 TOKENS, TRAIN, TRACES, PROBES = "tokens/*", f"lm/*/{LAST}", f"traces/*/{LAST}", f"probes/2x32-????????-*/{LAST}"
-MIRROR, STATISTICS, FIGURES = f"interventions/mirror-*/{LAST}", "statistics/*", "figures"
+MIRROR, EDITS = f"interventions/mirror-*/{LAST}", f"edits/2x32-????????-*/{LAST}"
+STATISTICS, FIGURES = "statistics/*", "figures"
 
 # --------------------------------------------------------------------- damages
 
@@ -144,7 +145,11 @@ TABLE = [
     (PROBES, "programs", 0, [half, another(f"{EARLIER}/programs.arrow")]),
     (PROBES, "generated", 0, [flipped(0.99), another("forced.arrow")]),
     (MIRROR, "forced", 0, [longer, another(f"{EARLIER}/forced.arrow")]),
+    (EDITS, "weights", 0, [flipped(0.5), another(f"{EARLIER}/model.safetensors")]),
+    (EDITS, "train", 0, [short, another("../test/00000.arrow")]),
     (STATISTICS, "programs", 1, [garbage, missing]),
+    (STATISTICS, "edits", 1, [half, another("counterfactuals.arrow")]),
+    (STATISTICS, "counterfactuals", 0, [flipped(0.5)]),
     (STATISTICS, "predictions", 4, [half, another("../step-*20/predictions.arrow")]),
     (STATISTICS, "accuracy", 2, [short, other_number, a_folder]),
     (STATISTICS, "metrics", 2, [empty, another(f"{EARLIER}/metrics.csv")]),
@@ -245,7 +250,7 @@ def test_a_damaged_input_is_refused(jobs, job, name, which, damage):
 
 def test_undamaged_inputs_are_taken(jobs):
     """Which is what makes the refusals worth something."""
-    for job in (TOKENS, TRAIN, TRACES, PROBES, MIRROR, STATISTICS, FIGURES):
+    for job in (TOKENS, TRAIN, TRACES, PROBES, MIRROR, EDITS, STATISTICS, FIGURES):
         answer = jobs.ask(jobs.arguments(job, "elsewhere"))
         assert answer.status == 0, answer.said
     for path in (jobs.root / "elsewhere").rglob("*.arrow"):

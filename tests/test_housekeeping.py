@@ -13,6 +13,7 @@ import sys
 import time
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -231,6 +232,19 @@ def test_plan_says_how_long_it_took_and_why(place, capsys):
     answer = run_progsem("plan", "studies/one.yaml")
     assert "snakemake will ask for consent" in answer.stdout and answer.stderr == ""
     assert [line.split()[3] for line in answer.stdout.splitlines() if line.startswith("total")] == ["19"]
+
+
+def test_what_other_models_took_counts_step_by_step(place, monkeypatch):
+    """A training from 600 to 2 400 takes longer than one from 0 to 600."""
+
+    def made(checkpoint: str, seconds: float) -> SimpleNamespace:
+        return SimpleNamespace(stage="lm", name="2x32", checkpoint=checkpoint, manifest=lambda: {"seconds": seconds})
+
+    known = [made("seed-0/step-000010", 10), made("seed-1/step-000010", 30), made("seed-0/step-000020", 100)]
+    monkeypatch.setattr(planning_table, "survey", lambda results: (known, []))
+    monkeypatch.setattr(planning_table, "RESULTS", ".")
+    assert planning_table._mean_seconds("lm", {"2x32"}) == {"step-000010": 20, "step-000020": 100}
+    assert planning_table._mean_seconds("lm", {"3x96"}) == planning_table._mean_seconds("traces", {"2x32"}) == {}
 
 
 def test_plan_leaves_nothing(place):

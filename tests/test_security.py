@@ -401,9 +401,8 @@ def test_a_hostile_title_arrives_as_it_is_and_runs_nothing(hostile):
     drawn = manifest.read(here / "results" / "figures" / "manifest.json")
     assert drawn["slice"]["figures"]["title"] == TITLE
     figures = {path.stem for path in (here / "results" / "figures").glob("*.png")}
-    # The tiny study has nothing for these: controls at too few checkpoints, alternatives at one offset, no edits.
-    edits = {"edits", "edits_over_training"}
-    assert set(FIGURES) - figures == {"baselines_over_training", "alternatives_by_offset"} | edits
+    # The tiny study has nothing for these: controls at too few checkpoints, alternatives at one offset, edits at one.
+    assert set(FIGURES) - figures == {"baselines_over_training", "alternatives_by_offset", "edits_over_training"}
 
 
 def test_nothing_came_about_outside_results(hostile):

@@ -159,10 +159,10 @@ def _row(stage: str, planned: list[Unit], to_run: list[Unit]) -> Row:
         if made or earlier:
             row.times[unit] = (made or earlier)["seconds"]
     if reasons["new"]:
-        mean = _mean_seconds(stage, {unit.name for unit in units})
+        means = _mean_seconds(stage, {unit.name for unit in units})
         row.estimated = True
-        if mean is not None:
-            row.times |= {unit: mean for unit in units if unit not in row.times}
+        unknown = [unit for unit in units if unit not in row.times]
+        row.times |= {unit: means[_step(unit)] for unit in unknown if _step(unit) in means}
     remarks = [
         (_changes(changed_files(codes, stage)) if reason == "changed" else reason, count)
         for reason, count in reasons.items()
@@ -181,13 +181,18 @@ def _changes(changed: set[str]) -> str:
     return f"changed: {', '.join(names[:_SHOWN_FILES])}{more}"
 
 
-def _mean_seconds(stage: str, names: set[str]) -> float | None:
-    """Of the results of a stage with these names, which are much the same in size, whatever they were made from."""
-    if not Path(RESULTS).is_dir():
-        return None
-    units = [unit for unit in survey(Path(RESULTS))[0] if unit.stage == stage and unit.name in names]
-    seconds = [made["seconds"] for unit in units if (made := unit.manifest())]
-    return sum(seconds) / len(seconds) if seconds else None
+def _mean_seconds(stage: str, names: set[str]) -> dict[str, float]:
+    """By step, of the results of a stage with these names: much the same in size, whatever they were made from."""
+    seconds: dict[str, list[float]] = {}
+    for unit in survey(Path(RESULTS))[0] if Path(RESULTS).is_dir() else []:
+        if unit.stage == stage and unit.name in names and (made := unit.manifest()):
+            seconds.setdefault(_step(unit), []).append(made["seconds"])
+    return {step: sum(found) / len(found) for step, found in seconds.items()}
+
+
+def _step(unit: Unit) -> str:
+    """Which checkpoint a result is of, whatever the language model; nothing if of none."""
+    return unit.checkpoint.rpartition("/")[2]
 
 
 def _figures_row(to_draw: bool) -> Row:
