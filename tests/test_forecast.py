@@ -107,7 +107,7 @@ def test_controls_are_counted_by_kind():
     "changes, grows",
     [
         ({"corpus": {"train": 400_000}}, {"corpus", "tokens"}),
-        ({"lm": {"steps": 9600, "decay_steps": 9600}}, {"lm", "traces", "probes", "interventions", "statistics"}),
+        ({"lm": {"steps": 8800, "decay_steps": 8800}}, {"lm", "traces", "probes", "interventions", "statistics"}),
         ({"lm": {"width": 256}}, {"lm", "traces", "probes", "interventions", "controls", "generalisation"}),
         ({"lm": {"batch": 64}}, {"lm"}),
         ({"traces": {"train": 10_000}}, {"traces"}),
@@ -127,11 +127,11 @@ def test_more_work_takes_longer(known, changes, grows):
 
 
 def test_a_job_by_hand(known):
-    """Step 2 400 of the default study, which 1 800 steps lead to, on two threads."""
+    """Step 2 200 of the default study, which 1 600 steps lead to, on two threads."""
     plan = Plan(study({"compute": {"device": "cpu", "threads": 2}}))
-    (unit,) = (unit for unit in plan.units() if unit.stage == "lm" and unit.checkpoint == "seed-3/step-002400")
+    (unit,) = (unit for unit in plan.units() if unit.stage == "lm" and unit.checkpoint == "seed-3/step-002200")
     start, rate, share = forecast.COSTS["lm"]
-    work_done = work.training(plan.study, 1800)
+    work_done = work.training(plan.study, 1600)
     assert forecast.seconds(plan, [unit]) == {unit: start + work_done / (RATES[rate] * share * 2)}
 
 

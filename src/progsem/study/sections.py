@@ -77,16 +77,16 @@ class LM(Section):
     heads: int = Field(4, ge=4, le=128, description="attention heads; CodeGen wants a multiple of 4")
     rotary: int = Field(24, ge=2, description="dimensions of each head that are rotated by position")
     batch: int = Field(32, ge=1, le=65_536, description="documents per step")
-    steps: int = Field(4800, ge=1, le=MOST_STEPS, description="optimizer steps")
+    steps: int = Field(4400, ge=1, le=MOST_STEPS, description="optimizer steps")
     checkpoint_every: int = Field(
-        2400, ge=1, le=MOST_STEPS, description="steps between checkpoints; step 0 is always one"
+        2200, ge=1, le=MOST_STEPS, description="steps between checkpoints; step 0 is always one"
     )
     extra_checkpoints: tuple[Annotated[int, Field(ge=1, le=10**9)], ...] = Field(
         (600,),
         max_length=1000,
         description="further ones, where much happens; from `steps` on they are none",
     )
-    decay_steps: int = Field(4800, ge=1, le=10**9, description="step at which the linear decay ends")
+    decay_steps: int = Field(4400, ge=1, le=10**9, description="step at which the linear decay ends")
     learning_rate: float = Field(1e-3, gt=0, lt=1, description="after warm-up")
     final_learning_rate: float = Field(2e-5, ge=0, lt=1, description="at decay_steps")
     warmup_steps: int = Field(200, ge=0, le=10**9, description="steps over which the learning rate rises from 0")
