@@ -49,7 +49,7 @@ def statistics_files(study: Study) -> int:
     # Traces and metrics with a manifest each; predictions, accuracies and a manifest for each semantics, for other
     # offsets of the original; controls.
     of_checkpoint = 4 + 3 * (2 + len(study.interventions.alternatives)) + 4
-    edited = 6 * len(study.edits.steps(study.lm)) + 6 * study.edits.permutations * bool(study.edits.features)
+    edited = 8 * len(study.edits.steps(study.lm)) + 8 * study.edits.permutations * bool(study.edits.features)
     of_model = 2 + 6 * study.interventions.permutations + edited
     return checkpoints(study) * of_checkpoint + len(study.lm.seeds) * of_model
 
