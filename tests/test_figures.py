@@ -372,3 +372,8 @@ def test_labels_are_spread_but_keep_their_order():
     spread = style.spread_labels(np.array([1.0, 1.01, 5.0, 0.99]), 0.5)
     assert np.diff(np.sort(spread)).min() >= 0.5 - 1e-6
     assert (np.argsort(spread) == [3, 0, 1, 2]).all()
+
+
+def test_what_rounds_to_zero_has_no_sign():
+    assert style.spelt(-0.002, -0.04, 0.03, ".0f", 100, "%") == "0% [−4, 3]"
+    assert style.points(-0.0003, -0.1, 0.1) == "+0.0 [−10.0, 10.0]"

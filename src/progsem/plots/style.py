@@ -272,6 +272,7 @@ def spelt(
     """A number times `scale` in a format, with unit and interval if it has one; empty where there is no number."""
     if value is None:
         return ""
+    form = form.replace(".", "z.")  # what rounds to zero has no sign
     number, *ends = (None if one is None else format(scale * one, form).replace("-", "−") for one in (value, low, high))
     bounds = "" if None in ends else f" [{', '.join(ends)}]".replace("+", "")
     return f"{number}{unit}{bounds}"

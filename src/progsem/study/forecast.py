@@ -43,7 +43,7 @@ COSTS = {
     "probes": Cost(2.2, "probing", 0.57),
     "interventions": Cost(2.2, "probing", 0.57),
     "controls": Cost(3, "probing", 0.74),
-    "edits": Cost(2.5, "probing", 0.3),
+    "edits": Cost(2.5, "probing", 0.5),
     "generalisation": Cost(2.5, "training", 0.55),
     "statistics": Cost(5, "resampling", 0.03),
     "figures": Cost(8),
