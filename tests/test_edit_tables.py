@@ -141,7 +141,7 @@ def test_every_number_has_interval_and_n(job, name):
 
 def test_missing_edits_are_named(tmp_path, study):
     job = write_results(tmp_path, study)
-    for name in ("edits", "readings"):
+    for name in ("counterfactuals", "edits", "readings"):
         job.inputs[name] = job.inputs[name][1:]
     with pytest.raises(UserError, match="^statistics: LM seed 0, step 0 lacks edits; give those of every checkpoint"):
         statistics.run(job)
