@@ -56,7 +56,7 @@ class Case:
             files |= {split: [Path(folder) / f"{split}.arrow"] for split in ("validation", "test")}
             corpus.run(Job("corpus", slices, {}, files))
             job = Job("traces", slices, files, {})
-            self.specifications = traces.Specifications(job)
+            self.specifications = traces.Specifications.of(job)
         self.job = job
         self.prompts = self.specifications.prompts(self.encoding, slice(None))
         size = study.lm

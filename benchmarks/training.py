@@ -54,7 +54,7 @@ def documents(encoding: str, programs: int) -> tuple[np.ndarray, np.ndarray, dic
         corpus.run(Job("corpus", slices, {}, programs_of))
         tokens.run(Job("tokens", slices, programs_of, texts))
         columns, metadata = read_table(texts["train"][0])
-        specifications = Specifications(Job("traces", slices, programs_of, {}))
+        specifications = Specifications.of(Job("traces", slices, programs_of, {}))
         return np.array(columns["tokens"]), np.array(columns["length"]), metadata, specifications
 
 

@@ -28,20 +28,14 @@ from progsem.storage.files import load_tensors, read_table
 from progsem.study.config import load
 from progsem.study.vocabulary import SPLITS
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 OUTPUTS = {
     "counterfactuals": "counterfactuals.arrow",
     "edits": "edits.arrow",
     "readings": "readings.arrow",
     "subspaces": "subspaces.safetensors",
 }
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def study_of(**sections):
@@ -95,7 +89,7 @@ def random_model(vocabulary: int, layers: int = 3, width: int = 32) -> lm.CodeGe
 def test_counterfactuals_differ_in_one_feature_alone(tmp_path, feature, semantics):
     study = study_of(corpus={"examples": 2, "train": 4000, "shard": 4000}, traces={"train": 3000})
     mapping = study.interventions.alternatives.get(semantics, {})
-    found = Specifications(Job("traces", study.model_dump(mode="json"), shards(tmp_path, study), {}))
+    found = Specifications.of(Job("traces", study.model_dump(mode="json"), shards(tmp_path, study), {}))
     features = study.probes.features
     heads = LANGUAGE.features.heads(features, study.worlds.size)
     meaning = Meaning(heads, LANGUAGE.codes.semantics(mapping), study.programs.step_limit)
@@ -141,7 +135,7 @@ def test_a_feature_without_counterfactuals(tmp_path):
 @pytest.mark.parametrize("blocks", [False, True])
 def test_the_next_code_by_all_of_its_tokens(tmp_path, encoding, blocks):
     study = study_of(programs={"control_flow": 0.3 if blocks else 0.0})
-    found = Specifications(Job("traces", study.model_dump(mode="json"), shards(tmp_path, study), {}))
+    found = Specifications.of(Job("traces", study.model_dump(mode="json"), shards(tmp_path, study), {}))
     texts = texts_of(study, found, encoding)
     begun = np.array([[LEFT, PUT, PAD], [PUT, PUT, PAD]], np.uint8)
     spelled = texts.tokens_of(begun, np.array([2, 2]))
@@ -226,7 +220,7 @@ def _hidden(out):
 def both(tmp_path):
     """Documents of four programs and of four others as long, with the model that reads them, here and elsewhere."""
     study = study_of()
-    found = Specifications(Job("traces", study.model_dump(mode="json"), shards(tmp_path, study), {}))
+    found = Specifications.of(Job("traces", study.model_dump(mode="json"), shards(tmp_path, study), {}))
     texts = texts_of(study, found)
     model = random_model(len(texts.encoding.vocabulary))
     lm.save(model, tmp_path / "model.safetensors", tmp_path / "config.json")
@@ -377,7 +371,7 @@ def test_a_direction_that_is_used(tmp_path):
     assert found["target", "none", "target", 0] == pytest.approx(1, abs=1e-6)
     written_begins_as_its_document(job)
     # What lies across the planted direction does nothing.
-    specifications = Specifications(Job("traces", study.model_dump(mode="json"), paths, {}))
+    specifications = Specifications.of(Job("traces", study.model_dump(mode="json"), paths, {}))
     texts = texts_of(study, specifications)
     codes = np.array([[PUT, LEFT], [LEFT, LEFT]], np.uint8)
     spelled = texts.tokens_of(np.pad(codes, ((0, 0), (0, 1)), constant_values=PAD), np.array([2, 2]))

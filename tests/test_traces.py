@@ -63,7 +63,7 @@ class Setting:
         outputs = {name: [folder / f"{name}.arrow"] for name in ("programs", "generated", "forced")}
         inputs = {**shards, "weights": [self.files["model.safetensors"]], "config": [self.files["config.json"]]}
         job = Job("traces", {**slices, "step": 5, "seed": 0}, inputs, outputs, threads, batch=batch)
-        self.specifications = traces.Specifications(job)
+        self.specifications = traces.Specifications.of(job)
         traces.run(job)
         self.programs, self.metadata = read_table(folder / "programs.arrow")
         self.generated, _ = read_table(folder / "generated.arrow")
@@ -242,7 +242,7 @@ def specifications(folder: Path, outputs: str) -> traces.Specifications:
     ).model_dump(mode="json")
     if not shards["train"][0].exists():
         corpus.run(Job("corpus", study, {}, shards))
-    return traces.Specifications(Job("traces", study, shards, {}))
+    return traces.Specifications.of(Job("traces", study, shards, {}))
 
 
 @pytest.mark.parametrize("name", ENCODINGS)

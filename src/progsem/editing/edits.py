@@ -327,7 +327,7 @@ class Stage:
         device = choose_device(job.device)
         model = lm.load(job.input("weights"), job.input("config"), device)
         self.editable = Editable(model)
-        specifications = Specifications(job)
+        specifications = Specifications.of(job)
         encoding = LANGUAGE.text.ENCODINGS[job.section("tokens").encoding]()
         self.texts = Texts(specifications, encoding, programs, job.section("traces").extra_statements)
         heads = LANGUAGE.features.heads(recipe.features, specifications.metadata)

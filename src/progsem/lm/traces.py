@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -39,36 +40,43 @@ from progsem.study.vocabulary import LAYER, MEAN, SPLITS, TEST
 
 
 class Specifications:
-    """The first rows of each split, one behind the other: programs (N, L), and their worlds and outputs (N, K)."""
+    """The first rows of some splits, one behind the other: programs (N, L), and their worlds and outputs (N, K).
 
-    def __init__(self, job: Job):
-        wanted = job.section("traces")
+    shards: the corpus' files by split; counts: how many rows of each; outputs: as `traces.outputs`.
+    """
+
+    def __init__(self, shards: dict[str, list[Path]], counts: dict[str, int], outputs: str = "shown"):
+        self.outputs_in_text = outputs
         of_columns = LANGUAGE.execution.of_columns
         programs, worlds, outputs, self.split, self.row = [], [], [], [], []
-        for index, split in enumerate(SPLITS):
-            left = getattr(wanted, split)
+        for split, left in counts.items():
             first = 0
-            for path in job.inputs[split]:
+            for path in shards[split]:
                 columns, metadata = read_table(path)
                 taken = {name: column[:left] for name, column in columns.items()}
                 count = len(taken["program"])
                 programs.append(taken["program"])
                 worlds.append(of_columns(taken, metadata))
                 outputs.append(of_columns(taken, metadata, "out_"))
-                self.split.append(np.full(count, index, np.int8))
+                self.split.append(np.full(count, SPLITS.index(split), np.int8))
                 self.row.append(np.arange(first, first + count, dtype=np.int32))
                 left -= count
                 first += count
                 if left == 0:
                     break
         self.shown = np.s_[:, : metadata["examples"]]
-        self.outputs_in_text: str = wanted.outputs
         self.metadata = {key: value for key, value in metadata.items() if key != "examples"} | {"worlds": 1}
         self.programs = np.concatenate(programs)
         self.worlds, self.outputs = (
             type(parts[0])(*map(np.concatenate, zip(*parts, strict=True))) for parts in (worlds, outputs)
         )
         self.split, self.row = np.concatenate(self.split), np.concatenate(self.row)
+
+    @classmethod
+    def of(cls, job: Job) -> Specifications:
+        """Those that a job's `traces` asks for, of every split."""
+        wanted = job.section("traces")
+        return cls(job.inputs, {split: getattr(wanted, split) for split in SPLITS}, wanted.outputs)
 
     def __len__(self) -> int:
         return len(self.programs)
@@ -193,7 +201,7 @@ def run(job: Job) -> None:
     device = choose_device(job.device)
     model = lm.load(job.input("weights"), job.input("config"), device).eval()
     encoding = LANGUAGE.text.ENCODINGS[job.section("tokens").encoding]()
-    specifications = Specifications(job)
+    specifications = Specifications.of(job)
     step_limit = job.section("programs").step_limit
     tracer = Tracer(model, encoding, job)
     count = len(specifications)
