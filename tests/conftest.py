@@ -56,6 +56,17 @@ def tree(finished, tmp_path_factory) -> Tree:
     return tree
 
 
+@pytest.fixture(scope="module")
+def one_thread():
+    """Tensors are computed by one thread, as in a job."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture
 def disk(tmp_path):
     """A small file system of its own, where this process may mount one."""

@@ -35,16 +35,10 @@ from progsem.storage.files import read_table, save_tensors, write_table
 from progsem.study import config
 from progsem.study.vocabulary import PROGRAMS, SOURCES, TEST, TRAIN, VALIDATION
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 FEATURES = ("facing", "offset_from_start", "wall_ahead")
 KINDS = ("counts", "prefix", "start", "text", "embedding", "layers", "shuffled", "description_length")
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 # What the probes are given, against the files of the stage `traces` and the text itself.

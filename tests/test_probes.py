@@ -41,15 +41,9 @@ from progsem.storage.files import read_table, write_table
 from progsem.study import config
 from progsem.study.vocabulary import TEST, TRAIN, VALIDATION
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 WIDTH = 16
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def recipe(**changes):
