@@ -5,7 +5,7 @@
 #     snakemake --config 'lm={seeds: [0, 1]}'    the same, with a key changed
 #
 # corpus -> tokens -> lm (a chain of checkpoints) -> traces -> probes, interventions,
-#        controls; lm -> edits, generalisation; all of these -> statistics -> figures
+#        controls; lm -> edits, generalisation, synthesis; corpus -> writers; all of these -> statistics -> figures
 #
 # A folder of results is named by the config and the code that it was made with, and
 # a file takes its name when it is whole. So a job runs where an output is missing, and
@@ -104,4 +104,5 @@ include: "workflow/rules/lm.smk"
 include: "workflow/rules/traces.smk"
 include: "workflow/rules/probing.smk"
 include: "workflow/rules/edits.smk"
+include: "workflow/rules/synthesis.smk"
 include: "workflow/rules/statistics.smk"

@@ -27,6 +27,7 @@ _EDITS = {
     "edits.features": ["facing"],
     "edits.layers": [1],
     "edits.checkpoints": "ends",
+    "synthesis.writers": ["uniform", "temperature"],
 }
 _BESIDE = {
     "lm.heads": {"lm": {"rotary": 12}},
@@ -34,7 +35,10 @@ _BESIDE = {
     "interventions.offsets": {"probes": {"offset_checkpoints": "every"}},
 }
 # And what sections have that ask for nothing by default, for their other keys.
-_ASKED = {"edits": {"edits": {"features": ["facing", "wall_ahead"], "checkpoints": "last"}}}
+_ASKED = {
+    "edits": {"edits": {"features": ["facing", "wall_ahead"], "checkpoints": "last"}},
+    "synthesis": {"synthesis": {"writers": ["uniform", "greedy"]}},
+}
 
 
 def keys(schema: dict | None = None, prefix: str = "") -> dict[str, dict]:

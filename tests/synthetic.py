@@ -24,7 +24,7 @@ from progsem.languages.labels import majority_label, spans
 from progsem.measures.tables import TABLES
 from progsem.storage.files import write_json, write_table
 from progsem.study.config import Study, load
-from progsem.study.vocabulary import EDIT_CONTROLS, EDIT_SOURCES
+from progsem.study.vocabulary import DECODERS, EDIT_CONTROLS, EDIT_SOURCES
 
 DEPTH_SKILL = {"linear": 0.35, "mlp1": 0.7, "mlp2": 0.8}
 CONTROL_SKILL = {"counts": 0.1, "prefix": 0.25, "start": 0.0, "text": 0.3, "embedding": 0.05}
@@ -96,7 +96,8 @@ def write_results(folder: Path, study: Study, *, babbling: int = 0, gap: float =
     shards = [folder / "corpus" / f"{index:05d}.arrow" for index in range(2)]
     for path, programs in zip(shards, np.array_split(train, 2), strict=True):
         write_table(path, {"program": programs}, {"height": height, "width": width, "worlds": 5, "examples": 2})
-    lists = "programs predictions accuracy metrics manifests generalisation counterfactuals edits readings".split()
+    lists = "programs predictions accuracy metrics manifests generalisation".split()
+    lists += "counterfactuals edits readings proposals".split()
     lists += [f"controls_{name}" for name in ("predictions", "accuracy", "description")]
     inputs = {"corpus": shards} | {name: [] for name in lists}
     steps = study.lm.checkpoints()
@@ -162,13 +163,19 @@ def write_results(folder: Path, study: Study, *, babbling: int = 0, gap: float =
                 for file, (columns, more) in tables.items():
                     inputs[file].append(place / "edits" / name / f"{file}.arrow")
                     write_table(inputs[file][-1], columns, about | more)
+            if step in study.synthesis.steps(study.lm):
+                about = {"seed": lm_seed, "step": step}
+                inputs["proposals"].append(place / "proposals.arrow")
+                write_table(inputs["proposals"][-1], *_proposals(rng, study, skill(study, step), about))
         if study.generalisation.sets:
             inputs["generalisation"].append(folder / f"seed-{lm_seed}" / "generalisation.arrow")
             _generalisation(inputs["generalisation"][-1], rng, study, lm_seed)
+    if study.synthesis.plain:
+        inputs["proposals"].append(folder / "proposals.arrow")
+        write_table(inputs["proposals"][-1], *_proposals(rng, study, 0.3, {}))
     config = study.model_dump(mode="json")
-    sections = (
-        "study lm traces probes interventions controls edits generalisation statistics worlds programs corpus".split()
-    )
+    sections = "study lm traces probes interventions controls edits generalisation synthesis statistics".split()
+    sections += "worlds programs corpus".split()
     output = folder / "statistics"
     files = {name: [output / f"{name}.csv"] for name in TABLES}
     files |= {name: [output / f"{name}.json"] for name in ("summary", "gallery", "viewer", "manifest")}
@@ -436,6 +443,44 @@ def _readings(rng, study, step) -> tuple[dict, dict]:
         columns[f"right_{feature}"] = rng.random((len(layer), len(depths))) < chance
         columns[f"majority_{feature}"] = np.tile(rng.random(test) < 0.3, len(layers))
     return columns, {"depths": depths, "features": list(study.probes.features)}
+
+
+def _proposals(rng, study, chance: float, about: dict) -> tuple[dict, dict]:
+    """Columns and metadata of proposals.arrow: of each specification, so large a share of proposals is right.
+
+    Without the grammar it is half of that. What comes in an order has its first right one at a place drawn likewise.
+    """
+    asked, count = study.synthesis, study.synthesis.test
+    names = [name for name in asked.writers if (name in DECODERS) == ("seed" in about)]
+    writers = []
+    for grammar in asked.grammar if about else (True,):
+        for name in names:
+            values = {"temperature": asked.temperatures, "top_p": asked.top_p, "beam": asked.budgets}.get(name, (None,))
+            independent = name not in ("greedy", "beam", "enumeration")
+            named = {"name": name, "grammar": grammar, "independent": independent}
+            writers += [named | {"value": value} for value in values]
+    parts = []
+    for number, writer in enumerate(writers):
+        share = chance if writer["grammar"] else chance / 2
+        total = {"greedy": 1, "beam": writer["value"]}.get(writer["name"], asked.samples)
+        first = rng.geometric(share, count)
+        right = rng.binomial(total, share, count) if writer["independent"] else (first <= total).astype(int)
+        for column, here in ((True, right), (False, total - right)):
+            rows = np.flatnonzero(here)
+            parts.append(
+                {
+                    "writer": np.full(len(rows), number, np.int8),
+                    "program": rows.astype(np.int32),
+                    "first": np.full(len(rows), 0 if column else 1, np.int32),
+                    "count": here[rows].astype(np.int32),
+                    "whole": np.full(len(rows), column or writer["grammar"]),
+                    "shown": np.full(len(rows), column),
+                    "held_out": np.full(len(rows), column) & (rng.random(len(rows)) < 0.8),
+                    "statements": rng.integers(2, 5, len(rows)).astype(np.int16),
+                }
+            )
+    about |= {"writers": writers, "test": count, "proposals": asked.samples, "references": [3] * count}
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}, about
 
 
 def _generalisation(path, rng, study, lm_seed) -> None:

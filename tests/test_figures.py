@@ -33,6 +33,12 @@ EVERYTHING = {
     "traces": {"layers": "each"},
     "probes": {"depths": {"linear": [], "mlp2": [8, 16]}, "positions": [[0, 2]]},
     "edits": {"features": ["facing", "offset_from_start"], "dimensions": [1, 4], "permutations": 1},
+    "synthesis": {
+        "writers": ["uniform", "bigram", "enumeration", "greedy", "temperature", "top_p", "beam"],
+        "samples": 20,
+        "test": 100,
+        "checkpoints": "ends",
+    },
     "generalisation": {"sets": {"longer": {"statements": 2}, "larger": {"cells": 1}}},
     "lm": {"steps": 600, "decay_steps": 600},
 }
@@ -339,7 +345,7 @@ KEYS = set(
     "lm_seed step source states depth feature semantics alternative family offset difficulty_matched points measure "
     "baseline layer by value trained pair first second set length in_training_range comparison programs statements "
     "count tokens n n_test n_states n_programs n_points n_correct n_training edit control n_pairs n_apart n_flipped "
-    "n_original n_alternative".split()
+    "n_original n_alternative writer grammar budget n_solved".split()
 )
 
 

@@ -21,7 +21,7 @@ from progsem.workflow import snakefile
 from reference import config as reference
 
 ROOT = Path(__file__).resolve().parents[1]
-USUAL = [stage for stage in STAGES if stage != "edits"]  # that the default study has
+USUAL = [stage for stage in STAGES if stage not in ("edits", "writers", "synthesis")]  # that the default study has
 DOWNSTREAM = {
     "corpus": USUAL,
     "tokens": USUAL[1:],
@@ -32,6 +32,8 @@ DOWNSTREAM = {
     "controls": ["controls", "statistics", "figures"],
     "edits": ["edits", "statistics", "figures"],
     "generalisation": ["generalisation", "statistics", "figures"],
+    "writers": ["writers", "synthesis", "statistics", "figures"],
+    "synthesis": ["synthesis", "statistics", "figures"],
     "statistics": ["statistics", "figures"],
     "figures": ["figures"],
 }
@@ -48,6 +50,7 @@ FIRST = {  # section -> the stage where work starts again
     "controls": "controls",
     "edits": "edits",
     "generalisation": "generalisation",
+    "synthesis": "writers",
     "statistics": "statistics",
     "figures": "figures",
 }
@@ -56,6 +59,10 @@ EXCEPTIONS = {
     "probes.offset_checkpoints": ["probes", "statistics", "figures"],
     "traces.extra_statements": DOWNSTREAM["lm"][1:],
     "figures.gallery": ["statistics", "figures"],
+    **{
+        f"synthesis.{key}": DOWNSTREAM["synthesis"]
+        for key in ("writers", "temperatures", "top_p", "grammar", "checkpoints")
+    },
 }
 # Edits that add results to those that there are: going back computes none of them.
 MORE = {
@@ -66,6 +73,7 @@ MORE = {
     "controls.checkpoints",
     "edits.checkpoints",
     "edits.permutations",
+    "synthesis.checkpoints",
 }
 
 
@@ -148,12 +156,13 @@ def test_every_key_is_recorded():
 
 
 def test_adding_a_seed_leaves_the_others_alone():
-    one, two = (Plan(load({"lm": {"seeds": seeds}, "edits": {"features": ["facing"]}})) for seeds in ([0], [0, 3]))
+    more = {"edits": {"features": ["facing"]}, "synthesis": {"writers": ["uniform", "greedy"]}}
+    one, two = (Plan(load({"lm": {"seeds": seeds}, **more})) for seeds in ([0], [0, 3]))
     for stage in list(STAGES)[: list(STAGES).index("statistics")]:
         new = two.jobs()[stage] - one.jobs()[stage]
         assert one.jobs()[stage] <= two.jobs()[stage]
         assert all("/seed-3/" in name for name in new)
-        assert bool(new) == (stage not in ("corpus", "tokens"))
+        assert bool(new) == (stage not in ("corpus", "tokens", "writers"))
 
 
 def test_an_alternative_of_its_own_digest():

@@ -66,6 +66,8 @@ STAGES = {
         checkpoints=True,
     ),
     "generalisation": Stage("generalisation", "progsem.lm.generalisation", _named("programs.arrow"), checkpoints=True),
+    "writers": Stage("writers", "progsem.synthesis.writers", _named("proposals.arrow")),
+    "synthesis": Stage("synthesis", "progsem.synthesis.models", _named("proposals.arrow"), checkpoints=True),
     "statistics": Stage(
         "statistics",
         "progsem.measures.statistics",

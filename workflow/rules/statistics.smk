@@ -16,6 +16,7 @@ rule statistics:
                 "edits": PLAN.everywhere(list(PLAN.edits.values()), "edits"),
                 "readings": PLAN.everywhere(list(PLAN.edits.values()), "readings"),
                 "generalisation": PLAN.everywhere([PLAN.generalisation], "programs"),
+                "proposals": PLAN.proposals(),
             }
         ),
     output:

@@ -12,6 +12,7 @@ the unconstrained output no longer parses.
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -81,6 +82,18 @@ class Followed:
     def decides(self, rows: np.ndarray, tokens: np.ndarray) -> np.ndarray:
         """(R,) bool: whether this token settles which action comes next."""
         return LANGUAGE.codes.is_action(self.grammar.decides[self.node[rows], tokens])
+
+    def ends(self, rows: np.ndarray, tokens: np.ndarray) -> np.ndarray:
+        """(R,) bool: whether this token ends programs `rows`."""
+        closes = self.grammar.grammar.closes
+        return (self.grammar.completes[self.node[rows], tokens] == closes) & (self.depth[rows] == 0)
+
+    def at(self, rows: np.ndarray) -> Followed:
+        """Copies of some of the programs."""
+        copied = copy.copy(self)
+        for name in ("node", "depth", "stack", "codes", "count", "done"):
+            setattr(copied, name, getattr(self, name)[rows])
+        return copied
 
     def advance(self, rows: np.ndarray, tokens: np.ndarray) -> None:
         """Read a legal token (R,) of each of programs `rows`."""

@@ -20,6 +20,7 @@ from progsem.measures.results import (
     count_training_lengths,
     find_checkpoints,
     find_generalisation,
+    find_proposals,
 )
 from progsem.measures.steps import MeasuredStep, measure_step
 from progsem.measures.tables import TABLES
@@ -29,13 +30,15 @@ from progsem.measures.tables import TABLES
 class Analysis:
     """What tables are computed from. All of it is found or computed when it is first asked for.
 
-    checkpoints: of every LM seed and step, seeds in config order; generalisation: by LM seed. What can be done at
+    checkpoints: of every LM seed and step, seeds in config order; generalisation: by LM seed; proposals: by LM
+    seed and step, None for both where there is no model. What can be done at
     the same time is handed to `workers`.
     """
 
     settings: Settings
     checkpoints: list[Checkpoint]
     generalisation: dict[int, Path]
+    proposals: dict[tuple[int | None, int | None], Path]
     metrics: list[Path]
     training_lengths: np.ndarray
     workers: Executor
@@ -49,6 +52,7 @@ class Analysis:
             settings=settings,
             checkpoints=find_checkpoints(job, settings),
             generalisation=find_generalisation(job, settings),
+            proposals=find_proposals(job, settings),
             metrics=job.inputs["metrics"],
             training_lengths=count_training_lengths(job.inputs["corpus"]),
             workers=workers,

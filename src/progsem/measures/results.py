@@ -108,6 +108,7 @@ class Settings:
     interventions: config.Interventions
     controls: config.Controls
     edits: config.Edits
+    synthesis: config.Synthesis
     statistics: config.Statistics
     permutations: tuple[tuple[str, str], ...]
     sets: tuple[str, ...]
@@ -129,6 +130,7 @@ class Settings:
             interventions=interventions,
             controls=job.section("controls"),
             edits=job.section("edits"),
+            synthesis=job.section("synthesis"),
             statistics=job.section("statistics"),
             permutations=tuple((first, second) for first, second in job.slice["permutations"]),
             sets=tuple(sorted(job.section("generalisation").sets)),
@@ -264,6 +266,20 @@ def find_generalisation(job, settings: Settings) -> dict[int, Path]:
         seeds = ", ".join(map(str, sorted(missing)))
         raise UserError(f"statistics: no file of the stage generalisation is of LM seed {seeds}; give one of each")
     return {seed: found[seed] for seed in settings.lm.seeds if seed in found}
+
+
+def find_proposals(job, settings: Settings) -> dict[tuple[int | None, int | None], Path]:
+    """The proposals.arrow of each LM seed and step, and under (None, None) that of the writers without one."""
+    found = {}
+    for path in job.inputs["proposals"]:
+        about = read_metadata(path)
+        found[about.get("seed"), about.get("step")] = path
+    wanted = set(product(settings.lm.seeds, settings.synthesis.steps(settings.lm)))
+    wanted |= {(None, None)} if settings.synthesis.plain else set()
+    for seed, step in sorted(wanted - set(found), key=str):
+        whose = "writers without a language model" if seed is None else f"LM seed {seed}, step {step}"
+        raise UserError(f"statistics: no proposals of {whose}; give those of every checkpoint that is asked")
+    return found
 
 
 def _side_by_side(job, *names: str) -> Iterator[tuple[Path, ...]]:

@@ -365,6 +365,44 @@ def streams(analysis):
     return stream_rows(analysis)
 
 
+@table("lm_seed step writer value grammar budget solved± solved_held_out± n")
+def synthesis(analysis):
+    """A row a checkpoint, writer and budget: how many specifications are solved with so many proposals.
+
+    | lm_seed | seed | | the language model; `pooled` for the mean of several, `none` for writers without one |
+    | writer | name | | as in `synthesis.writers` |
+    | value | number | | the temperature, or the share that top_p picks from |
+    | grammar | true or false | | whether it is kept to the grammar |
+    | budget | programs | | proposed; of `beam`, the width |
+    | solved | share | n | specifications for which one of them is right on every example in the text (pass@k) |
+    | solved_held_out | share | n | likewise on the held-out examples as well |
+    | n | specifications | | test specifications, the first ones |
+    """
+    from progsem.measures.synthesis import synthesis_rows
+
+    return synthesis_rows(analysis)
+
+
+@table("lm_seed step writer value grammar programs± distinct± first_length± longer± n n_solved")
+def writers(analysis):
+    """A row a checkpoint and writer: what it proposes with the largest budget.
+
+    | lm_seed | seed | | the language model; `pooled` for the mean of several, `none` for writers without one |
+    | writer | name | | as in `synthesis.writers` |
+    | value | number | | the temperature, or the share that top_p picks from |
+    | grammar | true or false | | whether it is kept to the grammar |
+    | programs | share | n | proposals that are programs |
+    | distinct | share | n | different programs, of all proposals |
+    | first_length | statements | n_solved | of the first right program |
+    | longer | statements | n_solved | by which it is longer than the shortest right one that anybody found |
+    | n | specifications | | test specifications, the first ones |
+    | n_solved | specifications | | with a right program; of all language models |
+    """
+    from progsem.measures.synthesis import writer_rows
+
+    return writer_rows(analysis)
+
+
 @table("lm_seed step set length in_training_range generative_accuracy± strict_accuracy± unconstrained_accuracy± n")
 def generalisation(analysis):
     """A row a set of specifications and length of their programs, at the last checkpoint.

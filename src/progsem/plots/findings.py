@@ -141,6 +141,39 @@ def generalisation(results: Results) -> str:
     return "it solves " + ", ".join(f"{row['generative_accuracy']:.0%} of {row['set']}" for row in known)
 
 
+def synthesis(results: Results) -> str:
+    """What is solved with one program and with the largest budget, by the best writer with a model and without."""
+    from progsem.plots.synthesis import named
+
+    models = results.rows("synthesis", lm_seed=results.headline, step=results.summary["step"])
+    every = {"language model": models, "no model": results.rows("synthesis", lm_seed="none")}
+    largest, parts = max((row["budget"] for rows in every.values() for row in rows), default=1), []
+    for budget in dict.fromkeys((1, largest)):
+        best = []
+        for whose, rows in every.items():
+            known = [row for row in rows if row["budget"] == budget and row["solved"] is not None]
+            if known:
+                one = max(known, key=lambda row: row["solved"])
+                best.append(f"{one['solved']:.0%} ({whose}: {named(one)})")
+        if best:
+            parts.append(f"with {budget} program{'s' * (budget > 1)} {' and '.join(best)} are solved")
+    return "; ".join(parts) or "how many specifications are solved"
+
+
+def synthesis_lengths(results: Results) -> str:
+    """By how many statements the first right programs of the model's own distribution are too long, and of all."""
+    from progsem.plots.synthesis import named
+
+    where = {"lm_seed": results.headline, "step": results.summary["step"]}
+    rows = [row for row in results.rows("writers", **where) or results.rows("writers", lm_seed="none")]
+    known = [row for row in rows if row["longer"] is not None]
+    if not known:
+        return "nothing is solved"
+    best, worst = (choose(known, key=lambda row: row["longer"]) for choose in (min, max))
+    ends = (f"{row['longer']:.1f} statements ({named(row)})" for row in (best, worst))
+    return "first right programs are longer than the shortest by " + " to ".join(dict.fromkeys(ends))
+
+
 def gallery(results: Results) -> str:
     """How many of the states that are shown of solved programs are read right, and how many of all."""
     solved = [one for entry in results.gallery["entries"] if entry["correct"] for one in entry["statements"]]

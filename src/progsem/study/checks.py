@@ -24,7 +24,14 @@ MOST_GIGABYTES = 16  # of one array, wherever a job holds all of it: more than t
 def check(study: Study) -> None:
     """Raise ValueError for the first problem, with its keys, what was given and what to do."""
     LANGUAGE.config.check(study)
-    for problem in chain(_documents(study), _probes(study), _edits(study), _generalisation(study), _sizes(study)):
+    for problem in chain(
+        _documents(study),
+        _probes(study),
+        _edits(study),
+        _generalisation(study),
+        _synthesis(study),
+        _sizes(study),
+    ):
         raise ValueError(problem)
 
 
@@ -181,6 +188,15 @@ def _generalisation(study: Study) -> Iterator[str]:
                 f"generalisation.test is {study.generalisation.test}, but {key} has at most {there} different "
                 "specifications, half of which may be drawn; lower the first, or raise its statements or cells"
             )
+
+
+def _synthesis(study: Study) -> Iterator[str]:
+    asked = study.synthesis
+    if asked.writers and asked.test > study.corpus.test:
+        yield (
+            f"synthesis.test is {asked.test}, but corpus.test has {study.corpus.test} specifications; lower the first, "
+            "or raise the second"
+        )
 
 
 def _sizes(study: Study) -> Iterator[str]:

@@ -23,6 +23,7 @@ from progsem.study.sections import (
     Interventions,
     Probes,
     Statistics,
+    Synthesis,
     Tokens,
     Traces,
     Variation,
@@ -44,6 +45,7 @@ class Study(Section):
     controls: Controls = Controls()
     edits: Edits = Edits()
     generalisation: Generalisation = Generalisation()
+    synthesis: Synthesis = Synthesis()
     statistics: Statistics = Statistics()
     figures: Figures = Figures()
     compute: Compute = Compute()

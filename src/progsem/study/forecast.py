@@ -45,6 +45,8 @@ COSTS = {
     "controls": Cost(3, "probing", 0.74),
     "edits": Cost(2.5, "probing", 0.5),
     "generalisation": Cost(2.5, "training", 0.55),
+    "synthesis": Cost(2.5, "training", 0.2),
+    "writers": Cost(5, share=20_000),
     "statistics": Cost(5, "resampling", 0.03),
     "figures": Cost(8),
 }

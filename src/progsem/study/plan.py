@@ -89,9 +89,10 @@ class Artifact:
 class Plan:
     """Every artifact of a study, and every file of each.
 
-    `corpus`, `tokens`, `lm`, `traces`, `probes`, `offsets`, `controls`, `generalisation` and `statistics` are
-    artifacts, `offsets` of the stage `probes`; `interventions` and `edits` map folder names to the artifacts of each
-    semantics. `steps` says at which checkpoints an artifact is made, by its key, where that is not at every one.
+    `corpus`, `tokens`, `lm`, `traces`, `probes`, `offsets`, `controls`, `generalisation`, `writers`, `synthesis` and
+    `statistics` are artifacts, `offsets` of the stage `probes`; `interventions` and `edits` map folder names to the
+    artifacts of each semantics. `steps` says at which checkpoints an artifact is made, by its key, where that is not at
+    every one.
     """
 
     def __init__(self, study: Study):
@@ -169,6 +170,10 @@ class Plan:
             | {"generalisation": {"test": study.generalisation.test, "sets": specified}},
             self.lm,
         )
+        proposed = "programs traces.extra_statements synthesis.samples synthesis.test synthesis.seed"
+        self.writers = artifact("writers", size, _asking(of(proposed), study.synthesis.plain), self.corpus)
+        decoded = of(f"{proposed} tokens lm.precision synthesis.temperatures synthesis.top_p synthesis.grammar")
+        self.synthesis = artifact("synthesis", shape, _asking(decoded, study.synthesis.decoders), self.lm)
         self.steps = {
             **{one.key: study.interventions.steps(study.lm, one.name) for one in named},
             **{one.key: last for one in drawn},
@@ -177,15 +182,18 @@ class Plan:
             **{one.key: study.edits.steps(study.lm) for one in edits},
             **{one.key: last for one in edits_drawn},
             self.generalisation.key: last if study.generalisation.sets else [],
+            self.synthesis.key: study.synthesis.steps(study.lm),
         }
         self.statistics = artifact(
             "statistics",
             study.study,
-            of("study lm traces probes interventions controls edits generalisation statistics worlds programs corpus")
+            of("study lm traces probes interventions controls edits generalisation synthesis statistics")
+            | of("worlds programs corpus")
             | of("figures.gallery")
             | {"permutations": [list(pair) for pair in pairs]},
             *(self.corpus, self.lm, self.traces, *self.probed(), *self.edits.values()),
-            *(one for one in (self.controls, self.generalisation) if self.steps[one.key]),
+            *(one for one in (self.controls, self.generalisation, self.synthesis) if self.steps[one.key]),
+            *([self.writers] if study.synthesis.plain else []),
         )
         # Figures have one place, whatever they show; their slice says what that is.
         shown = {"statistics": self.statistics.key, "code": code["figures"]}
@@ -241,11 +249,17 @@ class Plan:
         offsets = [self.offsets] if self.steps[self.offsets.key] else []
         return [self.probes, *offsets, *self.interventions.values()]
 
+    def proposals(self) -> list[str]:
+        """What writers propose: those without a language model, and each checkpoint that is asked."""
+        plain = [self.writers.file("proposals.arrow")] if self.study.synthesis.plain else []
+        return [*plain, *self.everywhere([self.synthesis], "proposals")]
+
     def units(self) -> list[Unit]:
         """What each job makes, figures left out, in the order of the stages and of training."""
         whole = [self.corpus.file("manifest.json"), self.tokens.file("manifest.json")]
         stages = [self.lm, self.traces, *self.probed(), self.controls, *self.edits.values(), self.generalisation]
-        paths = [*whole, *self.everywhere(stages, "manifest"), self.statistics.file("manifest.json")]
+        proposed = [file.replace("proposals.arrow", "manifest.json") for file in self.proposals()]
+        paths = [*whole, *self.everywhere(stages, "manifest"), *proposed, self.statistics.file("manifest.json")]
         return [unit_of(Path(path)) for path in paths]
 
     def jobs(self) -> dict[str, set[str]]:
@@ -260,6 +274,11 @@ def reruns(old: Study, new: Study) -> list[str]:
     """Stages that run when a study with all its results becomes another, in order."""
     before, after = Plan(old).jobs(), Plan(new).jobs()
     return [stage for stage in STAGES if after[stage] - before[stage]]
+
+
+def _asking(sections: dict, writers: list[str]) -> dict:
+    """Sections of a slice in which `synthesis` asks for these writers alone."""
+    return sections | {"synthesis": {**sections["synthesis"], "writers": writers}}
 
 
 def _step(step: int) -> str:

@@ -23,7 +23,17 @@ from progsem.study.section import (
     Width,
     each_once,
 )
-from progsem.study.vocabulary import CONTROLS, DEPTHS, EDITS, ORIGINAL, PERMUTATION, SOURCES, SPLITS
+from progsem.study.vocabulary import (
+    CONTROLS,
+    DECODERS,
+    DEPTHS,
+    EDITS,
+    ORIGINAL,
+    PERMUTATION,
+    PLAIN_WRITERS,
+    SOURCES,
+    SPLITS,
+)
 
 MOST_STEPS = 999_999  # folders of checkpoints have six digits
 Action = Literal[LANGUAGE.config.ACTIONS]
@@ -396,6 +406,56 @@ class Generalisation(Section):
         description="by name: statements and cells, how programs and worlds differ from training's",
     )
     test: int = Field(1_000, ge=20, le=1_000_000, description="specifications in each set")
+
+
+class Synthesis(Section):
+    """How many specifications are solved with a budget of programs, by which writer."""
+
+    writers: tuple[Literal[(*PLAIN_WRITERS, *DECODERS)], ...] = Field(
+        (),
+        description="who proposes programs, without a language model and by ways of decoding one; none: nobody",
+    )
+    samples: int = Field(
+        100, ge=1, le=10_000, description="programs that each proposes for a specification: the largest budget"
+    )
+    temperatures: tuple[Annotated[float, Field(ge=0.01, le=100)], ...] = Field(
+        (0.5, 1.0, 1.5), min_length=1, max_length=20, description="of temperature; 1: the distribution that is learned"
+    )
+    top_p: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = Field(
+        (0.9,), min_length=1, max_length=20, description="shares of the likeliest tokens that top_p picks from"
+    )
+    grammar: tuple[bool, ...] = Field(
+        (True, False), min_length=1, max_length=2, description="whether decoding is kept to the grammar, or both"
+    )
+    test: int = Field(1_000, ge=20, le=1_000_000, description="test specifications, the first ones")
+    checkpoints: Checkpoints = Field("last", description="at which checkpoints; ends: the untrained one and the last")
+    seed: Seed = Field(0, description="of all that is drawn")
+
+    @model_validator(mode="after")
+    def _once(self):
+        for key in ("writers", "temperatures", "top_p", "grammar"):
+            each_once(f"synthesis.{key}", getattr(self, key))
+        return self
+
+    @property
+    def plain(self) -> list[str]:
+        """Writers without a language model."""
+        return [name for name in self.writers if name in PLAIN_WRITERS]
+
+    @property
+    def decoders(self) -> list[str]:
+        """Ways to decode a language model."""
+        return [name for name in self.writers if name in DECODERS]
+
+    @property
+    def budgets(self) -> list[int]:
+        """1, 2, 5, 10, … and the largest: where results are reported, and the widths of beams."""
+        steps = (digit * 10**power for power in range(5) for digit in (1, 2, 5))
+        return [*(budget for budget in steps if budget < self.samples), self.samples]
+
+    def steps(self, lm: LM) -> list[int]:
+        """Checkpoints that propose programs."""
+        return lm.chosen(self.checkpoints) if self.decoders else []
 
 
 class Statistics(Section):

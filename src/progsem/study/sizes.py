@@ -10,7 +10,7 @@ from __future__ import annotations
 from progsem.languages import LANGUAGE
 from progsem.study.bounds import most_tokens
 from progsem.study.config import Study
-from progsem.study.work import parameters, probe_weights
+from progsem.study.work import parameters, probe_weights, writers
 
 _GPU_FLOPS = 6e13  # a second, bf16
 _CPU_FLOPS = 5e10  # a second and core
@@ -81,6 +81,11 @@ def edits_mb(study: Study) -> int:
     states = study.traces.programs * study.programs.longest * study.lm.layers
     caches = 8 * study.edits.pairs * most_tokens(study) * study.lm.width * study.lm.layers
     return _BASE_MB + _mb(16 * parameters(study) + 12 * states * study.lm.width + 8 * caches)
+
+
+def writers_minutes(study: Study) -> int:
+    """Programs without a language model, at some thousands a second."""
+    return _START_MINUTES + round(writers(study) / 300_000)
 
 
 def statistics_mb(study: Study) -> int:

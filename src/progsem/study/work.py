@@ -12,7 +12,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from progsem.languages import LANGUAGE
-from progsem.study.vocabulary import DESCRIPTION_LENGTH, LAYERS, LEARNED, MEAN
+from progsem.study.vocabulary import BEAM, DESCRIPTION_LENGTH, GREEDY, LAYERS, LEARNED, MEAN, TEMPERATURE, TOP_P
 
 if TYPE_CHECKING:
     from progsem.storage.inventory import Unit
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from progsem.study.sections import LM
 
 LEARNING_STEPS, LEARNING_BATCH = 100, 128  # of a subspace that is learned from what a model does
+BLOCK = 64  # samples that are computed together
 PORTIONS = tuple(2.0**-k for k in range(6, 0, -1))  # of the training states, that a description's probes are fitted to
 
 
@@ -30,7 +31,7 @@ def parameters(study: Study) -> int:
 
 
 def of_unit(plan: Plan, unit: Unit) -> float:
-    """Operations of the job that makes a unit; of `corpus` and `tokens`, programs."""
+    """Operations of the job that makes a unit; of `corpus`, `tokens` and `writers`, programs."""
     study = plan.study
     match unit.stage:
         case "lm":
@@ -47,6 +48,10 @@ def of_unit(plan: Plan, unit: Unit) -> float:
             return edits(study)
         case "generalisation":
             return generalisation(study)
+        case "synthesis":
+            return synthesis(study)
+        case "writers":
+            return writers(study)
         case "statistics":
             return statistics(plan)
     return study.corpus.train + study.corpus.held_apart
@@ -78,6 +83,22 @@ def generalisation(study: Study) -> float:
     """A program written for every specification of each set."""
     varied = [study.varied(new) for new in study.generalisation.sets.values()]
     return study.generalisation.test * sum(_written(study, worlds, sum(length) / 2, 1) for worlds, length in varied)
+
+
+def synthesis(study: Study) -> float:
+    """Specifications read once for each block of samples and width of beams, and programs written behind them."""
+    asked, ways = study.synthesis, len(study.synthesis.grammar)
+    lm, (prompt, program) = study.lm, _tokens(study, study.worlds, study.programs.longest + 1)
+    sampled = len(asked.temperatures) * (TEMPERATURE in asked.writers) + len(asked.top_p) * (TOP_P in asked.writers)
+    batches = [BLOCK] * (sampled * -(-asked.samples // BLOCK)) + [1] * (GREEDY in asked.writers)
+    batches += asked.budgets * (BEAM in asked.writers)
+    each = _read(lm, prompt + program) / (prompt + program)
+    return asked.test * ways * sum(each * (prompt + rows * program) for rows in batches)
+
+
+def writers(study: Study) -> float:
+    """Programs that are drawn and judged, without a language model."""
+    return study.synthesis.test * study.synthesis.samples * len(study.synthesis.plain)
 
 
 def probing(study: Study, offsets: list[int]) -> float:

@@ -1,0 +1,125 @@
+"""How many specifications writers solve with a budget of proposals, with how long programs, and over the training."""
+
+from __future__ import annotations
+
+from matplotlib.figure import Figure
+
+from progsem.plots import findings, style
+from progsem.plots.style import Results
+from progsem.study.vocabulary import BEAM, GREEDY, TEMPERATURE, TOP_P
+
+PLAIN = {  # name -> in the legend, marker
+    "uniform": ("uniform over the grammar", "v"),
+    "corpus": ("the corpus' distribution", "^"),
+    "unigram": ("regressions, one a place", "<"),
+    "bigram": ("regressions, told the statement before", ">"),
+    "enumeration": ("all programs, shortest first", "x"),
+}
+MODELS = {GREEDY: ("greedy", "*"), TEMPERATURE: ("temperature", "o"), TOP_P: ("top-p", "s"), BEAM: ("beam search", "D")}
+_COLOURS = (style.BLUE, style.SKY, style.GREEN, style.PURPLE, style.ORANGE, style.VERMILION)
+
+
+def named(row: dict) -> str:
+    """A writer for a reader."""
+    name, _ = (PLAIN | MODELS)[row["writer"]]
+    return name if row["value"] is None else f"{name} {row['value']:g}"
+
+
+@style.figure
+def synthesis(results: Results) -> tuple[Figure, list[dict]] | None:
+    """Solved share against the budget, one line a writer: with the grammar, and without."""
+    models = results.rows("synthesis", lm_seed=results.headline, step=results.summary["step"])
+    plain = results.rows("synthesis", lm_seed="none")
+    if not models and not plain:
+        return None
+    ways = list(dict.fromkeys(row["grammar"] for row in models)) or [True]
+    figure = style.new_figure(
+        results,
+        1.4 + 4.2 * len(ways),
+        5.6,
+        findings.synthesis(results),
+        "Share of test specifications with at least one proposal that is right on every example in the text.",
+        probed=False,
+    )
+    panels = figure.subplots(1, len(ways), squeeze=False, sharey=True)
+    colours = dict(zip(dict.fromkeys(named(row) for row in models), _COLOURS * 9, strict=False))
+    for axes, grammar in zip(panels[0], ways, strict=True):
+        here = [row for row in models if row["grammar"] == grammar]
+        for name in dict.fromkeys(named(row) for row in (*plain, *here)):
+            rows = [row for row in (*plain, *here) if named(row) == name]
+            _, marker = (PLAIN | MODELS)[rows[0]["writer"]]
+            colour = colours.get(name, style.GREY)
+            style.curve(axes, rows, "solved", over="budget", colour=colour, marker=marker, label=name)
+        axes.set_xscale("log")
+        axes.set_xlim(0.9, 1.1 * max(row["budget"] for row in (*plain, *models)))
+        axes.set_xlabel("programs proposed")
+        axes.set_title("kept to the grammar" if grammar else "without the grammar")
+        style.percent_axis(axes.yaxis)
+    panels[0][0].set_ylabel("specifications solved")
+    style.legend_below(figure, panels, columns=3)
+    return figure, [*plain, *models]
+
+
+@style.figure
+def synthesis_lengths(results: Results) -> tuple[Figure, list[dict]] | None:
+    """By how much each writer's first right program is longer than the shortest, and how different its programs are."""
+    models = results.rows("writers", lm_seed=results.headline, step=results.summary["step"])
+    rows = [*results.rows("writers", lm_seed="none"), *models]
+    if not rows:
+        return None
+    figure = style.new_figure(
+        results,
+        9.6,
+        1.9 + 0.26 * len(rows),
+        findings.synthesis_lengths(results),
+        "With the largest budget. Longer: than the shortest right program that any writer or the corpus has.",
+        probed=False,
+    )
+    panels = figure.subplots(1, 3, sharey=True)
+    labels = [named(row) + ("" if row["grammar"] else ", no grammar") for row in rows]
+    shown = {
+        "longer": "statements longer than the shortest",
+        "distinct": "different programs",
+        "programs": "proposals that are programs",
+    }
+    for axes, (key, title) in zip(panels, shown.items(), strict=True):
+        for height, row in enumerate(rows):
+            colour = style.GREY if row["lm_seed"] == "none" else style.BLUE
+            style.dot(axes, row, key, height, colour=colour, marker="o")
+        axes.set_xlabel(title)
+        if key != "longer":
+            style.percent_axis(axes.xaxis)
+    panels[0].set_yticks(range(len(rows)), labels)
+    panels[0].set_ylim(len(rows) - 0.5, -0.5)
+    return figure, rows
+
+
+@style.figure
+def synthesis_over_training(results: Results) -> tuple[Figure, list[dict]] | None:
+    """What each way of decoding solves at every checkpoint, with one program and with the largest budget."""
+    rows = [row for row in results.rows("synthesis", lm_seed=results.headline) if row["grammar"]]
+    if len({row["step"] for row in rows}) < 2:
+        return None
+    budgets = sorted({1, max(row["budget"] for row in rows)})
+    figure = style.new_figure(
+        results,
+        1.4 + 4.2 * len(budgets),
+        5.0,
+        findings.synthesis(results),
+        "Kept to the grammar. Share of test specifications with a proposal that is right on every example in the text.",
+        probed=False,
+    )
+    panels = figure.subplots(1, len(budgets), squeeze=False, sharey=True)
+    colours = dict(zip(dict.fromkeys(map(named, rows)), _COLOURS * 9, strict=False))
+    for axes, budget in zip(panels[0], budgets, strict=True):
+        for name, colour in colours.items():
+            here = [row for row in rows if (named(row), row["budget"]) == (name, budget)]
+            if here:
+                marker = MODELS[here[0]["writer"]][1]
+                style.curve(axes, here, "solved", colour=colour, marker=marker, label=name)
+        axes.set_title(f"with {budget} program{'s' * (budget > 1)}")
+        style.steps_axis(axes, results)
+        style.percent_axis(axes.yaxis)
+    panels[0][0].set_ylabel("specifications solved")
+    style.legend_below(figure, panels, columns=4)
+    return figure, rows
