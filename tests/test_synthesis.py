@@ -9,6 +9,7 @@ import torch
 from scipy.special import log_softmax
 from synthetic import skill, small_study, write_results
 from test_editing import random_model, shards, study_of
+from test_statistics import WRITERS, refuse_lonely_numbers
 from transformers import AutoModelForCausalLM
 
 from progsem.data.special_tokens import END_ID
@@ -429,6 +430,12 @@ def test_solved_shares_are_those_of_the_chances(tables):
     plain = rows_of(found["synthesis"], lm_seed="none", writer="uniform")
     assert {row["step"] for row in plain} == {""} and float(plain[0]["solved"]) == pytest.approx(0.3, abs=0.03)
     assert {row["step"] for row in found["synthesis"]} == {"", "0", "600"}
+
+
+@pytest.mark.parametrize("name", sorted(WRITERS))
+def test_every_number_has_interval_and_n(tables, name):
+    _, found = tables
+    refuse_lonely_numbers(name, found[name])
 
 
 def test_lengths_and_distinct_programs(tables):
