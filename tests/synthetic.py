@@ -187,7 +187,8 @@ def write_results(folder: Path, study: Study, *, babbling: int = 0, gap: float =
 def figures_job(statistics: Job, folder: Path, title: str = "") -> Job:
     """The job that draws what `statistics` wrote."""
     names = (*TABLES, "summary", "gallery", "viewer")
-    frozen = {"study": statistics.slice["study"], "figures": {"title": title, "gallery": 4, "dpi": 100}}
+    frozen = {name: statistics.slice[name] for name in ("study", "worlds", "programs", "corpus", "lm")}
+    frozen |= {"figures": {"title": title, "gallery": 4, "dpi": 100}}
     return Job("figures", frozen, {name: statistics.outputs[name] for name in names}, {"directory": [folder]})
 
 

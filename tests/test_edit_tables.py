@@ -6,12 +6,16 @@ import csv
 
 import numpy as np
 import pytest
-from synthetic import edit_effect, small_study, write_results
+from synthetic import edit_effect, figures_job, small_study, write_results
+from test_figures import results_of
 from test_statistics import EDITS, refuse_lonely_numbers
 
 from progsem.errors import UserError
+from progsem.jobs.job import Job
 from progsem.measures import statistics
-from progsem.storage.files import read_json, read_table
+from progsem.plots import figures
+from progsem.plots.paper import claims
+from progsem.storage.files import read_json, read_table, write_table
 
 LAST = 600
 STUDY = {
@@ -137,6 +141,27 @@ def test_the_summary_has_the_last_checkpoint(job):
 @pytest.mark.parametrize("name", sorted(EDITS))
 def test_every_number_has_interval_and_n(job, name):
     refuse_lonely_numbers(name, table(job, name))
+
+
+def test_a_feature_without_pairs_has_a_row_that_says_so(job, tmp_path):
+    """Drawn, and laid beside the paper's claims, as well."""
+    inputs = job.inputs | {"edits": [tmp_path / f"{number}.arrow" for number in range(len(job.inputs["edits"]))]}
+    for path, other in zip(inputs["edits"], job.inputs["edits"], strict=True):
+        columns, about = read_table(other)
+        kept = columns["feature"] != about["features"].index("wall_ahead")
+        about["pairs"]["wall_ahead"] = [3, 0]
+        write_table(path, {name: values[kept] for name, values in columns.items()}, about)
+    outputs = {name: [tmp_path / path.name for path in paths] for name, paths in job.outputs.items()}
+    other = Job(job.stage, job.slice, inputs, outputs)
+    statistics.run(other)
+    (row,) = table(other, "edits", lm_seed="pooled", step=LAST, semantics="original", feature="wall_ahead")
+    assert (row["edit"], row["n_pairs"], row["n_programs"], row["effect"]) == ("none", "0", "0", "")
+    assert table(other, "edits", lm_seed="pooled", step=LAST, feature="facing", edit="full")
+    results = results_of(figures_job(other, tmp_path))
+    figure, _ = figures.FIGURES["edits"](results)
+    figure.draw_without_rendering()
+    lines = [line for line in claims.edits(results) if "wall ahead" in line.what]
+    assert len(lines) == 1 and "no pairs" in lines[0].what
 
 
 def test_missing_edits_are_named(tmp_path, study):

@@ -57,9 +57,7 @@ def a_job(folder, babbling=0, **sections):
     """The job that draws a synthetic study, its statistics computed."""
     computed = write_results(folder, small_study(**sections), babbling=babbling)
     statistics.run(computed)
-    job = figures_job(computed, folder / "results" / "figures", title="A title from the config")
-    job.slice.update({name: computed.slice[name] for name in figures.SECTIONS})
-    return job
+    return figures_job(computed, folder / "results" / "figures", title="A title from the config")
 
 
 @pytest.fixture(scope="module")

@@ -37,7 +37,12 @@ rule synthesis:
         CONDA
     threads: STUDY.compute.threads
     resources:
-        **asked(STUDY, sizes.traces_mb(STUDY), sizes.minutes(STUDY, work.synthesis(STUDY), 0.02), tensors=1),
+        **asked(
+            STUDY,
+            sizes.traces_mb(STUDY),
+            sizes.minutes(STUDY, work.synthesis(STUDY), 0.02),
+            tensors=1,
+        ),
     params:
         command=command(
             "synthesis",

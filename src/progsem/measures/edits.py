@@ -20,7 +20,7 @@ from progsem.measures.intervals import Estimate, quotient
 from progsem.measures.resampling import Resamples
 from progsem.measures.results import POOLED, Checkpoint, Settings
 from progsem.storage.files import read_table
-from progsem.study.vocabulary import MEAN, NO_CONTROL, ORIGINAL
+from progsem.study.vocabulary import EDIT_SOURCES, MEAN, NO_CONTROL, ORIGINAL, UNEDITED
 
 APART = 0.1  # total variation
 SCORES = {
@@ -112,9 +112,15 @@ def pool(each: list[dict]) -> dict:
 
 
 def edits_of(path: Path, semantics: str, draws: Resamples) -> dict[EditKey, Measured]:
-    """What an edits.arrow says of each edit."""
+    """What an edits.arrow says of each edit; of a feature without pairs, that there are none."""
     columns, about = read_table(path)
     found: dict[EditKey, Measured] = {}
+    for feature in (name for name, (_, test) in about["pairs"].items() if not test):
+        names = _numbers({name: values[:0] for name, values in columns.items()}, about["depths"])
+        nothing = np.full((len(draws.weights), 1), np.nan)
+        found[EditKey(semantics, feature, UNEDITED, NO_CONTROL, EDIT_SOURCES[0], 0)] = Measured(
+            {name: nothing for name in names if not _counts(name)}, {name: 0 for name in names if _counts(name)}, 0
+        )
     for feature in np.unique(columns["feature"]):
         here = {name: values[columns["feature"] == feature] for name, values in columns.items()}
         programs, cluster = np.unique(here["program"], return_inverse=True)
@@ -159,7 +165,7 @@ def _numbers(columns: dict[str, np.ndarray], depths: list[str]) -> dict[str, np.
         **{name: columns[name] for name in ("ends_target", "ends_base", "norm")},
     }
     for name in READ:
-        of_depths = columns[name].reshape(len(apart), -1)
+        of_depths = columns[name].reshape(len(apart), len(depths))
         numbers |= {f"{name}.{depth}": of_depths[:, index] for index, depth in enumerate(depths)}
     return {name: values.astype(float) for name, values in numbers.items()}
 

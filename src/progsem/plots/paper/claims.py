@@ -16,7 +16,7 @@ from progsem.plots.paper import verdicts
 from progsem.plots.paper.verdicts import Measured, Verdict
 from progsem.plots.style import Results
 from progsem.storage.files import write_csv
-from progsem.study.vocabulary import FORCED, ORIGINAL, WEIGHTS
+from progsem.study.vocabulary import FORCED, ORIGINAL, UNEDITED, WEIGHTS
 
 ACCURACY = 0.924  # of 10 000 test specifications
 CONTENT = {"linear": 0.632, "mlp1": 0.791, "mlp2": 0.823}
@@ -319,14 +319,18 @@ def perplexity(results: Results) -> list[Line]:
 
 def edits(results: Results) -> list[Line]:
     """Beyond the paper: whether what is read is used, by feature; nothing where nothing was edited."""
+    last = {"lm_seed": results.headline, "step": results.summary["step"], "semantics": ORIGINAL}
+    lines = [
+        _edit(None, "effect", "n_apart", f"What is read as {row['feature'].replace('_', ' ')} is used: no pairs")
+        for row in results.rows("edits", edit=UNEDITED, n_pairs=0, **last)
+    ]
     best = findings.learned(results)
     if best is None:
-        return []
+        return lines
     edit, layer = best
     matched = findings.matched(results)
     where = {"edit": edit, "layer": layer, "source": "donor"}
     moved = "so far to what it is in the other state (effect, from another specification)"
-    lines = []
     for feature in dict.fromkeys(row["feature"] for row in findings.edited(results)):
         named = feature.replace("_", " ")
         for name, what in (
