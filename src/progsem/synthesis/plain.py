@@ -20,8 +20,6 @@ from progsem.languages.grammar import ILLEGAL, NOTHING, Grammar
 from progsem.lm.decoding import Followed, TokenGrammar
 from progsem.synthesis.sampling import Proposals, pick
 
-_LEARNED_FROM = 20_000  # training programs
-
 
 class Codes:
     """Programs spelled by their own codes: what `TokenGrammar` asks of an encoding."""

@@ -9,6 +9,7 @@ Shapes: V vocabulary, L codes of a program, R rows of a batch.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -94,8 +95,13 @@ class Proposer:
         codes, whole = self._written(prompt, lambda step, logits: logits.argmax(axis=1), grammar, 1)
         return Proposals(codes, whole)
 
-    def _written(self, prompt: np.ndarray, choose, grammar: bool, rows: int = BLOCK) -> tuple[np.ndarray, np.ndarray]:
-        """What is written behind a prompt in every row, a token at a time."""
+    def _written(
+        self, prompt: np.ndarray, choose: Callable[[int, np.ndarray], np.ndarray], grammar: bool, rows: int = BLOCK
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Codes (R, L) of what is written behind a prompt in every row, and whether it is a program, (R,).
+
+        `choose` gets the number of a step and logits (R, V), and gives the next tokens (R,).
+        """
         states, everything = self._begin(prompt, rows)
         followed = Followed(self.grammar, rows, self.codes, self.max_depth)
         going = np.ones(rows, bool)
