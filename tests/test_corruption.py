@@ -22,7 +22,7 @@ from progsem.storage import manifest
 LAST, BEFORE = "seed-0/step-000020", "seed-0/step-000010"
 # Jobs by the folder, below results/, of what they have made.
 TOKENS, TRAIN, TRACES, PROBES = "tokens/*", f"lm/*/{LAST}", f"traces/*/{LAST}", f"probes/2x32-????????-*/{LAST}"
-MIRROR, EDITS = f"interventions/mirror-*/{LAST}", f"edits/2x32-????????-*/{LAST}"
+MIRROR, EDITS = f"interventions/mirror-*/{LAST}", f"edits/original-*/{LAST}"
 STATISTICS, FIGURES = "statistics/*", "figures"
 
 # --------------------------------------------------------------------- damages

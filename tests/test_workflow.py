@@ -120,8 +120,21 @@ def test_what_a_study_says_to_run_can_be_planned(tree, command):
     [
         ("plots/lengths.py", {"figures"}),
         ("measures/intervals.py", {"statistics", "figures"}),
-        ("probing/fits.py", {"probes", "controls", "statistics", "figures"}),
-        ("lm/decoding.py", {"traces", "probes", "controls", "generalisation", "statistics", "figures"}),
+        ("probing/fits.py", {"probes", "controls", "edits", "statistics", "figures"}),
+        (
+            "lm/decoding.py",
+            {
+                "traces",
+                "probes",
+                "controls",
+                "edits",
+                "generalisation",
+                "writers",
+                "synthesis",
+                "statistics",
+                "figures",
+            },
+        ),
         ("workflow/snakefile.py", set()),
     ],
 )

@@ -179,17 +179,18 @@ def test_the_study_is_that_of_a_local_run(cluster, slow_training, tree, copied, 
     assert {job.state for job in jobs} == {"COMPLETED"}
     # The corpus and its tokens are one job, and so are all that reads a checkpoint.
     rules = [job.comment.removeprefix("rule_").split("_")[0] for job in jobs]
-    assert sorted(rules) == ["checkpoint"] * 3 + ["data", "generalisation"] + ["probing"] * 3 + ["statistics"]
+    alone = ["data", "edits", "edits", "generalisation", "statistics", "synthesis", "writers"]
+    assert sorted(rules) == sorted(["checkpoint"] * 3 + ["probing"] * 3 + alone)
     partitions = {rule: job.partition for rule, job in zip(rules, jobs, strict=True)}
-    gpu = dict.fromkeys(("checkpoint", "generalisation", "probing"), "gpu")
-    assert partitions == {"data": "cpu", "statistics": "cpu"} | gpu
+    gpu = dict.fromkeys(("checkpoint", "edits", "generalisation", "probing", "synthesis"), "gpu")
+    assert partitions == {"data": "cpu", "statistics": "cpu", "writers": "cpu"} | gpu
     assert {stage for stage, *_ in onlooker.seen.values()} >= {"train", "traces", "probes", "statistics"}
     for stage, environment, above in onlooker.seen.values():
         if stage == "figures":
             assert "SLURM_JOB_ID" not in environment and run.process.pid in above
             continue
         has_gpu = environment.get("CUDA_VISIBLE_DEVICES") in ("0", "1")
-        assert has_gpu == (stage in ("train", "traces", "probes", "controls", "generalisation")), stage
+        assert has_gpu == (stage not in ("corpus", "tokens", "writers", "statistics")), stage
         # A job follows the Snakemake on its own node that started it, not the one that submitted it.
         assert int(environment["PROGSEM_WORKFLOW"]) in above and run.process.pid not in above
 
@@ -212,7 +213,7 @@ def test_a_node_that_is_drained_and_jobs_that_are_cancelled(cluster, tree, copie
     compare(artifacts(copied), expected, "after a drained node and cancelled jobs", whole=True)
     ends = {job.number: job.state for job in run.jobs()}
     assert ends[waiting.number] == "COMPLETED"
-    assert sorted(ends.values()) == ["CANCELLED"] * 2 + ["COMPLETED"] * 9
+    assert sorted(ends.values()) == ["CANCELLED"] * 2 + ["COMPLETED"] * 13
     tell(f"the same with a node drained and two jobs cancelled: {run.seconds()}")
 
 

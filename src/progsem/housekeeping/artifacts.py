@@ -60,15 +60,9 @@ def row(units: Sequence[Unit], size: int, planned: Sequence[tuple[str, list[Unit
 
 def _code(unit: Unit, made: dict[Unit, dict], plan: Plan) -> str:
     """Whether a folder's name has the present code, and its results were made by that."""
-    if unit.code != _present_code(unit.stage, plan):
+    if unit.code != plan.codes[unit.stage]:
         return "earlier"
     return "kept" if any(was_kept(one, found) for one, found in made.items()) else "present"
-
-
-def _present_code(stage: str, plan: Plan) -> str:
-    """Digest of the code that a stage has now, which is the same whatever the config."""
-    # Interventions are the same module on the same inputs as probes.
-    return getattr(plan, "probes" if stage == "interventions" else stage).code_digest
 
 
 def _order(unit: Unit) -> tuple:

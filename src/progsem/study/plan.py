@@ -92,7 +92,7 @@ class Plan:
     `corpus`, `tokens`, `lm`, `traces`, `probes`, `offsets`, `controls`, `generalisation`, `writers`, `synthesis` and
     `statistics` are artifacts, `offsets` of the stage `probes`; `interventions` and `edits` map folder names to the
     artifacts of each semantics. `steps` says at which checkpoints an artifact is made, by its key, where that is not at
-    every one.
+    every one; `codes` has the digest of the code that each stage has now, which is the same whatever the config.
     """
 
     def __init__(self, study: Study):
@@ -195,6 +195,11 @@ class Plan:
             *(one for one in (self.controls, self.generalisation, self.synthesis) if self.steps[one.key]),
             *([self.writers] if study.synthesis.plain else []),
         )
+        of_stages = (self.corpus, self.tokens, self.lm, self.traces, self.probes, self.controls, self.generalisation)
+        of_stages += (self.writers, self.synthesis, self.statistics)
+        self.codes = {one.stage: one.code_digest for one in of_stages}
+        # Interventions are the same module on the same inputs as probes; of edits there may be none.
+        self.codes |= {"interventions": self.probes.code_digest, "edits": editing(ORIGINAL, {}).code_digest}
         # Figures have one place, whatever they show; their slice says what that is.
         shown = {"statistics": self.statistics.key, "code": code["figures"]}
         self.figures_slice = canonical_json(of("study figures worlds programs corpus lm") | shown)

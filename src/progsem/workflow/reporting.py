@@ -99,6 +99,8 @@ def facts(study: Study) -> dict[str, str]:
         "sets": "; ".join(f"{name}: {_range(length)}, {_size(worlds)}" for name, (worlds, length) in sets.items())
         or "none",
         "generalisation": _count(study.generalisation.test, "specification"),
+        "proposals": f"{_count(study.synthesis.test, 'test specification')}, up to "
+        f"{_count(study.synthesis.samples, 'program')} each",
         "gallery": _count(study.figures.gallery, "specification"),
         "intervals": _intervals(study.statistics, models, fits),
         "intervals_of_programs": _intervals(study.statistics, models),
