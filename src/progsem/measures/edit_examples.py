@@ -22,11 +22,10 @@ EDITS_RULE = (
 def choose(checkpoints: list[Checkpoint], settings: Settings) -> dict | None:
     """Pairs of beginnings at every edited checkpoint of one language model; None if none was edited.
 
-    `pairs` have a feature, a specification with its first example, base and target (as `beginning` has them) and
-    `runs`: of each step `distance` between what comes behind base and target, what is written behind `base` and
-    `target`, and by way (`target`, `donor`, `random`) and edit what is under it, a list over blocks. What is written is
-    [number of its text in `texts`, likeliest next code is the target's, ends in the outputs from the target's state,
-    from the base's].
+    `pairs` have a feature, a specification with its first example, base and target (as `_beginning` has them) and
+    `runs`: of each step what is written behind `base` and `target`, and by way (`target`, `donor`, `random`) and edit
+    what is under it, a list over blocks. What is written is [number of its text in `texts`, likeliest next code is the
+    target's, ends in the outputs from the target's state, from the base's].
     """
     edited = [one for one in checkpoints if ORIGINAL in one.edits]
     if not edited:
@@ -110,15 +109,15 @@ class _Edits:
                 self.about[names][self._columns[name][row]]
                 for name, names in (("edit", "edits"), ("control", "controls"), ("source", "sources"))
             )
-            written = self._written(row, texts)
             if edit in (UNEDITED, BEHIND_TARGET):
-                found[edit] = written
+                found[edit] = self._written(row, texts)
             elif control in (NO_CONTROL, RANDOM):
-                way = source if control == NO_CONTROL else RANDOM
-                shown[way].setdefault(edit, dict.fromkeys(self.layers))[int(self._columns["layer"][row])] = written
+                by_layer = shown[source if control == NO_CONTROL else RANDOM].setdefault(
+                    edit, dict.fromkeys(self.layers)
+                )
+                by_layer[int(self._columns["layer"][row])] = self._written(row, texts)
         by_way = {way: {edit: list(one.values()) for edit, one in edits.items()} for way, edits in shown.items()}
-        distance = float(self._columns["distance_base"][rows[0]])
-        return {"distance": distance, "base": found[UNEDITED], "target": found[BEHIND_TARGET], "ways": by_way}
+        return {"base": found[UNEDITED], "target": found[BEHIND_TARGET], "ways": by_way}
 
     def _written(self, row: int, texts: dict[str, int]) -> list:
         columns = self._columns

@@ -202,7 +202,7 @@ def edit_rows(analysis: Analysis) -> list[dict]:
         for key, one in measured.edits.items():
             row = at | key._asdict() | one.counts | {"n_programs": one.programs}
             for name in SCORES:
-                row |= _columns(name, _estimate(analysis, one, name))
+                row |= _estimate(analysis, one, name).columns(name)
             rows.append(row)
     return rows
 
@@ -218,9 +218,9 @@ def compared_rows(analysis: Analysis) -> list[dict]:
             values = own.values["effect"] - other.values["effect"]
             both = Measured({"difference": values}, {}, min(own.programs, other.programs))
             difference = _estimate(analysis, both, "difference", intervals.ANY)
-            row = at | key.named() | _columns("difference", difference) | {"p": float(difference.p_value())}
+            row = at | key.named() | difference.columns("difference") | {"p": float(difference.p_value())}
             for name, side in (("original", own), ("alternative", other)):
-                row |= _columns(name, _estimate(analysis, side, "effect")) | {f"n_{name}": side.counts["n_apart"]}
+                row |= _estimate(analysis, side, "effect").columns(name) | {f"n_{name}": side.counts["n_apart"]}
             rows.append(row)
     return rows
 
@@ -233,7 +233,7 @@ def read_rows(analysis: Analysis) -> list[dict]:
             for depth in analysis.settings.depths if key.control == NO_CONTROL else ():
                 row = at | key.named() | {"depth": depth, "n_pairs": one.counts["n_pairs"]}
                 for name in READ:
-                    row |= _columns(name, _estimate(analysis, one, f"{name}.{depth}"))
+                    row |= _estimate(analysis, one, f"{name}.{depth}").columns(name)
                 rows.append(row)
     return rows
 
@@ -245,7 +245,7 @@ def stream_rows(analysis: Analysis) -> list[dict]:
         for key, one in measured.streams.items():
             row = at | key._asdict() | one.counts | {"n_programs": one.programs}
             for name in one.values:
-                row |= _columns(name, _estimate(analysis, one, name))
+                row |= _estimate(analysis, one, name).columns(name)
             rows.append(row)
     return rows
 
@@ -262,8 +262,3 @@ def _estimate(analysis: Analysis, measured: Measured, name: str, within=None) ->
     return intervals.estimate(
         measured.values[name], confidence, measured.programs, within or WITHIN.get(name, intervals.SHARE)
     )
-
-
-def _columns(name: str, estimate: Estimate) -> dict:
-    low, high = estimate.interval()
-    return {name: float(estimate.value), f"{name}_low": float(low), f"{name}_high": float(high)}

@@ -101,6 +101,11 @@ class Estimate:
         low, high = self.value - factor * self._error(self.below), self.value + factor * self._error(self.above)
         return np.maximum(low, self.within[0]), np.minimum(high, self.within[1])
 
+    def columns(self, name: str) -> dict[str, float]:
+        """A single number with the ends of its interval, as tables have them: `name`, `name_low`, `name_high`."""
+        low, high = self.interval()
+        return {name: float(self.value), f"{name}_low": float(low), f"{name}_high": float(high)}
+
     def p_value(self) -> np.ndarray:
         """Two-sided p of "it is 0", (…): below 1 - `confidence` exactly where the interval does not hold 0.
 

@@ -178,6 +178,4 @@ def _mean(analysis: Analysis, draws: Resamples, name: str, each: list[np.ndarray
         units.append(intervals.quotient(totals[:, 0], totals[:, 1]))
     programs = min(int(np.isfinite(values).sum()) for values in each)
     confidence = analysis.settings.statistics.confidence
-    estimate = intervals.estimate(np.stack(units, axis=1), confidence, programs, within)
-    low, high = estimate.interval()
-    return {name: float(estimate.value), f"{name}_low": float(low), f"{name}_high": float(high)}
+    return intervals.estimate(np.stack(units, axis=1), confidence, programs, within).columns(name)

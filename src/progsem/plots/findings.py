@@ -165,7 +165,7 @@ def synthesis_lengths(results: Results) -> str:
     from progsem.plots.synthesis import named
 
     where = {"lm_seed": results.headline, "step": results.summary["step"]}
-    rows = [row for row in results.rows("writers", **where) or results.rows("writers", lm_seed="none")]
+    rows = results.rows("writers", **where) or results.rows("writers", lm_seed="none")
     known = [row for row in rows if row["longer"] is not None]
     if not known:
         return "nothing is solved"

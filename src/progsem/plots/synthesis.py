@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 from matplotlib.figure import Figure
 
 from progsem.plots import findings, style
@@ -33,16 +34,7 @@ def synthesis(results: Results) -> tuple[Figure, list[dict]] | None:
     if not models and not plain:
         return None
     ways = list(dict.fromkeys(row["grammar"] for row in models)) or [True]
-    figure = style.new_figure(
-        results,
-        1.4 + 4.2 * len(ways),
-        5.6,
-        findings.synthesis(results),
-        "Share of test specifications with at least one proposal that is right on every example in the text.",
-        probed=False,
-    )
-    panels = figure.subplots(1, len(ways), squeeze=False, sharey=True)
-    colours = dict(zip(dict.fromkeys(named(row) for row in models), _COLOURS * 9, strict=False))
+    figure, panels, colours = _solved(results, models, len(ways), 5.6, "")
     for axes, grammar in zip(panels[0], ways, strict=True):
         here = [row for row in models if row["grammar"] == grammar]
         for name in dict.fromkeys(named(row) for row in (*plain, *here)):
@@ -55,9 +47,25 @@ def synthesis(results: Results) -> tuple[Figure, list[dict]] | None:
         axes.set_xlabel("programs proposed")
         axes.set_title("kept to the grammar" if grammar else "without the grammar")
         style.percent_axis(axes.yaxis)
-    panels[0][0].set_ylabel("specifications solved")
     style.legend_below(figure, panels, columns=3)
     return figure, [*plain, *models]
+
+
+def _solved(
+    results: Results, models: list[dict], count: int, height: float, key: str
+) -> tuple[Figure, np.ndarray, dict[str, str]]:
+    """A figure of solved shares with so many panels side by side (1, count), and the colour of each model's writer."""
+    figure = style.new_figure(
+        results,
+        1.4 + 4.2 * count,
+        height,
+        findings.synthesis(results),
+        f"{key}Share of test specifications with a proposal that is right on every example in the text.",
+        probed=False,
+    )
+    panels = figure.subplots(1, count, squeeze=False, sharey=True)
+    panels[0][0].set_ylabel("specifications solved")
+    return figure, panels, dict(zip(dict.fromkeys(map(named, models)), _COLOURS * 9, strict=False))
 
 
 @style.figure
@@ -101,16 +109,7 @@ def synthesis_over_training(results: Results) -> tuple[Figure, list[dict]] | Non
     if len({row["step"] for row in rows}) < 2:
         return None
     budgets = sorted({1, max(row["budget"] for row in rows)})
-    figure = style.new_figure(
-        results,
-        1.4 + 4.2 * len(budgets),
-        5.0,
-        findings.synthesis(results),
-        "Kept to the grammar. Share of test specifications with a proposal that is right on every example in the text.",
-        probed=False,
-    )
-    panels = figure.subplots(1, len(budgets), squeeze=False, sharey=True)
-    colours = dict(zip(dict.fromkeys(map(named, rows)), _COLOURS * 9, strict=False))
+    figure, panels, colours = _solved(results, rows, len(budgets), 5.0, "Kept to the grammar. ")
     for axes, budget in zip(panels[0], budgets, strict=True):
         for name, colour in colours.items():
             here = [row for row in rows if (named(row), row["budget"]) == (name, budget)]
@@ -120,6 +119,5 @@ def synthesis_over_training(results: Results) -> tuple[Figure, list[dict]] | Non
         axes.set_title(f"with {budget} program{'s' * (budget > 1)}")
         style.steps_axis(axes, results)
         style.percent_axis(axes.yaxis)
-    panels[0][0].set_ylabel("specifications solved")
     style.legend_below(figure, panels, columns=4)
     return figure, rows
