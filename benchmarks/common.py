@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from progsem.study.config import Study, load
-from progsem.study.configfiles import merge, read_config
+from progsem.study.config import Study, changed, load
+from progsem.study.configfiles import read_config
 
 ROOT = Path(__file__).parents[1]
 
@@ -64,8 +64,8 @@ def study(name: str | None, changes: dict) -> Study:
     """The default study, or the one in studies/NAME.yaml, with some keys changed."""
     config = read_config(ROOT / "config.yaml")
     if name:
-        config = merge(config, read_config(ROOT / f"studies/{name}.yaml"))
-    return load(merge(config, changes))
+        config = changed(config, read_config(ROOT / f"studies/{name}.yaml"))
+    return load(changed(config, changes))
 
 
 def in_turn(rounds: int, **functions: Callable[[], object]) -> dict[str, list[float]]:

@@ -6,24 +6,23 @@ import json
 from pathlib import Path
 
 from progsem.errors import UserError
-from progsem.languages import LANGUAGE
-from progsem.study.config import Study, load
+from progsem.languages import DEFAULT, NAMES, language
+from progsem.study.config import Study, load, study_type
 from progsem.study.configfiles import merge
 from progsem.study.plan import reruns
 
 SCHEMA = Path("workflow/schemas/config.schema.json")
 TABLE = Path("docs/config.md")
 
+_ALTERNATIVES = language(DEFAULT).config.ALTERNATIVES
 # Where `edited` needs help: another value than the default, and what both studies have beside it.
 _EDITS = {
     "lm.heads": 8,
     "lm.seeds": [0, 1, 2, 3, 4, 5],
     "probes.layer": "layer_1",
     "probes.positions": [[0, 1]],
-    "interventions.alternatives": dict(
-        zip(LANGUAGE.config.AUTHORS_ALTERNATIVES, reversed(LANGUAGE.config.AUTHORS_ALTERNATIVES.values()), strict=True)
-    ),
-    "interventions.difficulty_matched": list(LANGUAGE.config.AUTHORS_ALTERNATIVES)[-1],
+    "interventions.alternatives": dict(zip(_ALTERNATIVES, reversed(_ALTERNATIVES.values()), strict=True)),
+    "interventions.difficulty_matched": list(_ALTERNATIVES)[-1],
     "edits.features": ["facing"],
     "edits.layers": [1],
     "edits.checkpoints": "ends",
@@ -43,8 +42,8 @@ _ASKED = {
 
 def keys(schema: dict | None = None, prefix: str = "") -> dict[str, dict]:
     """Every key of the config by dotted name, in order: its JSON schema, references resolved, with its default."""
-    whole = Study.model_json_schema()
-    defaults = Study().model_dump(mode="json")
+    whole = study_type(DEFAULT).model_json_schema()
+    defaults = load({}).model_dump(mode="json")
 
     def walk(node: dict, default: dict, prefix: str):
         for name, field in node["properties"].items():
@@ -103,10 +102,14 @@ def _others(field: dict, value) -> list:
 
 
 def schema_text() -> str:
-    """The config's JSON schema, as it stands in workflow/schemas."""
-    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **Study.model_json_schema()}
-    schema["title"] = "progsem study"
-    return json.dumps(schema, indent=2) + "\n"
+    """The config's JSON schema, as it stands in workflow/schemas: by the value of `language`, that of each."""
+    kinds = {name: study_type(name).model_json_schema(ref_template=f"#/$defs/{name}/$defs/{{model}}") for name in NAMES}
+    schema: dict = {"$ref": f"#/$defs/{DEFAULT}"}
+    for name in sorted(set(NAMES) - {DEFAULT}):
+        asked = {"properties": {"language": {"const": name}}, "required": ["language"]}
+        schema = {"if": asked, "then": {"$ref": f"#/$defs/{name}"}, "else": schema}
+    about = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "progsem study"}
+    return json.dumps(about | schema | {"$defs": kinds}, indent=2) + "\n"
 
 
 def table_text() -> str:
@@ -121,11 +124,15 @@ def table_text() -> str:
         "`interventions.alternatives`, `probes.depths` and `generalisation.sets` are replaced whole by a",
         "study that names them; all other sections are merged key by key.",
     ]
-    section = None
+    section, kind = None, study_type(DEFAULT)
     for key, field in keys().items():
         if key.split(".")[0] != section:
             section = key.split(".")[0]
-            title = "" if section == "study" else f"{(Study.model_fields[section].annotation.__doc__ or '').strip()}"
+            title = (
+                ""
+                if section in ("study", "language")
+                else f"{(kind.model_fields[section].annotation.__doc__ or '').strip()}"
+            )
             lines += ["", f"## {section}", ""]
             if title:
                 lines += [title, ""]

@@ -29,7 +29,7 @@ TRAINING = {"lm": {"steps": 600, "checkpoint_every": 300, "decay_steps": 600}}
 TRIES = 20  # kills in turn that come too late, each at another moment
 KINDS = ("power", "workflow", "terminate", "interrupt", "job")
 # Measured times, and what is there only until a job is done.
-TIMES = ("wall_seconds",)
+TIMES = ("wall_seconds", "seconds_per_solution")
 PASSING = ("manifest.json", "resume.safetensors", "state.safetensors")
 
 

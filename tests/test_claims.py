@@ -263,7 +263,7 @@ def results(**summary) -> style.Results:
         "length_tests": tests,
         "permutations": [at | pair],
     }
-    study = config.Study()
+    study = config.load({})
     sections = {name: getattr(study, name) for name in ("worlds", "programs", "corpus", "lm")}
     tables |= {"edits": [], "edits_compared": []}
     return style.Results(default | summary, {}, tables, "Title", sections)

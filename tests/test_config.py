@@ -17,7 +17,7 @@ from progsem.housekeeping import common
 from progsem.limits import FEWEST_STATES
 from progsem.probing.probes import FEWEST
 from progsem.study import checks, configfiles
-from progsem.study.config import Study, load
+from progsem.study.config import load
 from progsem.study.vocabulary import TEST, TRAIN, VALIDATION
 from reference import conda
 from reference import config as reference
@@ -450,7 +450,7 @@ def test_missing_config_file(tmp_path):
 
 def test_default_config_file_spells_out_the_defaults():
     raw = configfiles.read_config(ROOT / "config.yaml")
-    assert load(configfiles.merge(raw, {})) == Study()
+    assert load(configfiles.merge(raw, {})) == load({})
 
     def names(value, prefix=""):
         for key, item in value.items():
@@ -458,7 +458,7 @@ def test_default_config_file_spells_out_the_defaults():
             if isinstance(item, dict):
                 yield from names(item, f"{prefix}{key}.")
 
-    assert set(names(raw)) == set(names(Study().model_dump()))
+    assert set(names(raw)) == set(names(load({}).model_dump()))
 
 
 def test_every_key_of_the_default_config_file_is_explained():
@@ -508,9 +508,9 @@ def test_merging_replaces_what_is_one_value_and_merges_the_rest():
     assert list(study.interventions.alternatives) == ["a"]
     assert list(study.probes.depths) == ["linear"]
     assert study.programs.weights.move == 7
-    assert study.programs.weights.turn_left == Study().programs.weights.turn_left
-    assert study.lm.learning_rate == 1e-3 and study.lm.layers == Study().lm.layers
-    assert load(configfiles.merge(base, {})) == Study()  # the base is not changed by merging
+    assert study.programs.weights.turn_left == load({}).programs.weights.turn_left
+    assert study.lm.learning_rate == 1e-3 and study.lm.layers == load({}).lm.layers
+    assert load(configfiles.merge(base, {})) == load({})  # the base is not changed by merging
 
 
 # Plain and quoted scalars -> what YAML 1.2's core schema makes of them.
@@ -609,11 +609,13 @@ def test_every_way_in_gives_the_same_study(way, clone, tmp_path):
             "figures": '{title: "1e5"}',
         }
     )
-    expected = Study(
-        study="12e4567",
-        corpus={"seed": 10, "train": 400_000, "test": 6000},
-        lm={"learning_rate": 1e-3, "clip": 2.0, "betas": (0.5, 0.9), "seeds": (8,)},
-        figures={"title": "1e5"},
+    expected = load(
+        {
+            "study": "12e4567",
+            "corpus": {"seed": 10, "train": 400_000, "test": 6000},
+            "lm": {"learning_rate": 1e-3, "clip": 2.0, "betas": (0.5, 0.9), "seeds": (8,)},
+            "figures": {"title": "1e5"},
+        }
     )
     assert given == json.loads(expected.model_dump_json())
 

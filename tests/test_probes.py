@@ -302,7 +302,7 @@ def test_what_lies_below_and_how_the_condition_came_out():
 
 
 def test_mirror_semantics_mirrors_the_turns():
-    mirror = semantics(LANGUAGE.config.AUTHORS_ALTERNATIVES["alt-0"])
+    mirror = semantics(LANGUAGE.config.ALTERNATIVES["alt-0"])
     assert facing_at(0, single([LEFT, LEFT, MOVE, RIGHT], mirror))[1] == [1, 2, 2, 1]
 
 
@@ -444,7 +444,7 @@ def test_stage_writes_what_it_promises(folder):
 
 
 def test_stage_under_an_alternative(folder):
-    mirror = LANGUAGE.config.AUTHORS_ALTERNATIVES["alt-0"]
+    mirror = LANGUAGE.config.ALTERNATIVES["alt-0"]
     original, *_ = stage(folder, "same", sources=("forced",), steps=60)
     columns, _, rows, _ = stage(folder, "alt-0", mapping=mirror, sources=("forced",), steps=60)
     for name in ("source", "offset", "program", "statement", "final"):

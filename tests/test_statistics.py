@@ -698,6 +698,7 @@ EXACT = {
     "gradient_norm": "of one step",
     "confidence": "a setting",
     "wall_seconds": "a measurement of the machine",
+    "seconds_per_solution": "likewise",
     "syntax_start_agreement": "of resamples",
     "semantics_start_agreement": "of resamples",
 }

@@ -21,8 +21,8 @@ from progsem.lm.decoding import TokenGrammar, write_programs
 from progsem.lm.inference import Inference
 from progsem.lm.traces import Specifications, satisfied
 from progsem.measures import statistics
-from progsem.measures.synthesis import WriterKey, pass_at, proposed
-from progsem.storage.files import read_table
+from progsem.measures.synthesis import WriterKey, pass_at, proposed, seconds_per_solution
+from progsem.storage.files import read_table, write_json, write_table
 from progsem.study.config import load
 from progsem.synthesis import models, plain, writers
 from progsem.synthesis.sampling import BLOCK, Proposer, pick
@@ -446,6 +446,27 @@ def test_lengths_and_distinct_programs(tables):
     assert 0 <= float(row["longer"]) <= 2 and int(row["n_solved"]) <= 400
     (uniform,) = rows_of(found["writers"], lm_seed="none", writer="uniform")
     assert float(uniform["programs"]) == 1
+    # Of a geometric distribution with chance p, 1 / p up to the first; some stop at the last one.
+    assert float(uniform["per_solution"]) == pytest.approx(1 / 0.3, rel=0.1)
+    (best,) = rows_of(found["writers"], lm_seed="none", writer="enumeration")
+    assert float(best["per_solution"]) > 0
+
+
+def test_seconds_are_those_up_to_the_first_right_proposal(tmp_path):
+    """Two writers on three specifications, of which the second solves none with its last proposal."""
+    rows = [(0, 0, 0, 1, False), (0, 0, 1, 3, True), (0, 1, 0, 4, True), (0, 2, 0, 4, False), (1, 0, 0, 1, False)]
+    rows += [(1, 1, 0, 1, False), (1, 2, 0, 1, False)]
+    names = ("writer", "program", "first", "count", "shown")
+    columns = {name: np.array(values) for name, values in zip(names, zip(*rows, strict=True), strict=True)}
+    columns |= {"held_out": columns["shown"], "whole": np.ones(len(rows), bool), "statements": np.ones(len(rows), int)}
+    writers = [{"name": "uniform", "value": None, "grammar": True, "independent": True}]
+    writers += [{"name": "greedy", "value": None, "grammar": True, "independent": False}]
+    write_table(tmp_path / "proposals.arrow", columns, {"writers": writers, "test": 3, "proposals": 4, "step": 10})
+    write_json(tmp_path / "manifest.json", {"notes": {"writer_seconds": {"uniform": 24.0, "greedy": 3.0}}})
+    write_json(tmp_path / "other.json", {"notes": {}})
+    # In expectation 5 / 4, 1 and all 4 of 4 proposals, at two seconds each, for two solutions.
+    found = seconds_per_solution([tmp_path / "other.json", tmp_path / "manifest.json"])
+    assert found == {"uniform": pytest.approx(2 * 6.25 / 2)}
 
 
 def test_missing_proposals_are_named(tmp_path):

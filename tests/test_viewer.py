@@ -410,7 +410,7 @@ def test_a_specification_is_picked(browser, page, shown):
     browser.run("$('spec').value = 7; $('spec').dispatchEvent(new Event('change'))")
     browser.click("#first")
     specification = shown["specifications"][7]
-    for place, robot in (("world", specification["start"]), ("wanted", specification["wanted"]["robot"])):
+    for place, robot in (("world", specification["start"]), ("wanted", specification["wanted"]["state"])):
         assert read_world(browser, place)[1] == (robot["row"], robot["column"], robot["heading"])
     assert browser.run("document.querySelectorAll('#spec option').length") == 24
     browser.open(page, "#spec=nonsense&step=-1&statement=9999")

@@ -13,7 +13,7 @@ from forks import Forks
 from snakemake.utils import update_config
 
 from progsem.study import configfiles
-from progsem.study.config import Study, load
+from progsem.study.config import Study, changed, load
 
 ROOT = Path(__file__).resolve().parents[1]
 TINY = ("--configfile", "studies/tiny.yaml")
@@ -110,7 +110,7 @@ def tiny(changes: dict | None = None) -> Study:
     """The tiny study with changes on top of it, put together as Snakemake does with --config and --configfile."""
     own = configfiles.read_config(ROOT / "studies" / "tiny.yaml")
     update_config(own, changes or {})
-    return load(configfiles.merge(configfiles.read_config(ROOT / "config.yaml"), own))
+    return load(changed(configfiles.read_config(ROOT / "config.yaml"), own))
 
 
 def say(changes: dict) -> list[str]:

@@ -69,6 +69,7 @@ class Encoding(ABC):
     behind: list[str]  # tokens behind each glyph
     begin: list[str]  # tokens between the last world and the first statement
     white_space = False  # whether white space has tokens of its own
+    apart = True  # whether a word is one only where it is no part of a longer one
 
     @abstractmethod
     def expansion(self, state: int, code: int) -> list[str]:
@@ -140,29 +141,29 @@ class Encoding(ABC):
     def prompts(self, inputs: np.ndarray, outputs: np.ndarray) -> np.ndarray:
         """Specifications as ids (N, P) uint8, up to where a program begins.
 
-        inputs, outputs: the shown worlds, (N, K, A) uint8 as `LANGUAGE.text.glyphs` gives them.
+        inputs, outputs: the shown worlds, (N, K, A) uint8 as `LANGUAGE.text.glyphs` gives them, which may have more
+        glyphs for the ones than for the others.
         """
         head, behind, begin = (
             np.array([self.ids[token] for token in tokens], np.uint8) for tokens in (self.head, self.behind, self.begin)
         )
-        count, worlds, area = inputs.shape
-        length = 2 * worlds * area * (1 + len(behind))
-        out = np.empty((count, len(head) + length + len(begin)), np.uint8)
+        examples = np.concatenate([inputs, outputs], axis=2)
+        length = examples[0].size * (1 + len(behind))
+        out = np.empty((len(examples), len(head) + length + len(begin)), np.uint8)
         out[:, : len(head)] = head
         out[:, len(head) + length :] = begin
-        grids = out[:, len(head) : len(head) + length].reshape(count, worlds, 2, area, 1 + len(behind))
+        grids = out[:, len(head) : len(head) + length].reshape(*examples.shape, 1 + len(behind))
         grids[..., 1:] = behind
-        for number, given in enumerate((inputs, outputs)):
-            np.add(given, np.uint8(self.ids[self.glyph]), out=grids[:, :, number, :, 0])
+        np.add(examples, np.uint8(self.ids[self.glyph]), out=grids[..., 0])
         return out
 
-    def inputs(self, worlds: int, area: int) -> list[tuple[int, int]]:
+    def inputs(self, worlds: int, glyphs: int, both: int) -> list[tuple[int, int]]:
         """Where input worlds stand in a prompt of so many examples: first token, and the one behind the last.
 
-        What is before the first world counts to it.
+        glyphs: of an input; both: of an input and its output. What is before the first world counts to it.
         """
-        size, head = area * (1 + len(self.behind)), len(self.head)
-        return [(head + 2 * size * n if n else 0, head + 2 * size * n + size) for n in range(worlds)]
+        (size, step), head = (count * (1 + len(self.behind)) for count in (glyphs, both)), len(self.head)
+        return [(head + step * n if n else 0, head + step * n + size) for n in range(worlds)]
 
     def tokenizer(self):
         """The encoding as a `tokenizers.Tokenizer` that turns the text into ids and back.
@@ -177,7 +178,8 @@ class Encoding(ABC):
         made.add_special_tokens(list(SPECIAL_TOKENS))
         made.post_processor = processors.TemplateProcessing(f"{BEGIN} $A", special_tokens=[(BEGIN, self.ids[BEGIN])])
         words = [word for word in self.vocabulary if word not in SPECIAL_TOKENS]
-        spelled = "|".join(_whole(word) for word in sorted(words, key=len, reverse=True))
+        whole = _whole if self.apart else re.escape
+        spelled = "|".join(whole(word) for word in sorted(words, key=len, reverse=True))
         anything = r"[\s\S]" if self.white_space else r"\S"
         made.pre_tokenizer = pre_tokenizers.Split(Regex(rf"{spelled}|\w+|{anything}"), behavior="removed", invert=True)
         self.finish(made)
@@ -190,12 +192,8 @@ def shown_grids(worlds, outputs, how: str) -> tuple[np.ndarray, np.ndarray]:
     Returns the glyphs of both, (N, K, A) uint8.
     """
     text = LANGUAGE.text
-    inputs = text.glyphs(worlds)
-    return inputs, {
-        "shown": lambda: text.glyphs(outputs),
-        "blank": lambda: np.full_like(inputs, text.EMPTY),
-        "copied": lambda: inputs,
-    }[how]()
+    inputs, shown = text.glyphs(worlds), text.glyphs(outputs)
+    return inputs, {"shown": shown, "blank": np.full_like(shown, text.EMPTY), "copied": inputs}[how]
 
 
 def _whole(word: str) -> str:

@@ -29,7 +29,7 @@ def encode_shard(source: Path, encoding: Encoding) -> tuple[dict[str, np.ndarray
     ids, lengths = encoding.documents(prompts, columns["program"])
     return {"tokens": ids, "length": lengths.astype(np.uint16)}, {
         "prompt_length": prompts.shape[1],
-        "inputs": encoding.inputs(*inputs.shape[1:]),
+        "inputs": encoding.inputs(*inputs.shape[1:], inputs.shape[2] + outputs.shape[2]),
         "pad": PADDING_ID,
         "vocabulary": len(encoding.vocabulary),
     }

@@ -12,8 +12,8 @@ import progsem
 from progsem.errors import UserError
 from progsem.jobs.streams import say as say
 from progsem.stages import RESULTS
-from progsem.study.config import load
-from progsem.study.configfiles import merge, read_config
+from progsem.study.config import changed, load
+from progsem.study.configfiles import read_config
 from progsem.study.plan import Plan
 
 A_STUDY = "a study's name, as in studies/NAME.yaml, or its file"
@@ -92,9 +92,9 @@ def _plan(path: Path | None) -> Plan:
     """The plan of config.yaml with the changes in a file, put together as Snakemake does."""
     base = read_config(repository() / _BASE)
     if path is None:
-        return Plan(load(merge(base, {})))
+        return Plan(load(base))
     try:
-        return Plan(load(merge(base, read_config(path))))
+        return Plan(load(changed(base, read_config(path))))
     except UserError as error:
         text = str(error).removeprefix("config: ").removeprefix(f"{path} ").removeprefix(f"{path}: ")
         raise UserError(f"{path}: {text}") from None

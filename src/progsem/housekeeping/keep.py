@@ -47,7 +47,7 @@ class Keeping:
     """
 
     def __init__(self, plan: Plan):
-        self._planned = plan.units()
+        self._planned, self._language = plan.units(), plan.study.language
         self._present = {unit.result: unit for unit in self._planned}
         self._manifests: dict[Unit, dict] = {}
         self.moves: Counter[tuple[Path, Path, tuple[str, ...]]] = Counter()
@@ -66,7 +66,7 @@ class Keeping:
             made = earlier.manifest()
             reason = "its manifest is damaged" if made is None else self._why_not(earlier, made, unit)
             if reason is None:
-                changed = changed_files([made["code"]], unit.stage)
+                changed = changed_files([made["code"]], unit.stage, self._language)
                 _rename(earlier, unit)
                 self.moves[earlier.folder, unit.folder, tuple(sorted(changed))] += 1
                 self._seconds += made["seconds"]

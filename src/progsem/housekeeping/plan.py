@@ -128,7 +128,8 @@ def rows(given: common.Given, outputs: list[Path]) -> list[Row]:
     """A row a stage, in order, where these outputs are to be made."""
     to_run = sorted({unit for unit in map(unit_of, outputs) if unit is not None})
     planned = given.plan.units()
-    found = [_row(stage, [unit for unit in planned if unit.stage == stage], to_run) for stage in STAGES]
+    language = given.plan.study.language
+    found = [_row(stage, [unit for unit in planned if unit.stage == stage], to_run, language) for stage in STAGES]
     known = {unit for row in found for unit in row.times}
     unknown = [unit for unit in to_run if unit not in known]
     forecast = seconds_or_line(given.plan, unknown) or {}
@@ -138,7 +139,7 @@ def rows(given: common.Given, outputs: list[Path]) -> list[Row]:
     return [*found[:-1], _figures_row(Path(FIGURES) in outputs)]
 
 
-def _row(stage: str, planned: list[Unit], to_run: list[Unit]) -> Row:
+def _row(stage: str, planned: list[Unit], to_run: list[Unit], language: str) -> Row:
     units = [unit for unit in to_run if unit.stage == stage]
     there = {unit for unit in planned if (unit.path / manifest.NAME).exists()}
     row = Row(stage, len(planned), len(there - set(units)), len(units))
@@ -164,7 +165,7 @@ def _row(stage: str, planned: list[Unit], to_run: list[Unit]) -> Row:
         unknown = [unit for unit in units if unit not in row.times]
         row.times |= {unit: means[_step(unit)] for unit in unknown if _step(unit) in means}
     remarks = [
-        (_changes(changed_files(codes, stage)) if reason == "changed" else reason, count)
+        (_changes(changed_files(codes, stage, language)) if reason == "changed" else reason, count)
         for reason, count in reasons.items()
         if count
     ]

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from progsem.errors import UserError
 from progsem.jobs import compiled, interruption, progress
+from progsem.languages import DEFAULT, LANGUAGE
 from progsem.stages import MODULES
 from progsem.storage import manifest
 from progsem.storage.files import clear_leftovers
@@ -61,7 +62,7 @@ class Job:
 
     def section(self, name: str):
         """A section of the slice as its config type, for example `job.section("lm").width`."""
-        model = config.Study.model_fields[name].annotation
+        model = config.study_type(self.slice.get("language", DEFAULT)).model_fields[name].annotation
         return model.model_validate(config.tuples(self.slice[name]))
 
     def input(self, name: str) -> Path:
@@ -99,6 +100,7 @@ def main(argv: list[str]) -> int | None:
         batch=arguments.batch,
         command=shlex.join(["python", "-m", "progsem", *argv]),
     )
+    LANGUAGE.use(job.slice.get("language", DEFAULT))
     interruption.stop_cleanly()
     interruption.follow_workflow()
     if "TORCHELASTIC_RUN_ID" in os.environ:  # which torchrun sets, and nobody else

@@ -1,25 +1,28 @@
 """The programming languages that a study can be about, and what the rest of the package asks of one.
 
-A language is a folder of this package. Outside of it nothing imports its modules by name: everything goes through
-`LANGUAGE`, whose attributes are the modules of that folder which the seam names (`Language`). They are imported
-when they are first asked for, since some are heavy and Snakemake reads the config each time it starts; and a stage
-whose code says `LANGUAGE.sampling` has the language's `sampling` among its sources (`progsem.storage.sources`), but
-not its `features`.
+A language is a folder of this package. Outside of it nothing imports its modules by name: everything goes through a
+`Language`, whose attributes are the modules of that folder which the seam names. They are imported
+when they are first asked for, since some are heavy and Snakemake reads the config each time it starts. What plans
+studies asks for `language(study.language)`, as there may be several. A job is about one study, so a stage asks for
+`LANGUAGE`, that of the job; and one whose code says `LANGUAGE.sampling` has the language's `sampling` among its
+sources (`progsem.storage.sources`), but not its `features`.
 """
 
 from __future__ import annotations
 
+from functools import cache
 from importlib import import_module
+from pkgutil import iter_modules
 
 
 class Language:
     """A programming language, by the name of its folder. A module of the folder is an attribute:
 
     config: the sections `Worlds` and `Programs`; names of statements (`ACTIONS`) and of what probes may be asked
-        (`FEATURES`); defaults of other sections; `check(study)`, which refuses what the language does not have;
-        bounds of numbers and sizes. Light: nothing is imported that takes time. In no digest of code.
-    codes: programs as rows of small integers: `ACTIONS`, `PAD`, `ORIGINAL`, `semantics(mapping)`, `is_action`,
-        `has_control_flow`, `most_codes`.
+        (`FEATURES`); other values than the config's own (`DEFAULTS`); `check(study)`, which refuses what the language
+        does not have; bounds of numbers and sizes. Light: nothing is imported that takes time. In no digest of code.
+    codes: programs as rows of small integers: `STATEMENTS`, how many codes are statements, the first ones; `PAD`,
+        `ORIGINAL`, `semantics(mapping)`, `is_action`, `has_control_flow`, `most_codes`.
     permutations: `mirror_pairs`, `meaning`, `is_mirror_image`: other meanings of the statements, and mirror images.
     grammar: `GRAMMAR`, a `progsem.languages.grammar.Grammar` of the codes.
     sampling: `Sampler`, which draws specifications.
@@ -27,6 +30,9 @@ class Language:
         states of programs are held in.
     text: `ENCODINGS`, what specifications and programs look like to the language model; `glyphs`, `source`.
     features: `heads` and `labels`, what a probe is asked about a program state.
+    writers: what the language has for writers without a model: `described`, a specification as categories, which
+        regressions are told; `WRITERS` of its own by name, and `NAMED`, what they are called in figures; `REPORTED`,
+        what others have published of writers: (low, high) shares by writer and value, and budget.
     gallery: what the gallery and the trace viewer show of a run.
     drawing: how they draw it.
     """
@@ -42,5 +48,18 @@ class Language:
         setattr(self, topic, module)
         return module
 
+    def use(self, name: str) -> None:
+        """Be another language from now on."""
+        self.__dict__.clear()
+        self.name = name
 
-LANGUAGE = Language("karel")
+
+NAMES = tuple(sorted(module.name for module in iter_modules(__path__) if module.ispkg))
+DEFAULT = "karel"  # of a study that names none
+LANGUAGE = Language(DEFAULT)
+
+
+@cache
+def language(name: str) -> Language:
+    """The language of that name, whatever the job's is."""
+    return Language(name)

@@ -46,6 +46,7 @@ from threadpoolctl import threadpool_limits
 from progsem.measures import gallery, viewer
 from progsem.measures.analysis import Analysis
 from progsem.measures.summary import summary
+from progsem.measures.synthesis import seconds_per_solution
 from progsem.measures.tables import TABLES
 from progsem.measures.writing import write_rows
 from progsem.storage.files import canonical_json, read_json, replacing, write_json
@@ -60,7 +61,11 @@ def run(job) -> None:
         analysis = Analysis.of(job, workers)
         for name, table in TABLES.items():
             write_rows(job.output(name), table.columns, analysis.rows(name))
-    write_json(job.output("summary"), summary(analysis, wall_seconds(job.inputs["manifests"])))
+    times = {
+        "wall_seconds": wall_seconds(job.inputs["manifests"]),
+        "seconds_per_solution": seconds_per_solution(job.inputs["manifests"]),
+    }
+    write_json(job.output("summary"), summary(analysis) | times)
     write_json(job.output("gallery"), gallery.choose(analysis.checkpoints, analysis.settings))
     with replacing(job.output("viewer")) as temporary:  # many small numbers: indented it is six times as large
         shown = viewer.choose(analysis.checkpoints, analysis.settings)

@@ -26,7 +26,7 @@ LENGTHS = {  # of mean_length: column of the table `checkpoints`, and that of it
 }
 
 
-def summary(analysis: Analysis, seconds: dict[str, float]) -> dict:
+def summary(analysis: Analysis) -> dict:
     """The study in numbers, of the last checkpoint unless a row says its step."""
     settings, rows = analysis.settings, analysis.rows
     last, seed, depths = settings.lm.checkpoints()[-1], settings.headline_seed, settings.depths
@@ -110,7 +110,6 @@ def summary(analysis: Analysis, seconds: dict[str, float]) -> dict:
             "states": headline[depths[0]]["n_states"] if headline else 0,
         },
         "intervals": intervals(settings),
-        "wall_seconds": seconds,
     }
     return plain(value)
 

@@ -8,17 +8,19 @@ models are units.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from progsem.languages import LANGUAGE
 from progsem.measures import intervals
 from progsem.measures.analysis import Analysis
 from progsem.measures.resampling import Resamples
 from progsem.measures.results import POOLED
-from progsem.storage.files import read_table
+from progsem.storage.files import read_json, read_table
 from progsem.study.vocabulary import BEAM
 
 JUDGED = {"solved": "shown", "solved_held_out": "held_out"}  # column of the table -> of proposals.arrow
@@ -45,15 +47,18 @@ class WriterKey(NamedTuple):
 class Proposed:
     """What a writer has proposed to N test specifications, with budgets that it can be asked for.
 
-    solved: by column of the table, (N, budgets). distinct (N,), different programs, as a share of all proposals.
-    first: (N,), statements of the first right program, NaN where there is none; whole (N,) share of proposals that are
-    programs. shortest: (N,), statements of the shortest right one, NaN likewise.
+    solved: by column of the table, (N, budgets). distinct (N,), different programs, as a share of all proposals. made,
+    spent (N,): proposals, all and up to the first right one (of independent ones in expectation). first: (N,),
+    statements of the first right program, NaN where there is none; whole (N,) share of proposals that are programs.
+    shortest: (N,), statements of the shortest right one, NaN likewise.
     """
 
     budgets: list[int]
     solved: dict[str, np.ndarray]
     distinct: np.ndarray
     whole: np.ndarray
+    made: np.ndarray
+    spent: np.ndarray
     first: np.ndarray
     shortest: np.ndarray
 
@@ -72,9 +77,7 @@ def proposed(columns: dict[str, np.ndarray], about: dict, budgets: list[int]) ->
         each = {width: _of(here, about, [width], False) for width, here in widths}
         last = each[max(each)]
         solved = {name: np.concatenate([each[width].solved[name] for width in sorted(each)], axis=1) for name in JUDGED}
-        found[WriterKey(BEAM, None, grammar)] = Proposed(
-            sorted(each), solved, last.distinct, last.whole, last.first, last.shortest
-        )
+        found[WriterKey(BEAM, None, grammar)] = replace(last, budgets=sorted(each), solved=solved)
     return found
 
 
@@ -83,16 +86,18 @@ def _of(here: dict[str, np.ndarray], about: dict, budgets: list[int], independen
     total = np.bincount(here["program"], here["count"], count)
     n = int(total.max(initial=0))
     budgets = [budget for budget in budgets if independent is False or budget <= n]
-    solved = {}
+    solved, spent = {}, {}
     for name, column in JUDGED.items():
         right = here[column]
         if independent:
             number = np.bincount(here["program"][right], here["count"][right], count)
             solved[name] = np.stack([pass_at(n, number, budget) for budget in budgets], axis=1)
+            spent[name] = np.minimum((n + 1) / (number + 1), n)
         else:
-            at = np.full(count, np.iinfo(np.int64).max)
+            at = np.full(count, np.iinfo(np.int32).max)
             np.minimum.at(at, here["program"][right], here["first"][right])
             solved[name] = (at[:, None] < np.array(budgets)).astype(float)
+            spent[name] = np.minimum(at + 1.0, total)
     right = here["shown"]
     order = np.lexsort((here["first"][right], here["program"][right]))
     program, statements = here["program"][right][order], here["statements"][right][order].astype(float)
@@ -103,9 +108,8 @@ def _of(here: dict[str, np.ndarray], about: dict, budgets: list[int], independen
     np.minimum.at(least, program, statements)
     shortest[programs] = least[programs]
     whole = np.bincount(here["program"][here["whole"]], here["count"][here["whole"]], count)
-    return Proposed(
-        budgets, solved, np.bincount(here["program"], here["whole"], count) / total, whole / total, first, shortest
-    )
+    distinct = np.bincount(here["program"], here["whole"], count)
+    return Proposed(budgets, solved, distinct / total, whole / total, total, spent["solved"], first, shortest)
 
 
 @dataclass(frozen=True)
@@ -142,12 +146,13 @@ def _each(analysis: Analysis) -> Iterator[tuple[dict, WriterKey, list[Proposed]]
 def synthesis_rows(analysis: Analysis) -> list[dict]:
     """Rows of the table `synthesis`."""
     rows, draws = [], _draws(analysis)
-    for at, _, each in _each(analysis):
+    for at, key, each in _each(analysis):
         for index, budget in enumerate(each[0].budgets):
             row = at | {"budget": budget, "n": len(each[0].first)}
             for name in JUDGED:
                 row |= _mean(analysis, draws, name, [one.solved[name][:, index] for one in each])
-            rows.append(row)
+            low, high = LANGUAGE.writers.REPORTED.get((key.writer, key.value), {}).get(budget, (None, None))
+            rows.append(row | {"reported_low": low, "reported_high": high})
     return rows
 
 
@@ -158,6 +163,7 @@ def writer_rows(analysis: Analysis) -> list[dict]:
         row = at | {"n": len(each[0].first), "n_solved": sum(int(np.isfinite(one.first).sum()) for one in each)}
         row |= _mean(analysis, draws, "programs", [one.whole for one in each])
         row |= _mean(analysis, draws, "distinct", [one.distinct for one in each])
+        row |= _ratio(analysis, draws, "per_solution", [(one.spent, np.isfinite(one.first)) for one in each])
         longer = [one.first - everything.shortest for one in each]
         row |= _mean(analysis, draws, "longer", longer, intervals.POSITIVE)
         row |= _mean(analysis, draws, "first_length", [one.first for one in each], intervals.POSITIVE)
@@ -171,11 +177,41 @@ def _draws(analysis: Analysis) -> Resamples:
 
 def _mean(analysis: Analysis, draws: Resamples, name: str, each: list[np.ndarray], within=intervals.SHARE) -> dict:
     """The mean over specifications that have a number, with its interval; language models are units."""
+    there = [np.isfinite(values) for values in each]
+    return _ratio(
+        analysis, draws, name, [(np.where(*one, 0.0), one[0]) for one in zip(there, each, strict=True)], within
+    )
+
+
+def _ratio(
+    analysis: Analysis, draws: Resamples, name: str, each: list[tuple], within: tuple[float, float] = intervals.POSITIVE
+) -> dict:
+    """The quotient of two sums (N,) over specifications, with its interval; language models are units."""
     units = []
-    for values in each:
-        there = np.isfinite(values)
-        totals = draws.totals(np.stack([np.where(there, values, 0.0), there], axis=1))
+    for parts in each:
+        totals = draws.totals(np.stack(parts, axis=1).astype(float))
         units.append(intervals.quotient(totals[:, 0], totals[:, 1]))
-    programs = min(int(np.isfinite(values).sum()) for values in each)
+    programs = min(int(below.astype(bool).sum()) for _, below in each)
     confidence = analysis.settings.statistics.confidence
     return intervals.estimate(np.stack(units, axis=1), confidence, programs, within).columns(name)
+
+
+def seconds_per_solution(manifests: Iterable[Path]) -> dict[str, float]:
+    """Seconds that each writer takes up to the first right proposal, for each specification that it solves, by label.
+
+    Of the last checkpoint, all language models together; a writer's seconds are those of all its proposals, shared out
+    alike. `manifests` may be of other stages as well.
+    """
+    found: dict[tuple[int, str], list[np.ndarray]] = {}
+    for path in manifests:
+        manifest = read_json(path)
+        spent_by = manifest.get("notes", {}).get("writer_seconds", {})
+        columns, about = read_table(path.parent / "proposals.arrow") if spent_by else ({}, {})
+        for number, (label, seconds) in enumerate(spent_by.items()):
+            here = {name: values[columns["writer"] == number] for name, values in columns.items()}
+            one = _of(here, about, [1], about["writers"][number]["independent"])
+            spent = seconds * one.spent.sum() / one.made.sum()
+            found.setdefault((about.get("step", 0), label), []).append(np.array([spent, np.isfinite(one.first).sum()]))
+    last = max((step for step, _ in found), default=0)
+    totals = {label: sum(parts) for (step, label), parts in found.items() if step in (0, last)}
+    return {label: round(float(spent / solved), 4) for label, (spent, solved) in totals.items() if solved}

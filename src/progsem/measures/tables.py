@@ -365,7 +365,7 @@ def streams(analysis):
     return stream_rows(analysis)
 
 
-@table("lm_seed step writer value grammar budget solved± solved_held_out± n")
+@table("lm_seed step writer value grammar budget solved± solved_held_out± reported_low reported_high n")
 def synthesis(analysis):
     """A row a checkpoint, writer and budget: how many specifications are solved with so many proposals.
 
@@ -376,6 +376,8 @@ def synthesis(analysis):
     | budget | programs | | proposed; of `beam`, the width |
     | solved | share | n | specifications for which one of them is right on every example in the text (pass@k) |
     | solved_held_out | share | n | likewise on the held-out examples as well |
+    | reported_low | share | | `solved` as others have reported it for a writer like this, the lowest |
+    | reported_high | share | | the highest that they have reported |
     | n | specifications | | test specifications, the first ones |
     """
     from progsem.measures.synthesis import synthesis_rows
@@ -383,7 +385,7 @@ def synthesis(analysis):
     return synthesis_rows(analysis)
 
 
-@table("lm_seed step writer value grammar programs± distinct± first_length± longer± n n_solved")
+@table("lm_seed step writer value grammar programs± distinct± per_solution± first_length± longer± n n_solved")
 def writers(analysis):
     """A row a checkpoint and writer: what it proposes with the largest budget.
 
@@ -393,6 +395,7 @@ def writers(analysis):
     | grammar | true or false | | whether it is kept to the grammar |
     | programs | share | n | proposals that are programs |
     | distinct | share | n | different programs, of all proposals |
+    | per_solution | programs | n | proposed, up to the first right one of each specification, for each that is solved |
     | first_length | statements | n_solved | of the first right program |
     | longer | statements | n_solved | by which it is longer than the shortest right one that anybody found |
     | n | specifications | | test specifications, the first ones |

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from progsem.languages import LANGUAGE
 from progsem.plots import findings, style
 from progsem.plots.style import Results
 from progsem.study.vocabulary import BEAM, GREEDY, TEMPERATURE, TOP_P
@@ -17,12 +19,19 @@ PLAIN = {  # name -> in the legend, marker
     "enumeration": ("all programs, shortest first", "x"),
 }
 MODELS = {GREEDY: ("greedy", "*"), TEMPERATURE: ("temperature", "o"), TOP_P: ("top-p", "s"), BEAM: ("beam search", "D")}
+REPORTED = "reported by others for that writer"
 _COLOURS = (style.BLUE, style.SKY, style.GREEN, style.PURPLE, style.ORANGE, style.VERMILION)
+
+
+def look(writer: str) -> tuple[str, str]:
+    """What a writer is called in a legend, and its marker."""
+    own = dict(zip(LANGUAGE.writers.NAMED, ("P", "p", "h", "d"), strict=False))
+    return (PLAIN | MODELS)[writer] if writer not in own else (LANGUAGE.writers.NAMED[writer], own[writer])
 
 
 def named(row: dict) -> str:
     """A writer for a reader."""
-    name, _ = (PLAIN | MODELS)[row["writer"]]
+    name, _ = look(row["writer"])
     return name if row["value"] is None else f"{name} {row['value']:g}"
 
 
@@ -39,16 +48,30 @@ def synthesis(results: Results) -> tuple[Figure, list[dict]] | None:
         here = [row for row in models if row["grammar"] == grammar]
         for name in dict.fromkeys(named(row) for row in (*plain, *here)):
             rows = [row for row in (*plain, *here) if named(row) == name]
-            _, marker = (PLAIN | MODELS)[rows[0]["writer"]]
+            _, marker = look(rows[0]["writer"])
             colour = colours.get(name, style.GREY)
             style.curve(axes, rows, "solved", over="budget", colour=colour, marker=marker, label=name)
+            _reported(axes, rows, colour)
+        budgets = sorted({row["budget"] for row in (*plain, *models)})
         axes.set_xscale("log")
-        axes.set_xlim(0.9, 1.1 * max(row["budget"] for row in (*plain, *models)))
+        axes.set_xlim(0.9, 1.3 * budgets[-1])
+        axes.set_xticks(budgets, map(str, budgets))
+        axes.minorticks_off()
         axes.set_xlabel("programs proposed")
         axes.set_title("kept to the grammar" if grammar else "without the grammar")
         style.percent_axis(axes.yaxis)
     style.legend_below(figure, panels, columns=3)
     return figure, [*plain, *models]
+
+
+def _reported(axes: Axes, rows: list[dict], colour: str) -> None:
+    """What others have published of a writer like this: a bar over its range, wide enough to be seen."""
+    known = [row for row in rows if row["reported_low"] is not None]
+    for row in known:
+        low, high = row["reported_low"] - 0.01, row["reported_high"] + 0.01
+        axes.plot([row["budget"] * 1.12] * 2, [low, high], color=colour, linewidth=4, alpha=0.5, solid_capstyle="butt")
+    if known and not any(line.get_label() == REPORTED for line in axes.get_lines()):
+        axes.plot([], [], color=style.GREY, linewidth=4, alpha=0.5, label=REPORTED)
 
 
 def _solved(
@@ -85,11 +108,7 @@ def synthesis_lengths(results: Results) -> tuple[Figure, list[dict]] | None:
     )
     panels = figure.subplots(1, 3, sharey=True)
     labels = [named(row) + ("" if row["grammar"] else ", no grammar") for row in rows]
-    shown = {
-        "longer": "statements longer than the shortest",
-        "distinct": "different programs",
-        "programs": "proposals that are programs",
-    }
+    shown = {"longer": "statements longer", "distinct": "different programs", "programs": "programs at all"}
     for axes, (key, title) in zip(panels, shown.items(), strict=True):
         for height, row in enumerate(rows):
             colour = style.GREY if row["lm_seed"] == "none" else style.BLUE
@@ -114,7 +133,7 @@ def synthesis_over_training(results: Results) -> tuple[Figure, list[dict]] | Non
         for name, colour in colours.items():
             here = [row for row in rows if (named(row), row["budget"]) == (name, budget)]
             if here:
-                marker = MODELS[here[0]["writer"]][1]
+                marker = look(here[0]["writer"])[1]
                 style.curve(axes, here, "solved", colour=colour, marker=marker, label=name)
         axes.set_title(f"with {budget} program{'s' * (budget > 1)}")
         style.steps_axis(axes, results)

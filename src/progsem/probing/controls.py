@@ -172,7 +172,7 @@ class ControlInputs:
     def counts(self, data: DataSet) -> np.ndarray:
         """(N, actions) uint8."""
         so_far = self.so_far(data)
-        return np.stack([(so_far == action).sum(1, dtype=np.uint8) for action in range(len(LANGUAGE.codes.ACTIONS))], 1)
+        return np.stack([(so_far == action).sum(1, dtype=np.uint8) for action in range(LANGUAGE.codes.STATEMENTS)], 1)
 
     def prefix(self, data: DataSet) -> np.ndarray:
         """(N, codes) uint8, one-hot at each position."""
@@ -188,11 +188,11 @@ class ControlInputs:
 
     @cached_property
     def grids(self) -> np.ndarray:
-        """(programs, 2 * H * W) glyphs of the first example's input and output, as `traces.outputs` shows it."""
-        worlds, step_limit = self.traced.worlds, self.job.slice["programs"]["step_limit"]
+        """(programs, G) glyphs of the first example's input and output, as `traces.outputs` shows it."""
+        worlds, step_limit = self.traced.worlds, self.job.section("programs").step_limit
         outputs, _ = LANGUAGE.execution.execute(self.traced.programs["reference"], worlds, step_limit)
         grids = shown_grids(worlds, outputs, self.job.section("traces").outputs)
-        return np.concatenate(grids, 1).reshape(len(grids[0]), -1)
+        return np.concatenate([grid.reshape(len(grid), -1) for grid in grids], 1)
 
     @cached_property
     def embeddings(self) -> np.ndarray:

@@ -100,7 +100,7 @@ class Traced:
         first, meanings = self.worlds.at(np.s_[:, 0]), LANGUAGE.codes.semantics(job.slice["mapping"])
         self.runs = {
             source: LANGUAGE.execution.trace(
-                self.programs[PROGRAMS[source]], first, job.slice["programs"]["step_limit"], meanings
+                self.programs[PROGRAMS[source]], first, job.section("programs").step_limit, meanings
             )
             for source in recipe.sources
         }

@@ -145,9 +145,9 @@ def was_kept(unit: Unit, made: dict) -> bool:
     return unit.key not in made["command"]
 
 
-def changed_files(codes: Iterable[dict[str, str]], stage: str) -> set[str]:
-    """Source files of a stage that are not, or no longer, as in each of `codes` (path: SHA-256)."""
-    now = code_files(STAGES[stage].job)
+def changed_files(codes: Iterable[dict[str, str]], stage: str, language: str) -> set[str]:
+    """Source files of a stage for a language that are not, or no longer, as in each of `codes` (path: SHA-256)."""
+    now = code_files(STAGES[stage].job, language)
     return {path for code in codes for path in {*code, *now} if code.get(path) != now.get(path)}
 
 

@@ -24,10 +24,10 @@ from progsem.stages import MODULES
 from progsem.storage.files import digest
 
 _PACKAGE = Path(progsem.__file__).parent
-# Packages and modules, with all below them. What they give to a stage is in its slice of the config.
+# Packages and modules, with all below them; * is the language. What they give to a stage is in its slice of the config.
 NOT_COUNTED = (
     "progsem.study",
-    f"progsem.languages.{LANGUAGE.name}.config",
+    "progsem.languages.*.config",
     "progsem.jobs",
     "progsem.stages",
     "progsem.errors",
@@ -38,18 +38,20 @@ _PARTS = (".py", ".html", ".js", ".css")
 _WITH_DOCSTRING = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
-def closure(module: str) -> list[Path]:
+def closure(module: str, language: str | None = None) -> list[Path]:
     """Source files of a module and of what it imports within the package, with their pages, sorted.
 
-    Without what is `NOT_COUNTED`. Raises ValueError for a module that is not there.
+    Without what is `NOT_COUNTED`; modules of a language are those of that one, by default the job's. Raises ValueError
+    for a module that is not there.
     """
+    language = language or LANGUAGE.name
     found: set[Path] = set()
     waiting = _with_packages(module)
     if _source(module) is None:
         raise ValueError(f"there is no module {module} in {_PACKAGE}")
     while waiting:
-        name = waiting.pop()
-        if any(f"{name}.".startswith(f"{other}.") for other in NOT_COUNTED):
+        name = waiting.pop().replace("*", language)
+        if any(f"{name}.".startswith(f"{other}.".replace("*", language)) for other in NOT_COUNTED):
             continue
         path = _source(name)
         if path is not None and path not in found:
@@ -58,19 +60,19 @@ def closure(module: str) -> list[Path]:
     return sorted(found)
 
 
-def said_by(module: str) -> dict[str, str]:
+def said_by(module: str, language: str | None = None) -> dict[str, str]:
     """SHA-256 of what each file of the closure says, by its path inside the package, as the files are now."""
-    return {path.relative_to(_PACKAGE).as_posix(): _digest(path) for path in closure(module)}
+    return {path.relative_to(_PACKAGE).as_posix(): _digest(path) for path in closure(module, language)}
 
 
-def code_files(stage: str) -> dict[str, str]:
-    """What the files of a stage say (`said_by`)."""
-    return said_by(MODULES[stage])
+def code_files(stage: str, language: str | None = None) -> dict[str, str]:
+    """What the files of a stage say (`said_by`) that is about programs in a language, by default the job's."""
+    return said_by(MODULES[stage], language)
 
 
-def code_digest(stage: str) -> str:
+def code_digest(stage: str, language: str | None = None) -> str:
     """Eight hexadecimal digits for what all files of a stage say, as they are now."""
-    return digest(code_files(stage))
+    return digest(code_files(stage, language))
 
 
 def _digest(path: Path) -> str:
@@ -141,7 +143,7 @@ def _imports(path: Path) -> list[str]:
         elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
             names.update([node.module, *(f"{node.module}.{alias.name}" for alias in node.names)])
         elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "LANGUAGE":
-            names.add(f"progsem.languages.{LANGUAGE.name}.{node.attr}")  # see `progsem.languages`
+            names.add(f"progsem.languages.*.{node.attr}")  # whichever it is, see `progsem.languages`
         elif isinstance(node, ast.Attribute) and node.attr == "iter_modules":
             names.update(f"{_name(path.parent)}.{other.stem}" for other in path.parent.glob("*.py"))
         waiting.extend(ast.iter_child_nodes(node))

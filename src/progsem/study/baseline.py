@@ -15,7 +15,9 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-from progsem.study.config import Section, Study
+from progsem.languages import DEFAULT
+from progsem.study.config import study_type
+from progsem.study.section import Section
 
 FILE = Path(__file__).with_suffix(".json")
 
@@ -26,7 +28,7 @@ def recorded() -> dict:
     return json.loads(FILE.read_text(encoding="utf-8"))
 
 
-def beyond_baseline(values: dict, kind: type[Section] = Study, at: str = "") -> dict:
+def beyond_baseline(values: dict, kind: type[Section], at: str = "") -> dict:
     """Of values of a section's keys (as JSON has them) those that are not the baseline's; what is no key stays.
 
     A key that has not been recorded yet counts with its default.
@@ -39,14 +41,20 @@ def beyond_baseline(values: dict, kind: type[Section] = Study, at: str = "") -> 
         elif _is_section(field.annotation):
             inner = beyond_baseline(value, field.annotation, f"{name}.")
             said |= {key: inner} if inner else {}
-        elif value != (recorded()[name] if name in recorded() else kind().model_dump(mode="json")[key]):
+        elif value != (recorded()[name] if name in recorded() else _defaults(kind)[key]):
             said[key] = value
     return said
 
 
+def _defaults(kind: type[Section]) -> dict:
+    """Of every key; not all languages have a study of defaults alone."""
+    return kind.model_construct().model_dump(mode="json")
+
+
 def baseline_text() -> str:
     """The baseline with a line for each key of the config: as recorded or, for a new one, its default."""
-    defaults = dict(_flat(Study, Study().model_dump(mode="json")))
+    kind = study_type(DEFAULT)
+    defaults = dict(_flat(kind, _defaults(kind)))
     return json.dumps({name: recorded().get(name, value) for name, value in defaults.items()}, indent=1) + "\n"
 
 

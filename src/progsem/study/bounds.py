@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from progsem.languages import LANGUAGE
+from progsem.languages import language
 from progsem.study.vocabulary import GENERATED, SPLITS
 
 if TYPE_CHECKING:
@@ -17,7 +17,9 @@ def specifications(study: Study, shortest: int, longest: int, worlds=None) -> in
     `worlds` is the section of other worlds than the corpus's.
     """
     worlds = worlds or study.worlds
-    return LANGUAGE.config.specifications(worlds, study.programs, study.corpus.examples, shortest, longest)
+    return language(study.language).config.specifications(
+        worlds, study.programs, study.corpus.examples, shortest, longest
+    )
 
 
 def most_tokens(study: Study, worlds=None, longest: int | None = None) -> int:
@@ -26,8 +28,8 @@ def most_tokens(study: Study, worlds=None, longest: int | None = None) -> int:
     `worlds` and `longest` are those of other documents than the corpus's.
     """
     more = study.traces.extra_statements + (longest - study.programs.longest if longest else 0)
-    codes = LANGUAGE.codes.most_codes(study.programs, more)
-    encoding, asked = study.tokens.encoding, LANGUAGE.config
+    codes = language(study.language).codes.most_codes(study.programs, more)
+    encoding, asked = study.tokens.encoding, language(study.language).config
     prompt = asked.prompt_tokens(encoding, worlds or study.worlds, study.corpus.examples)
     return prompt + asked.program_tokens(encoding, codes) + 1  # the end
 
@@ -57,7 +59,7 @@ def statistics_files(study: Study) -> int:
 
 def memory(study: Study) -> dict[str, int]:
     """Bytes of the largest arrays, each with the key that makes it large."""
-    codes = LANGUAGE.codes.most_codes(study.programs, study.traces.extra_statements)
+    codes = language(study.language).codes.most_codes(study.programs, study.traces.extra_statements)
     states = study.traces.programs * codes * study.traces.states(study.lm.layers)
     return {
         "corpus.train: the training documents": study.corpus.train * most_tokens(study),

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from progsem.languages import LANGUAGE
+from progsem.languages import language
 from progsem.limits import FEWEST_STATES, MAX_POSITIONS
 from progsem.study import bounds
 from progsem.study.vocabulary import LAST, LAYER, LAYERS, LEARNED, MEAN, PATTERN, SPLITS, WEIGHTS
@@ -23,7 +23,7 @@ MOST_GIGABYTES = 16  # of one array, wherever a job holds all of it: more than t
 
 def check(study: Study) -> None:
     """Raise ValueError for the first problem, with its keys, what was given and what to do."""
-    LANGUAGE.config.check(study)
+    language(study.language).config.check(study)
     for problem in chain(
         _documents(study),
         _probes(study),

@@ -5,11 +5,15 @@ The JSON schema in `workflow/schemas/config.schema.json` and the table in `docs/
 
 from __future__ import annotations
 
-from pydantic import Field, ValidationError, model_validator
+from functools import cache
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationError, create_model, model_validator
 
 from progsem.errors import UserError
-from progsem.languages import LANGUAGE
+from progsem.languages import DEFAULT, NAMES, language
 from progsem.study.checks import check
+from progsem.study.configfiles import merge
 from progsem.study.messages import one_line
 from progsem.study.section import Name, Section
 from progsem.study.sections import (
@@ -28,24 +32,26 @@ from progsem.study.sections import (
     Traces,
     Variation,
 )
+from progsem.study.vocabulary import DECODERS, PLAIN_WRITERS
 
 
 class Study(Section):
-    """A whole study. Sections are the stages, in order."""
+    """A whole study. Sections are the stages, in order; `study_type` puts in what a language has a say in."""
 
     study: Name = Field("default", description="names the statistics folder and the figures' titles")
-    worlds: LANGUAGE.config.Worlds = LANGUAGE.config.Worlds()
-    programs: LANGUAGE.config.Programs = LANGUAGE.config.Programs()
+    language: Literal[NAMES] = Field(DEFAULT, description="that programs are written in")
+    worlds: Section
+    programs: Section
     corpus: Corpus = Corpus()
     tokens: Tokens = Tokens()
     lm: LM = LM()
     traces: Traces = Traces()
-    probes: Probes = Probes()
-    interventions: Interventions = Interventions()
+    probes: Probes
+    interventions: Interventions
     controls: Controls = Controls()
-    edits: Edits = Edits()
+    edits: Edits
     generalisation: Generalisation = Generalisation()
-    synthesis: Synthesis = Synthesis()
+    synthesis: Synthesis
     statistics: Statistics = Statistics()
     figures: Figures = Figures()
     compute: Compute = Compute()
@@ -55,7 +61,7 @@ class Study(Section):
         check(self)
         return self
 
-    def varied(self, new: Variation) -> tuple[LANGUAGE.config.Worlds, tuple[int, int]]:
+    def varied(self, new: Variation) -> tuple[Section, tuple[int, int]]:
         """Worlds, and shortest and longest program, of a set of `generalisation.sets`."""
         shortest, longest = self.programs.train_length
         if new.statements > 0:
@@ -65,15 +71,61 @@ class Study(Section):
         return self.worlds.larger(new.cells), (shortest, longest)
 
 
+@cache
+def study_type(name: str) -> type[Study]:
+    """The type of studies in the language of that name: what it calls its features, statements and writers."""
+    known = language(name).config
+    statement = Literal[known.ACTIONS]
+    pairs = Annotated[int, Field(le=known.MOST_PAIRS)]
+    sections = {
+        "worlds": known.Worlds,
+        "programs": known.Programs,
+        "probes": _with(Probes, features=(tuple[Literal[known.FEATURES], ...], known.DEFAULT_FEATURES)),
+        "interventions": _with(
+            Interventions,
+            alternatives=(dict[Name, dict[statement, statement]], known.ALTERNATIVES),
+            difficulty_matched=(str, known.DIFFICULTY_MATCHED),
+            permutations=(pairs, 0),
+        ),
+        "edits": _with(Edits, features=(tuple[Literal[known.OF_BEGINNINGS], ...], ()), permutations=(pairs, 0)),
+        "synthesis": _with(Synthesis, writers=(tuple[Literal[(*PLAIN_WRITERS, *known.WRITERS, *DECODERS)], ...], ())),
+    }
+    return _with(Study, language=(Literal[NAMES], name), **{key: (kind, kind()) for key, kind in sections.items()})
+
+
+def _with(section: type[Section], **fields: tuple[Any, Any]) -> type[Section]:
+    """A section in which these fields have another type and default, and all else is as it was."""
+    made = {}
+    for key, (annotation, default) in fields.items():
+        field = section.model_fields[key]
+        for limit in field.metadata:
+            annotation = Annotated[annotation, limit]
+        made[key] = (annotation, Field(default, description=field.description))
+    return create_model(section.__name__, __base__=section, __doc__=section.__doc__, **made)
+
+
 def load(raw: dict) -> Study:
-    """Validate a config read from YAML.
+    """Validate a config read from YAML, over the defaults of its language.
 
     Raises `UserError` with one line that names the key, what was given and what was expected.
     """
+    given = raw.get("language") if isinstance(raw, dict) else None
+    name = given if given in NAMES else DEFAULT  # which refuses another
+    kind = study_type(name)
     try:
-        return Study.model_validate(tuples(raw))
+        return kind.model_validate(tuples(merge(language(name).config.DEFAULTS, raw) if isinstance(raw, dict) else raw))
     except ValidationError as error:
-        raise UserError(one_line(error, Study)) from None
+        raise UserError(one_line(error, kind)) from None
+
+
+def changed(config: dict, changes: dict) -> dict:
+    """config.yaml with a study's changes; where it is about another language, that one's defaults come before them."""
+    name = changes.get("language", config.get("language", DEFAULT))
+    if name in NAMES and name != config.get("language", DEFAULT):
+        kept = {key: value for key, value in config.items() if key not in ("worlds", "programs", "interventions")}
+        kept["probes"] = {key: value for key, value in config.get("probes", {}).items() if key != "features"}
+        config = merge(kept, language(name).config.DEFAULTS)
+    return merge(config, changes)
 
 
 def tuples(value):

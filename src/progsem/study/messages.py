@@ -22,7 +22,7 @@ def one_line(error: ValidationError, config: type[BaseModel]) -> str:
     if kind == "extra_forbidden":
         known = _known_keys(config, location[:-1])
         near = difflib.get_close_matches(location[-1], known, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"known keys here: {', '.join(known)}"
+        hint = f"did you mean {near[0]!r}?" if near else f"known keys here: {', '.join(known) or 'none'}"
         return f"config: {where}: unknown key; {hint}"
     return f"config: {where or 'the whole'}: given {shown(problem['input'])}, expected {_expected(problem)}"
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from progsem.languages import LANGUAGE
+from progsem.languages import language
 from progsem.stages import CHECKPOINT, LOGS, RESULTS, STAGES
 from progsem.storage.files import canonical_json, digest
 from progsem.storage.inventory import Unit, unit_of
@@ -98,7 +98,8 @@ class Plan:
     def __init__(self, study: Study):
         self.study = study
         config = study.model_dump(mode="json")
-        code = {job: code_digest(job) for job in {stage.job for stage in STAGES.values()}}
+        seam = language(study.language)
+        code = {job: code_digest(job, study.language) for job in {stage.job for stage in STAGES.values()}}
         shape = f"{study.lm.layers}x{study.lm.width}"
         last = study.lm.chosen("last")
 
@@ -107,12 +108,13 @@ class Plan:
             found: dict = {}
             for section, _, key in (name.partition(".") for name in names.split()):
                 if key:
-                    found.setdefault(section, {})[key] = config[section][key]
+                    found.setdefault(section, {}).update({key: config[section][key]} if key in config[section] else {})
                 else:
                     found[section] = config[section]
             return found
 
         def artifact(stage: str, name: str, sections: dict, *inputs: Artifact) -> Artifact:
+            sections = of("language") | sections
             said = beyond_baseline(sections, type(study))
             return Artifact(stage, name, sections, said, code[STAGES[stage].job], inputs)
 
@@ -142,14 +144,14 @@ class Plan:
         self.probes = probing("probes", shape, ORIGINAL, {}, [0])
         others = [offset for offset in study.probes.offsets if offset != 0]
         self.offsets = probing("probes", f"{shape}-offsets", ORIGINAL, {}, others)
-        every_pair = LANGUAGE.config.mirror_pairs(study)
+        every_pair = seam.config.mirror_pairs(study)
         pairs = every_pair[: study.interventions.permutations]
         named = [
             probing("interventions", name, name, mapping, config["interventions"]["offsets"])
             for name, mapping in study.interventions.alternatives.items()
         ]
         drawn = [
-            probing("interventions", name, name, LANGUAGE.permutations.meaning(name), [0])
+            probing("interventions", name, name, seam.permutations.meaning(name), [0])
             for pair in pairs
             for name in pair
         ]
@@ -159,7 +161,7 @@ class Plan:
         edited |= {name: mapping for name, mapping in study.interventions.matched.items() if edited}
         more = [name for pair in every_pair[: study.edits.permutations] for name in pair if edited]
         edits = [editing(name, mapping) for name, mapping in edited.items()]
-        edits_drawn = [editing(name, LANGUAGE.permutations.meaning(name)) for name in more]
+        edits_drawn = [editing(name, seam.permutations.meaning(name)) for name in more]
         self.edits = {one.key: one for one in (*edits, *edits_drawn)}
         sets = {name: study.varied(new) for name, new in study.generalisation.sets.items()}
         specified = {name: {"length": list(length), **worlds.size} for name, (worlds, length) in sets.items()}
@@ -202,7 +204,7 @@ class Plan:
         self.codes |= {"interventions": self.probes.code_digest, "edits": editing(ORIGINAL, {}).code_digest}
         # Figures have one place, whatever they show; their slice says what that is.
         shown = {"statistics": self.statistics.key, "code": code["figures"]}
-        self.figures_slice = canonical_json(of("study figures worlds programs corpus lm") | shown)
+        self.figures_slice = canonical_json(of("study language figures worlds programs corpus lm") | shown)
 
     def shards(self, artifact: Artifact, split: str, programs: int | None = None) -> list[str]:
         """Shard files of the corpus or its tokens that hold the first `programs` (default: all) of a split.

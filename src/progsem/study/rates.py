@@ -82,14 +82,14 @@ def _probing(study: Study, precision) -> float:
     import numpy as np
     import torch
 
-    from progsem.languages import LANGUAGE
+    from progsem.languages import language
     from progsem.probing.fits import ProbeBatch, States, standardised
     from progsem.study.vocabulary import TRAIN
 
     weights = work.probe_weights(study)
     groups = 2
     batch = max(1, min(study.probes.batch, int(_MOST // (groups * work.fitting(weights, 1, 0)))))
-    heads = LANGUAGE.features.heads(study.probes.features, study.worlds.size)
+    heads = language(study.language).features.heads(study.probes.features, study.worlds.size)
     rng = np.random.default_rng(0)
     count = min(_STATES, round(work.states(study, study.traces.train, study.programs.train_length)))
     states = rng.standard_normal((count, study.lm.width), np.float32)

@@ -1,6 +1,7 @@
 """The sections of a config but for those of the language: keys, ranges, and what one section can tell to be wrong.
 
-What several sections contradict each other in is refused by `progsem.study.checks`.
+Where a language has a say in types and defaults, `progsem.study.config` puts them in. What several sections
+contradict each other in is refused by `progsem.study.checks`.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from progsem.languages import LANGUAGE
 from progsem.study.messages import shown
 from progsem.study.section import (
     HIDDEN_STATE,
@@ -30,13 +30,11 @@ from progsem.study.vocabulary import (
     EDITS,
     ORIGINAL,
     PERMUTATION,
-    PLAIN_WRITERS,
     SOURCES,
     SPLITS,
 )
 
 MOST_STEPS = 999_999  # folders of checkpoints have six digits
-Action = Literal[LANGUAGE.config.ACTIONS]
 Checkpoints = Literal["last", "ends", "every"]
 
 
@@ -195,9 +193,7 @@ class Traces(Section):
 class Probes(Section):
     """Which probes are fitted, and how."""
 
-    features: tuple[Literal[LANGUAGE.config.FEATURES], ...] = Field(
-        LANGUAGE.config.DEFAULT_FEATURES, min_length=1, description="what is read out of a hidden state"
-    )
+    features: tuple[str, ...] = Field((), min_length=1, description="what is read out of a hidden state")
     depths: dict[Literal[tuple(DEPTHS)], tuple[Width, ...]] = Field(
         {"linear": (), "mlp1": (64,), "mlp2": (64, 256)}, description="hidden widths of each probe"
     )
@@ -249,14 +245,12 @@ class Probes(Section):
 class Interventions(Section):
     """Alternative meanings of the statements, under which the same programs are executed again."""
 
-    alternatives: dict[Name, dict[Action, Action]] = Field(
-        LANGUAGE.config.AUTHORS_ALTERNATIVES,
+    alternatives: dict[Name, dict[str, str]] = Field(
+        {},
         max_length=100,
         description="by name: statement -> what it now means; unnamed statements keep theirs",
     )
-    difficulty_matched: str = Field(
-        LANGUAGE.config.DIFFICULTY_MATCHED, description="the alternative whose labels are as hard as the original's"
-    )
+    difficulty_matched: str = Field("", description="the alternative whose labels are as hard as the original's")
     offsets: tuple[Offset, ...] = Field(
         (0,), description="those of probes.offsets at which alternatives are compared with the original; 0 is needed"
     )
@@ -268,7 +262,6 @@ class Interventions(Section):
     permutations: int = Field(
         0,
         ge=0,
-        le=LANGUAGE.config.MOST_PAIRS,
         description="pairs of further alternatives, each other's mirror image, drawn from the permutations of "
         "all meanings; probed at the last checkpoint, offset 0",
     )
@@ -281,7 +274,7 @@ class Interventions(Section):
                 f"interventions.offsets {list(self.offsets)} lack 0, which the curves are drawn from; add it"
             )
         known: dict[str, str] = {}  # by name as a disk may see it that does not tell A from a
-        meanings: dict[tuple, str] = {}
+        meanings: dict[frozenset, str] = {}
         for name, mapping in self.alternatives.items():
             key = f"interventions.alternatives.{name}"
             if name.lower() == ORIGINAL:
@@ -293,9 +286,9 @@ class Interventions(Section):
                 )
             if name.lower() in known:
                 raise ValueError(f"{key} differs from {known[name.lower()]} by case only; choose another name")
-            if all(token == meaning for token, meaning in mapping.items()):
+            meaning = frozenset((token, new) for token, new in mapping.items() if token != new)
+            if not meaning:
                 raise ValueError(f"{key} changes no meaning; map at least one statement to another")
-            meaning = tuple(mapping.get(action, action) for action in LANGUAGE.config.ACTIONS)
             if meaning in meanings:
                 raise ValueError(f"{key} means the same as {meanings[meaning]}; leave one of them out")
             known[name.lower()] = meanings[meaning] = name
@@ -339,9 +332,7 @@ class Controls(Section):
 class Edits(Section):
     """Whether what probes read is also what the model uses: edits of its residual stream."""
 
-    features: tuple[Literal[LANGUAGE.config.OF_BEGINNINGS], ...] = Field(
-        (), description="those of probes.features that are edited; none: no edits"
-    )
+    features: tuple[str, ...] = Field((), description="those of probes.features that are edited; none: no edits")
     kinds: tuple[Literal[EDITS], ...] = Field(EDITS, min_length=1, description="what is done to the residual stream")
     layers: tuple[Annotated[int, Field(ge=1, le=1000)], ...] = Field(
         (), max_length=1000, description="blocks behind which it is edited, from 1; empty: each"
@@ -362,7 +353,6 @@ class Edits(Section):
     permutations: int = Field(
         0,
         ge=0,
-        le=LANGUAGE.config.MOST_PAIRS,
         description="pairs of other semantics, each other's mirror image, under which the last checkpoint is edited, "
         "beside the original and the difficulty-matched alternative",
     )
@@ -411,7 +401,7 @@ class Generalisation(Section):
 class Synthesis(Section):
     """How many specifications are solved with a budget of programs, by which writer."""
 
-    writers: tuple[Literal[(*PLAIN_WRITERS, *DECODERS)], ...] = Field(
+    writers: tuple[str, ...] = Field(
         (),
         description="who proposes programs, without a language model and by ways of decoding one; none: nobody",
     )
@@ -440,7 +430,7 @@ class Synthesis(Section):
     @property
     def plain(self) -> list[str]:
         """Writers without a language model."""
-        return [name for name in self.writers if name in PLAIN_WRITERS]
+        return [name for name in self.writers if name not in DECODERS]
 
     @property
     def decoders(self) -> list[str]:

@@ -7,7 +7,7 @@ and of a CPU core, halved; small products reach a tenth of them.
 
 from __future__ import annotations
 
-from progsem.languages import LANGUAGE
+from progsem.languages import language
 from progsem.study.bounds import most_tokens
 from progsem.study.config import Study
 from progsem.study.work import parameters, probe_weights, writers
@@ -32,8 +32,8 @@ def gpus(study: Study) -> int:
 def data_mb(study: Study) -> int:
     """Corpus and tokens: a few shards at a time, by `compute.threads`."""
     worlds = study.corpus.examples + study.corpus.held_out
-    row = LANGUAGE.codes.most_codes(study.programs) + most_tokens(study)
-    row += worlds * LANGUAGE.config.world_bytes(study.worlds)
+    row = language(study.language).codes.most_codes(study.programs) + most_tokens(study)
+    row += worlds * language(study.language).config.world_bytes(study.worlds)
     shards = (study.compute.threads + 1) * study.corpus.shard
     return _BASE_MB + _mb(4 * row * shards + 16 * study.corpus.held_apart)
 
@@ -72,7 +72,7 @@ def controls_mb(study: Study) -> int:
     """As for probes; what they get in place of the hidden state may be wider: two grids and a program, one-hot."""
     states = 2 * study.traces.programs * study.programs.longest
     return probes_mb(study) + _mb(
-        states * 4 * max(LANGUAGE.config.control_widths(study.worlds, study.programs).values())
+        states * 4 * max(language(study.language).config.control_widths(study.worlds, study.programs).values())
     )
 
 

@@ -11,7 +11,7 @@ import math
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from progsem.languages import LANGUAGE
+from progsem.languages import language
 from progsem.study.vocabulary import BEAM, DESCRIPTION_LENGTH, GREEDY, LAYERS, LEARNED, MEAN, TEMPERATURE, TOP_P
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def probing(study: Study, offsets: list[int]) -> float:
 def controls(study: Study) -> float:
     """A fit of offset 0 for each kind, for `layers` one for each hidden state, and those of the description length."""
     kinds, width = study.controls.kinds, study.lm.width
-    widths = LANGUAGE.config.control_widths(study.worlds, study.programs)
+    widths = language(study.language).config.control_widths(study.worlds, study.programs)
     fits = sum(
         _fit(study, inputs=widths.get(kind, width)) for kind in kinds if kind not in (LAYERS, DESCRIPTION_LENGTH)
     )
@@ -152,7 +152,7 @@ def probe_weights(study: Study, inputs: int | None = None, depths: dict | None =
 
     `inputs` are the numbers that it reads, by default a hidden state; `depths` are those of the recipe.
     """
-    heads = LANGUAGE.features.heads(study.probes.features, study.worlds.size)
+    heads = language(study.language).features.heads(study.probes.features, study.worlds.size)
     classes = max(head.classes for head in heads)  # all heads are as wide as the widest
     first = later = 0
     for widths in (study.probes.depths if depths is None else depths).values():
@@ -189,7 +189,7 @@ def _fit(
 
 def _tokens(study: Study, worlds, statements: float) -> tuple[int, float]:
     """Tokens of a specification, and of a program with so many statements."""
-    encoding, asked = study.tokens.encoding, LANGUAGE.config
+    encoding, asked = study.tokens.encoding, language(study.language).config
     codes = asked.usual_codes(study.programs, statements)
     return asked.prompt_tokens(encoding, worlds, study.corpus.examples), asked.program_tokens(encoding, codes)
 

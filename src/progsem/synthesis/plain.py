@@ -5,11 +5,13 @@ corpus         programs of the training corpus, drawn as they are frequent there
 unigram        codes as likely as logistic regressions on the specification say of each place in a program
 bigram         the same, which are also told the code before
 enumeration    all programs, shorter ones first; the same ones for every specification
+
+Those of a language are in its folder (`LANGUAGE.writers`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 
 import numpy as np
@@ -49,7 +51,7 @@ class Drawn:
         raise NotImplementedError
 
     def propose(self, specification: np.ndarray, count: int, seed: tuple[int, ...]) -> Proposals:
-        """So many programs, independent of each other; `specification` are the glyphs of all that is shown."""
+        """So many programs, independent of each other; `specification` is as `LANGUAGE.writers` describes it."""
         uniforms = np.stack([np.random.default_rng((*seed, sample)).random(self.codes + 1) for sample in range(count)])
         followed = Followed(self.grammar, count, self.codes, self.max_depth)
         before = np.full(count, LANGUAGE.codes.PAD)
@@ -76,7 +78,7 @@ class Uniform(Drawn):
 class Learned(Drawn):
     """Codes as a logistic regression on the specification says, one for each place in a program.
 
-    specifications: (N, G) glyphs of all that is shown, each glyph a category of its own; programs: (N, L) codes.
+    specifications: (N, G) categories, as `LANGUAGE.writers.described` gives them; programs: (N, L) codes.
     With `context`, the code before is one more.
     """
 
@@ -104,15 +106,20 @@ class Learned(Drawn):
         return classes, model.fit(self._inputs(specifications, before), wanted)
 
     def _inputs(self, specifications: np.ndarray, before: np.ndarray) -> sparse.csr_matrix:
-        """(N, features): one for each glyph at each place, and for each code before, if there is a context."""
+        """(N, features): one for each category but 0 at each place, and for each code before, if there is a context.
+
+        What two categories say is so one bit.
+        """
         count, places = specifications.shape
+        values = specifications != 0
         columns = specifications + np.arange(places) * self.kinds
         width = places * self.kinds
         if self.context:
             columns = np.concatenate([columns, width + np.minimum(before, self.grammar.grammar.codes)[:, None]], axis=1)
+            values = np.pad(values, ((0, 0), (0, 1)), constant_values=True)
             width += self.grammar.grammar.codes + 1
-        ones = np.ones(columns.size)
-        return sparse.csr_matrix((ones, columns.ravel(), np.arange(count + 1) * columns.shape[1]), (count, width))
+        ends = np.arange(count + 1) * columns.shape[1]
+        return sparse.csr_matrix((values.ravel().astype(float), columns.ravel(), ends), (count, width))
 
     def logits(self, specification, place, before):
         """See `Drawn`; behind all that has been seen, what comes at the last place."""
@@ -138,6 +145,23 @@ def drawn_from(programs: np.ndarray, codes: int, count: int, seed: tuple[int, ..
     """So many programs, drawn from others (N, L) with replacement."""
     rows = [int(np.random.default_rng((*seed, sample)).integers(len(programs))) for sample in range(count)]
     return Proposals(_as_wide(programs[rows], codes), np.ones(count, bool))
+
+
+def of_language(name: str, worlds, outputs, codes: int, count: int, seed: int) -> Callable[[int], Proposals]:
+    """What a writer of the language's own proposes for each of N specifications: so many programs, independently.
+
+    worlds, outputs: (N, K), those that are shown.
+    """
+    write, nothing = LANGUAGE.writers.WRITERS[name], np.empty(0, np.uint8)
+
+    def propose(row: int) -> Proposals:
+        streams = (np.random.default_rng((seed, row, sample)) for sample in range(count))
+        found = [write(worlds.at(row), outputs.at(row), stream) for stream in streams]
+        whole = np.array([program is not None for program in found])
+        rows = [_as_wide((nothing if program is None else program)[None], codes) for program in found]
+        return Proposals(np.concatenate(rows), whole)
+
+    return propose
 
 
 def enumerated(codes: int, max_depth: int, count: int) -> Proposals:

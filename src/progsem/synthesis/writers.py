@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import numpy as np
-
 from progsem.jobs.job import Job
 from progsem.languages import LANGUAGE
 from progsem.lm.traces import Specifications
@@ -25,7 +23,7 @@ def writers(job: Job, specifications: Specifications) -> Iterator[tuple[Writer, 
     config, programs = job.section("synthesis"), job.section("programs")
     codes = LANGUAGE.codes.most_codes(programs, job.section("traces").extra_statements)
     depth = programs.max_depth if programs.control_flow > 0 else 0
-    shown, count = _shown(specifications), config.samples
+    shown, count = LANGUAGE.writers.described(*_in_text(specifications)), config.samples
 
     def drawing(drawn: plain.Drawn) -> Propose:
         return lambda row: drawn.propose(shown[row], count, (config.seed, row))
@@ -41,17 +39,19 @@ def writers(job: Job, specifications: Specifications) -> Iterator[tuple[Writer, 
             )
         for name in ("unigram", "bigram"):
             if name in config.writers:
-                learned = plain.Learned(codes, depth, _shown(training), training.programs, name == "bigram")
+                described = LANGUAGE.writers.described(*_in_text(training))
+                learned = plain.Learned(codes, depth, described, training.programs, name == "bigram")
                 yield Writer(name), drawing(learned)
     if "enumeration" in config.writers:
         every = plain.enumerated(codes, depth, count)
         yield Writer("enumeration", independent=False), lambda row: every
+    for name in filter(LANGUAGE.writers.WRITERS.get, config.writers):
+        yield Writer(name), plain.of_language(name, *_in_text(specifications), codes, count, config.seed)
 
 
-def _shown(specifications: Specifications) -> np.ndarray:
-    """(N, G): the glyphs of every world in the text, inputs and outputs."""
-    parts = (part.at(specifications.shown) for part in (specifications.worlds, specifications.outputs))
-    return np.concatenate([LANGUAGE.text.glyphs(part).reshape(len(specifications), -1) for part in parts], axis=1)
+def _in_text(specifications: Specifications) -> tuple:
+    """Inputs and outputs (N, K) that stand in the text."""
+    return tuple(part.at(specifications.shown) for part in (specifications.worlds, specifications.outputs))
 
 
 def run(job: Job) -> None:

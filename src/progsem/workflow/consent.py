@@ -27,7 +27,7 @@ def say_what_is_made_anew(plan: Plan, outputs: list[str]) -> None:
             replaced.setdefault(unit.stage, []).append(made)
     total = 0.0
     for stage in filter(replaced.get, STAGES):
-        changed = changed_files([made["code"] for made in replaced[stage]], stage)
+        changed = changed_files([made["code"] for made in replaced[stage]], stage, plan.study.language)
         what = ", ".join(sorted(changed)) or "what it is made from"
         times = [made["seconds"] for made in replaced[stage]]
         total += sum(times)

@@ -72,7 +72,7 @@ def facts(study: Study) -> dict[str, str]:
     sets = {name: study.varied(new) for name, new in study.generalisation.sets.items()}
     return {
         "study": study.study,
-        "data": f"worlds of {_size(study.worlds)}, "
+        "data": f"worlds of {study.worlds.described}, "
         f"{_count(study.corpus.examples, 'example')} in the text of each program, {study.corpus.train:,} training "
         f"programs of {_range(study.programs.train_length)}",
         "model": f"CodeGen, {_count(lm.layers, 'layer')} of width {lm.width} (about {_rough(work.parameters(study))} "
@@ -96,7 +96,7 @@ def facts(study: Study) -> dict[str, str]:
         "matched": interventions.difficulty_matched if interventions.alternatives else "none",
         "pairs": _count(interventions.permutations, "pair"),
         "controls": _list(name.replace("_", " ") for name in study.controls.kinds) or "none",
-        "sets": "; ".join(f"{name}: {_range(length)}, {_size(worlds)}" for name, (worlds, length) in sets.items())
+        "sets": "; ".join(f"{name}: {_range(length)}, {worlds.described}" for name, (worlds, length) in sets.items())
         or "none",
         "generalisation": _count(study.generalisation.test, "specification"),
         "proposals": f"{_count(study.synthesis.test, 'test specification')}, up to "
@@ -117,10 +117,6 @@ def _meaning(name: str, mapping: dict[str, str]) -> str:
 def _intervals(statistics: Statistics, *seeds: str) -> str:
     units = [f"test programs ({statistics.resamples:,} bootstrap resamples)", *filter(None, seeds)]
     return f"Intervals: {100 * statistics.confidence:g} %, over {' and '.join(units)}"
-
-
-def _size(worlds) -> str:
-    return f"{' × '.join(map(str, worlds.size.values()))} cells"
 
 
 def _count(number: int, noun: str) -> str:

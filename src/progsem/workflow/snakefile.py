@@ -14,8 +14,8 @@ from progsem.stages import FIGURES, RESULTS
 from progsem.storage import manifest
 from progsem.storage.files import digest, replacing
 from progsem.study.checks import remark
-from progsem.study.config import Study, load
-from progsem.study.configfiles import merge, read_changes, read_config
+from progsem.study.config import Study, changed, load
+from progsem.study.configfiles import read_changes, read_config
 from progsem.study.forecast import available_cores
 from progsem.workflow.redrawing import DRAWN
 from progsem.workflow.refusal import refuse, refuse_read_only
@@ -39,7 +39,7 @@ def study_or_exit(workflow, frozen: dict) -> Study:
             return load(frozen)
         given = workflow.config_settings
         changes = read_changes(given.configfiles, given.config_args or [])
-        study = load(merge(read_config(Path(workflow.basedir) / "config.yaml"), changes))
+        study = load(changed(read_config(Path(workflow.basedir) / "config.yaml"), changes))
     except UserError as error:
         refuse(error)
     _freeze(workflow, study)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 ACTIONS = ("pick_marker", "put_marker", "turn_left", "turn_right", "move")
 PICK, PUT, LEFT, RIGHT, MOVE = range(5)
+STATEMENTS = len(ACTIONS)  # how many codes are statements, the first ones
 CONDITIONS = ("front_is_clear", "left_is_clear", "right_is_clear", "markers_present", "no_markers_present")
 FRONT, LEFT_CLEAR, RIGHT_CLEAR, MARKERS, NO_MARKERS = range(5, 10)
 NOT, IF, IFELSE, ELSE, WHILE, REPEAT, OPEN, CLOSE, NUMBER = range(10, 19)

@@ -30,7 +30,7 @@ FEATURES = (
 OF_BEGINNINGS = tuple(name for name in FEATURES if name not in ("offset_from_end", "branch"))  # known halfway through
 DEFAULT_FEATURES = ("facing", "offset_from_start", "wall_ahead")
 # Those of the authors' public code: statement -> what it now means.
-AUTHORS_ALTERNATIVES = {
+ALTERNATIVES = {
     name: dict(zip(ACTIONS, meanings, strict=True))
     for name, meanings in {
         "alt-0": ("put_marker", "pick_marker", "turn_right", "turn_left", "move"),
@@ -41,6 +41,8 @@ AUTHORS_ALTERNATIVES = {
     }.items()
 }
 DIFFICULTY_MATCHED = "alt-0"
+WRITERS = ()  # beyond those that any language has
+DEFAULTS: dict = {}  # other values than the config's own
 MOST_PAIRS = len(permutations.mirror_pairs(True))  # of permutations
 
 
@@ -56,6 +58,11 @@ class Worlds(Section):
     def size(self) -> dict[str, int]:
         """Rows and columns, by their keys."""
         return {"height": self.height, "width": self.width}
+
+    @property
+    def described(self) -> str:
+        """In a few words."""
+        return f"{self.height} × {self.width} cells"
 
     def larger(self, cells: int) -> Worlds:
         """Such worlds with so many rows and columns more."""

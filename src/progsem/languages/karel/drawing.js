@@ -131,7 +131,7 @@ function comparison(wanted, cells, robot, atTheEnd) {
   const glyph = (grid, one, row, column) => one.row === row && one.column === column ? `robot ${one.heading}` : grid[row][column] === WALL ? "wall" : Math.min(grid[row][column], 9);
   let differ = 0;
   wanted.cells.forEach((line, row) => line.forEach((_, column) => {
-    differ += glyph(wanted.cells, wanted.robot, row, column) !== glyph(cells, robot, row, column);
+    differ += glyph(wanted.cells, wanted.state, row, column) !== glyph(cells, robot, row, column);
   }));
   const different = `${plural(differ, "cell")} ${differ === 1 ? "is" : "are"} different`;
   if (atTheEnd) return differ ? `✗ ${different} at the end.` : "✓ Reached at the end.";

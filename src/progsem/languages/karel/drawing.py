@@ -26,7 +26,7 @@ def example(entry: dict) -> list[tuple[str, tuple]]:
     wanted = entry["wanted"]
     return [
         ("input", (np.array(entry["cells"]), entry["start"])),
-        ("output asked for", (np.array(wanted["cells"]), wanted["robot"])),
+        ("output asked for", (np.array(wanted["cells"]), wanted["state"])),
     ]
 
 

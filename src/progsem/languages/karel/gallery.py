@@ -19,7 +19,7 @@ def example(world: WorldStates, reference: np.ndarray, step_limit: int) -> dict:
     return {
         "cells": world.cells.tolist(),
         "start": _robot(world.poses),
-        "wanted": {"cells": cells.tolist(), "robot": _robot(pose)},
+        "wanted": {"cells": cells.tolist(), "state": _robot(pose)},
     }
 
 

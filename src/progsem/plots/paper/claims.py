@@ -394,8 +394,7 @@ def same_size(results: Results) -> bool:
     """Whether the study has the paper's data and a language model that is no smaller."""
     worlds, corpus, programs, lm = (results.sections[name] for name in ("worlds", "corpus", "programs", "lm"))
     here = {
-        "height": worlds.height,
-        "width": worlds.width,
+        **worlds.size,
         "examples": corpus.examples,
         "train_length": programs.train_length,
     }

@@ -91,7 +91,7 @@ def header(results: Results) -> list[str]:
         f"Paper: {PAPER}.",
         f"Language model: CodeGen, {count(lm.layers, 'layer')} of width {lm.width}, trained for {last['step']:,} steps "
         f"({last['tokens']:,} tokens); {count(n['lm_seeds'], 'model')}.",
-        f"Data: worlds of {worlds.height} × {worlds.width}, {count(corpus.examples, 'example')}, {kind} of {shortest} "
+        f"Data: worlds of {worlds.described}, {count(corpus.examples, 'example')}, {kind} of {shortest} "
         f"to {longest} statements; {n['training_programs']:,} training programs, {n['test_programs']:,} test "
         "specifications.",
         f"States: {style.SOURCE_NAMES[results.sources[0]]}, {style.STATE_NAMES[results.states]}; mean over "
