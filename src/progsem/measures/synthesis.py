@@ -110,7 +110,10 @@ def _of(here: dict[str, np.ndarray], about: dict, budgets: list[int], independen
 
 @dataclass(frozen=True)
 class Everything:
-    """What was proposed: by step, language model (`NO_MODEL` without one, at every step) and writer."""
+    """What was proposed: by step, language model (`NO_MODEL` without one, at every step) and writer.
+
+    Neither writers without a model nor a pretrained one have a step.
+    """
 
     proposals: dict[tuple[int | None, int | str], dict[WriterKey, Proposed]]
     shortest: np.ndarray  # (N,) statements of the shortest right program that anybody has found, or the corpus' own
@@ -132,7 +135,8 @@ def _each(analysis: Analysis) -> Iterator[tuple[dict, WriterKey, list[Proposed]]
     everything = analysis.once(gather)
     for step in sorted({step for step, _ in everything.proposals}, key=lambda step: -1 if step is None else step):
         names = [name for at, name in everything.proposals if at == step]
-        groups = {name: [name] for name in names} | ({POOLED: names} if len(names) > 1 else {})
+        seeds = [name for name in names if isinstance(name, int)]
+        groups = {name: [name] for name in names} | ({POOLED: seeds} if len(seeds) > 1 else {})
         for name, members in groups.items():
             each = [everything.proposals[step, member] for member in members]
             for key in each[0]:

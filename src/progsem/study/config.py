@@ -19,6 +19,7 @@ from progsem.study.sections import (
     Corpus,
     Edits,
     Figures,
+    Finetuning,
     Generalisation,
     Interventions,
     Probes,
@@ -46,6 +47,7 @@ class Study(Section):
     edits: Edits = Edits()
     generalisation: Generalisation = Generalisation()
     synthesis: Synthesis = Synthesis()
+    finetuning: Finetuning = Finetuning()
     statistics: Statistics = Statistics()
     figures: Figures = Figures()
     compute: Compute = Compute()
