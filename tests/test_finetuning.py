@@ -251,6 +251,7 @@ MODEL, OTHERS = '{"model_type": "t5"}', {"model__safetensors": "", "tokenizer__j
 NO_MODELS = {
     "a relative path": ({}, "a relative path; did you mean"),
     "nothing": ({}, "no such folder"),
+    "a name too long": ({}, "which cannot be read (File name too long)"),
     "an empty folder": ({}, "no config.json"),
     "a config alone": ({"config__json": MODEL}, "no weights"),
     "no tokenizer": ({"config__json": MODEL, "model__safetensors": ""}, "no tokenizer"),
@@ -263,7 +264,8 @@ NO_MODELS = {
 def test_a_folder_that_is_no_model_is_one_line(name, tmp_path):
     files, problem = NO_MODELS[name]
     write(tmp_path, **files)
-    folder = {"a relative path": "models/mine", "nothing": tmp_path / "nowhere"}.get(name, tmp_path)
+    others = {"a relative path": "models/mine", "nothing": tmp_path / "nowhere", "a name too long": f"/{'x' * 300}"}
+    folder = others.get(name, tmp_path)
     with pytest.raises(UserError) as caught:
         asked(folder)
     line = str(caught.value)

@@ -1,8 +1,8 @@
 """Stage `finetuning`: the model in `lm.pretrained` learns the study's text, by the trainer of `transformers`.
 
 Specification to program (`progsem.lm.pretrained`), loss on the program's tokens alone; AdamW, linear warm-up over a
-twentieth of the steps, linear decay to 0, gradients clipped to norm 1. Documents are training programs in an order that
-follows from the seed. A training that is cut short begins anew.
+twentieth of the steps, linear decay to 0, gradients clipped to norm 1. Documents are the first of the training, as many
+as the steps take, in an order that follows from the seed. A training that is cut short begins anew.
 
 Writes a folder that `AutoModel…` and `AutoTokenizer` load: the tokenizer as it was given; in generation_config.json
 `max_new_tokens`, enough for the longest program that may be written. metrics.csv has the mean loss of some steps a row.
@@ -101,7 +101,7 @@ def run(job: Job) -> None:
     """Fine-tune a model, and write it with its tokenizer."""
     torch.set_num_threads(job.threads)
     device = choose_device(job.device)
-    folder = Path(job.slice["folder"])
+    config, folder = job.section("finetuning"), Path(job.slice["folder"])
     if checksums(folder) != job.slice["model"]:
         raise UserError(f"lm.pretrained: {folder} has changed since this job was planned; run snakemake again")
     encoding = LANGUAGE.text.ENCODINGS[job.section("tokens").encoding]()
@@ -117,14 +117,14 @@ def run(job: Job) -> None:
     weights = job.output("weights")
     # Named so that what a killed process leaves is cleared by the next job.
     with tempfile.TemporaryDirectory(dir=weights.parent, prefix=f".{weights.name}.") as scratch:
-        rows = train(job, documents(np.s_[:]), device, scratch)
-        own, tokenizer = pretrained.model.config, pretrained.tokenizer
+        rows = train(job, documents(np.s_[: config.steps * config.batch]), device, scratch)
+        tokenizer = pretrained.tokenizer
         pretrained.model.generation_config = GenerationConfig(
             max_new_tokens=most_new_tokens(some, encoding, codes),
             eos_token_id=tokenizer.eos_token_id,
             pad_token_id=tokenizer.pad_token_id,
             bos_token_id=tokenizer.bos_token_id,
-            decoder_start_token_id=own.decoder_start_token_id if own.is_encoder_decoder else None,
+            decoder_start_token_id=getattr(pretrained.model.config, "decoder_start_token_id", None),
         )
         pretrained.model.save_pretrained(scratch, max_shard_size="1TB")
         for name in ("weights", "config", "generation_config"):

@@ -135,26 +135,28 @@ class Pretrained:
     def _looks_back_only(self, ids: Tensor) -> bool:
         """Whether what the model says of each token (1, T) of a text is the same whatever the last one is."""
         other = ids.clone()
-        other[0, -1] = ids[0, 0]
+        other[0, -1] = ids[ids != ids[0, -1]][0]
         before, after = (self.model(input_ids=given).logits[0, :-1] for given in (ids, other))
         return float((before - after).abs().max()) <= _SAME * float(before.abs().max())
 
     def _refuse_spelling(self, encoding: Encoding, documents: Documents) -> None:
         """Raise `UserError` where a text that is read back no longer says to the study's tokenizer what it said."""
-        ours, lost, added = encoding.tokenizer(), Counter(), Counter()
+        ours, wrong, lost, added = encoding.tokenizer(), [], Counter(), Counter()
         words = [word for word in encoding.vocabulary if word not in (*SPECIAL_TOKENS, STOP_STRING_PREFIX)]
         texts = [text for row in range(len(documents)) for text in documents.texts(row)]
         for text in (*words, *texts):
             back = self.text(self.tokenizer(text, add_special_tokens=False).input_ids)
             if ours.encode(back).ids != ours.encode(text).ids:
+                wrong.append(text)
                 lost += Counter(text) - Counter(back)
                 added += Counter(back) - Counter(text)
-        if lost or added:
-            characters = " ".join(map(repr, sorted(lost or added)))
+        if wrong:
+            done = "loses" if lost else "adds" if added else "changes"
+            characters = " ".join(map(repr, sorted(lost or added or wrong[:1])))
             raise refusal(
                 self.folder,
-                f"whose tokenizer cannot spell the study's text: it {'loses' if lost else 'adds'} {characters} "
-                "(tokenizers of bytes spell everything)",
+                f"whose tokenizer cannot spell the study's text: it {done} {characters} (tokenizers of bytes spell "
+                "everything)",
             )
 
 

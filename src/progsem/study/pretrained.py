@@ -6,6 +6,7 @@ What names results is what these files hold, not where the folder is or what it 
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 from typing import NamedTuple
@@ -32,7 +33,10 @@ class Files(NamedTuple):
 def files(folder: str) -> Files:
     """What stands in a folder; a `UserError` where that is no model with a tokenizer. Nothing heavy is read."""
     place = Path(folder)
-    here = sorted(path for path in place.iterdir() if path.is_file()) if place.is_dir() else []
+    try:
+        here = sorted(path for path in place.iterdir() if path.is_file()) if place.is_dir() else []
+    except OSError as error:
+        raise refusal(folder, f"which cannot be read ({error.strerror})") from None
     config = [path for path in here if _OF_MODEL.fullmatch(path.name)]
     weights = [path for path in here if _WEIGHTS.fullmatch(path.name)]
     others = [path for path in here if path.suffix in _OF_TOKENIZER and path not in config and path.name != _OURS]
@@ -45,6 +49,7 @@ def files(folder: str) -> Files:
             "token" in path.name or "vocab" in path.name or path.suffix in (".model", ".spm") for path in others
         ),
     }
+    lacks |= {f"whose {path.name} cannot be read": os.access(path, os.R_OK) for path in (*config, *weights, *others)}
     for problem, there in lacks.items():
         if not there:
             raise refusal(folder, problem)
