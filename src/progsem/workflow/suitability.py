@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import progsem
@@ -31,25 +32,25 @@ def refuse_unsuitable(study: Study) -> None:
 
 
 def check(study: Study) -> None:
-    """Raise `UserError` where the model is unsuitable, judging by documents like the corpus'."""
-    from progsem.data.corpus import Shard
+    """Raise `UserError` where the model is unsuitable, judging by the first documents that the corpus will have."""
+    from progsem.data import corpus, tokens
+    from progsem.jobs.job import Job
     from progsem.languages import LANGUAGE
     from progsem.lm.pretrained import CHECKED, Documents, Pretrained
-    from progsem.study.vocabulary import TRAIN
+    from progsem.storage.files import read_tables
 
-    programs, encoding = study.programs, LANGUAGE.text.ENCODINGS[study.tokens.encoding]()
     pretrained = Pretrained.load(Path(study.lm.pretrained))
-    source = LANGUAGE.sampling.Sampler(study.worlds, programs, study.corpus, TRAIN, programs.train_length)
-    drawn = Shard(source, 0, CHECKED, programs.step_limit)
-    shown = (
-        LANGUAGE.text.glyphs(part.at((slice(None), slice(study.corpus.examples))))
-        for part in (drawn.worlds, drawn.outputs)
-    )
-    prompts = encoding.prompts(*shown)
-    documents = encoding.documents(prompts, drawn.programs)
-    pretrained.refuse_unsuitable(
-        encoding, Documents(pretrained, encoding, *documents, {"prompt_length": prompts.shape[1]})
-    )
+    encoding = LANGUAGE.text.ENCODINGS[study.tokens.encoding]()
+    sizes = {"train": CHECKED, "validation": 1, "test": 1}
+    few = study.model_copy(update={"corpus": study.corpus.model_copy(update=sizes)}).model_dump(mode="json")
+    with tempfile.TemporaryDirectory() as folder:
+        drawn, spelled = ({split: [Path(folder, what, split)] for split in sizes} for what in ("drawn", "spelled"))
+        more = {name: [Path(folder, name)] for name in ("tokenizer", "tokenizer_config")}
+        corpus.run(Job("corpus", few, {}, drawn))
+        tokens.run(Job("tokens", few, drawn, spelled | more))
+        columns, metadata = read_tables(spelled["train"])
+        documents = Documents(pretrained, encoding, columns["tokens"], columns["length"], metadata)
+        pretrained.refuse_unsuitable(encoding, documents)
 
 
 if __name__ == "__main__":
