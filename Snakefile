@@ -5,7 +5,8 @@
 #     snakemake --config 'lm={seeds: [0, 1]}'    the same, with a key changed
 #
 # corpus -> tokens -> lm (a chain of checkpoints) -> traces -> probes, interventions,
-#        controls; lm -> edits, generalisation, synthesis; corpus -> writers; all of these -> statistics -> figures
+#        controls; lm -> edits, generalisation, synthesis; corpus -> writers; tokens -> finetuning -> pretrained;
+#        all of these -> statistics -> figures
 #
 # A folder of results is named by the config and the code that it was made with, and
 # a file takes its name when it is whole. So a job runs where an output is missing, and
@@ -25,7 +26,7 @@ from progsem.stages import CHECKPOINT, FIGURES, LOGS, RESULTS, STAGES
 from progsem.study import sizes, work
 from progsem.study.plan import Plan
 from progsem.study.vocabulary import SPLITS
-from progsem.workflow import redrawing, reporting, snakefile
+from progsem.workflow import redrawing, reporting, snakefile, suitability
 from progsem.workflow.consent import say_what_is_made_anew
 from progsem.workflow.duration import say_how_long
 from progsem.workflow.lock import remove_stale_locks
@@ -67,6 +68,8 @@ onstart:
     outputs = [str(path) for job in workflow.dag.needrun_jobs() for path in job.output]
     snakefile.refuse_other_triggers(workflow)
     snakefile.refuse_what_cannot_be_written(outputs, reporting.files_of(CAPTIONED))
+    if PLAN.files(PLAN.finetuning)["weights"] in outputs:
+        suitability.refuse_unsuitable(STUDY)
     say_what_is_made_anew(PLAN, outputs)
     snakefile.say_remark(STUDY)
     if workflow.resource_settings.nodes is None:

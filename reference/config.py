@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from progsem.errors import UserError
 from progsem.languages import DEFAULT, NAMES, language
@@ -15,6 +16,10 @@ SCHEMA = Path("workflow/schemas/config.schema.json")
 TABLE = Path("docs/config.md")
 
 _ALTERNATIVES = language(DEFAULT).config.ALTERNATIVES
+# Files that pass for a pretrained model as long as nobody reads what is in them.
+_FOLDER = TemporaryDirectory()
+for _name in ("config.json", "model.safetensors", "tokenizer.json"):
+    Path(_FOLDER.name, _name).write_text('{"model_type": "t5"}', encoding="utf-8")
 # Where `edited` needs help: another value than the default, and what both studies have beside it.
 _EDITS = {
     "lm.heads": 8,
@@ -27,16 +32,19 @@ _EDITS = {
     "edits.layers": [1],
     "edits.checkpoints": "ends",
     "synthesis.writers": ["uniform", "temperature"],
+    "lm.pretrained": _FOLDER.name,
 }
 _BESIDE = {
     "lm.heads": {"lm": {"rotary": 12}},
     "probes.layer": {"traces": {"layers": "each"}},
+    "lm.pretrained": {"synthesis": {"writers": ["greedy"]}},
     "interventions.offsets": {"probes": {"offset_checkpoints": "every"}},
 }
 # And what sections have that ask for nothing by default, for their other keys.
 _ASKED = {
     "edits": {"edits": {"features": ["facing", "wall_ahead"], "checkpoints": "last"}},
     "synthesis": {"synthesis": {"writers": ["uniform", "greedy"]}},
+    "finetuning": {"lm": {"pretrained": _FOLDER.name}, "synthesis": {"writers": ["greedy"]}},
 }
 
 

@@ -24,7 +24,7 @@ from progsem.languages.labels import majority_label, spans
 from progsem.measures.tables import TABLES
 from progsem.storage.files import write_json, write_table
 from progsem.study.config import Study, load
-from progsem.study.vocabulary import DECODERS, EDIT_CONTROLS, EDIT_SOURCES
+from progsem.study.vocabulary import DECODERS, EDIT_CONTROLS, EDIT_SOURCES, PRETRAINED
 
 DEPTH_SKILL = {"linear": 0.35, "mlp1": 0.7, "mlp2": 0.8}
 CONTROL_SKILL = {"counts": 0.1, "prefix": 0.25, "start": 0.0, "text": 0.3, "embedding": 0.05}
@@ -173,6 +173,9 @@ def write_results(folder: Path, study: Study, *, babbling: int = 0, gap: float =
     if study.synthesis.plain:
         inputs["proposals"].append(folder / "proposals.arrow")
         write_table(inputs["proposals"][-1], *_proposals(rng, study, 0.3, {}))
+    if study.lm.pretrained:
+        inputs["proposals"].append(folder / "pretrained.arrow")
+        write_table(inputs["proposals"][-1], *_proposals(rng, study, 0.5, {"seed": PRETRAINED, "step": None}))
     config = study.model_dump(mode="json")
     sections = "study lm traces probes interventions controls edits generalisation synthesis statistics".split()
     sections += "worlds programs corpus".split()
@@ -181,6 +184,7 @@ def write_results(folder: Path, study: Study, *, babbling: int = 0, gap: float =
     files |= {name: [output / f"{name}.json"] for name in ("summary", "gallery", "viewer", "manifest")}
     frozen = {name: config[name] for name in sections}
     frozen |= {"figures": {"gallery": study.figures.gallery}, "permutations": [list(pair) for pair in pairs]}
+    frozen |= {"pretrained": bool(study.lm.pretrained)}
     return Job("statistics", frozen, inputs, files)
 
 
@@ -454,7 +458,7 @@ def _proposals(rng, study, chance: float, about: dict) -> tuple[dict, dict]:
     asked, count = study.synthesis, study.synthesis.test
     names = [name for name in asked.writers if (name in DECODERS) == ("seed" in about)]
     writers = []
-    for grammar in asked.grammar if about else (True,):
+    for grammar in {PRETRAINED: (False,), None: (True,)}.get(about.get("seed"), asked.grammar):
         for name in names:
             values = {"temperature": asked.temperatures, "top_p": asked.top_p, "beam": asked.budgets}.get(name, (None,))
             independent = name not in ("greedy", "beam", "enumeration")

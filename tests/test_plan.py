@@ -21,7 +21,8 @@ from progsem.workflow import snakefile
 from reference import config as reference
 
 ROOT = Path(__file__).resolve().parents[1]
-USUAL = [stage for stage in STAGES if stage not in ("edits", "writers", "synthesis")]  # that the default study has
+UNUSUAL = ("edits", "writers", "synthesis", "finetuning", "pretrained")  # that the default study does not have
+USUAL = [stage for stage in STAGES if stage not in UNUSUAL]
 DOWNSTREAM = {
     "corpus": USUAL,
     "tokens": USUAL[1:],
@@ -34,6 +35,7 @@ DOWNSTREAM = {
     "generalisation": ["generalisation", "statistics", "figures"],
     "writers": ["writers", "synthesis", "statistics", "figures"],
     "synthesis": ["synthesis", "statistics", "figures"],
+    "finetuning": ["finetuning", "pretrained", "statistics", "figures"],
     "statistics": ["statistics", "figures"],
     "figures": ["figures"],
 }
@@ -52,6 +54,7 @@ FIRST = {  # section -> the stage where work starts again
     "edits": "edits",
     "generalisation": "generalisation",
     "synthesis": "writers",
+    "finetuning": "finetuning",
     "statistics": "statistics",
     "figures": "figures",
 }
@@ -60,6 +63,7 @@ EXCEPTIONS = {
     "probes.offset_checkpoints": ["probes", "statistics", "figures"],
     "traces.extra_statements": DOWNSTREAM["lm"][1:],
     "figures.gallery": ["statistics", "figures"],
+    "lm.pretrained": DOWNSTREAM["finetuning"],
     **{
         f"synthesis.{key}": DOWNSTREAM["synthesis"]
         for key in ("writers", "temperatures", "top_p", "grammar", "checkpoints")
@@ -68,6 +72,7 @@ EXCEPTIONS = {
 # Edits that add results to those that there are: going back computes none of them.
 MORE = {
     "lm.seeds",
+    "lm.pretrained",
     "probes.offset_checkpoints",
     "interventions.checkpoints",
     "interventions.permutations",
@@ -130,7 +135,8 @@ def test_a_key_that_is_added_renames_nothing_at_its_default(path):
     value = {"added": 8}
     said = {section: {inner[0]: value} if inner else value}
     renamed = names(Plan(kind.model_validate(said))) != names(Plan(load({})))
-    assert renamed == (section not in ("figures", "compute"))
+    # Nobody has asked for a pretrained model.
+    assert renamed == (section not in ("figures", "compute", "finetuning"))
 
 
 @pytest.mark.parametrize("key, default", [("lm.clip", 0.5), ("corpus.examples", 3), ("programs.weights.move", 4.0)])
@@ -163,7 +169,7 @@ def test_adding_a_seed_leaves_the_others_alone():
         new = two.jobs()[stage] - one.jobs()[stage]
         assert one.jobs()[stage] <= two.jobs()[stage]
         assert all("/seed-3/" in name for name in new)
-        assert bool(new) == (stage not in ("corpus", "tokens", "writers"))
+        assert bool(new) == (stage not in ("corpus", "tokens", "writers", "finetuning", "pretrained"))
 
 
 def test_an_alternative_of_its_own_digest():

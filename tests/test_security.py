@@ -7,6 +7,7 @@ import os
 import pickle
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ import pytest
 import torch
 import yaml
 from matplotlib.figure import Figure
+from pretrained_models import sign_model
 from safetensors.torch import save_file
 from synthetic import write_results
 from tokenizers import Tokenizer
@@ -24,6 +26,7 @@ from tree import HANGS, ROOT, tiny
 from progsem.errors import UserError
 from progsem.jobs.job import Job
 from progsem.lm import model
+from progsem.lm.pretrained import Pretrained
 from progsem.lm.resume import RollingState
 from progsem.measures import statistics
 from progsem.plots import style
@@ -237,6 +240,23 @@ def test_bombs_go_off_where_they_are_unpickled(tmp_path, mark):
     mark.unlink()
     torch.load(archive, weights_only=False)
     assert mark.exists()
+
+
+@pytest.mark.parametrize("bomb", ["plain", "archive", "code"])
+def test_a_pretrained_model_runs_nothing(bomb, tmp_path, mark):
+    """Neither what its weights are pickled with, nor code of its own."""
+    folder = sign_model(tmp_path / "given")
+    if bomb == "code":
+        (folder / "theirs.py").write_text(f"open({str(mark)!r}, 'w')\nclass Config: pass\n", encoding="utf-8")
+        told = {"model_type": "theirs", "auto_map": {"AutoConfig": "theirs.Config"}}
+        (folder / "config.json").write_text(json.dumps(told), encoding="utf-8")
+    else:
+        bombs(tmp_path, mark)
+        (folder / "model.safetensors").unlink()
+        shutil.copyfile(tmp_path / bomb, folder / "pytorch_model.bin")
+    with pytest.raises(UserError, match="cannot be read") as caught:
+        Pretrained.load(folder)
+    assert "\n" not in str(caught.value) and not mark.exists()
 
 
 def test_no_reader_sets_off_a_bomb(tmp_path, mark):

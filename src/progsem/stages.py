@@ -68,6 +68,12 @@ STAGES = {
     "generalisation": Stage("generalisation", "progsem.lm.generalisation", _named("programs.arrow"), checkpoints=True),
     "writers": Stage("writers", "progsem.synthesis.writers", _named("proposals.arrow")),
     "synthesis": Stage("synthesis", "progsem.synthesis.models", _named("proposals.arrow"), checkpoints=True),
+    "finetuning": Stage(
+        "finetuning",
+        "progsem.lm.finetuning",
+        {"weights": "model.safetensors"} | _named("config.json", "generation_config.json", "metrics.csv"),
+    ),
+    "pretrained": Stage("pretrained", "progsem.synthesis.pretrained", _named("proposals.arrow")),
     "statistics": Stage(
         "statistics",
         "progsem.measures.statistics",

@@ -54,3 +54,68 @@ rule synthesis:
         "Proposing programs, seed {wildcards.seed}, step {wildcards.step}"
     shell:
         COMMAND
+
+
+# A model that somebody has trained already, in a folder of the user's, learns the study's text.
+rule finetuning:
+    input:
+        **ancients(PLAN.files(PLAN.tokens, "train")),
+    output:
+        **PLAN.files(PLAN.finetuning),
+    log:
+        PLAN.finetuning.log,
+    conda:
+        CONDA
+    threads: STUDY.compute.threads
+    resources:
+        **asked(
+            STUDY,
+            sizes.pretrained_mb(STUDY),
+            sizes.minutes(STUDY, work.finetuning(STUDY)),
+            tensors=1,
+        ),
+    params:
+        command=command(
+            "finetuning",
+            PLAN.finetuning.slice(folder=STUDY.lm.pretrained),
+            STUDY.compute.threads,
+            device=STUDY.compute.device,
+        ),
+    message:
+        "Fine-tuning the model in {STUDY.lm.pretrained}"
+    shell:
+        COMMAND
+
+
+# Programs that it proposes then.
+rule pretrained:
+    input:
+        **ancients(
+            PLAN.files(PLAN.finetuning, "weights", "config", "generation_config", "tokenizer")
+        ),
+        test=ancient(PLAN.shards(PLAN.corpus, "test", STUDY.synthesis.test)),
+    output:
+        **PLAN.files(PLAN.pretrained),
+    log:
+        PLAN.pretrained.log,
+    conda:
+        CONDA
+    threads: STUDY.compute.threads
+    resources:
+        **asked(
+            STUDY,
+            sizes.pretrained_mb(STUDY),
+            sizes.minutes(STUDY, work.pretrained_synthesis(STUDY), 0.02),
+            tensors=1,
+        ),
+    params:
+        command=command(
+            "pretrained",
+            PLAN.pretrained.slice(),
+            STUDY.compute.threads,
+            device=STUDY.compute.device,
+        ),
+    message:
+        "Proposing programs by the fine-tuned model"
+    shell:
+        COMMAND

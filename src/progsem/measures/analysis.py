@@ -31,14 +31,13 @@ class Analysis:
     """What tables are computed from. All of it is found or computed when it is first asked for.
 
     checkpoints: of every LM seed and step, seeds in config order; generalisation: by LM seed; proposals: by LM
-    seed and step, None for both where there is no model. What can be done at
-    the same time is handed to `workers`.
+    seed and step, see `find_proposals`. What can be done at the same time is handed to `workers`.
     """
 
     settings: Settings
     checkpoints: list[Checkpoint]
     generalisation: dict[int, Path]
-    proposals: dict[tuple[int | None, int | None], Path]
+    proposals: dict[tuple[int | str | None, int | None], Path]
     metrics: list[Path]
     training_lengths: np.ndarray
     workers: Executor

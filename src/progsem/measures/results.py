@@ -17,7 +17,18 @@ from progsem.errors import UserError
 from progsem.languages import LANGUAGE
 from progsem.storage.files import read_csv, read_metadata, read_table, read_tables
 from progsem.study import config
-from progsem.study.vocabulary import DEPTHS, DESCRIPTION_LENGTH, LAYER, LAYERS, MEAN, METRICS, ORIGINAL, SOURCES, TEST
+from progsem.study.vocabulary import (
+    DEPTHS,
+    DESCRIPTION_LENGTH,
+    LAYER,
+    LAYERS,
+    MEAN,
+    METRICS,
+    ORIGINAL,
+    PRETRAINED,
+    SOURCES,
+    TEST,
+)
 
 POOLED = "pooled"  # value of lm_seed in rows that are means over LM seeds
 
@@ -268,16 +279,21 @@ def find_generalisation(job, settings: Settings) -> dict[int, Path]:
     return {seed: found[seed] for seed in settings.lm.seeds if seed in found}
 
 
-def find_proposals(job, settings: Settings) -> dict[tuple[int | None, int | None], Path]:
-    """The proposals.arrow of each LM seed and step, and under (None, None) that of the writers without one."""
+def find_proposals(job, settings: Settings) -> dict[tuple[int | str | None, int | None], Path]:
+    """The proposals.arrow of each LM seed and step, and under (None, None) that of the writers without one.
+
+    A pretrained model stands under its name in place of a seed, and has no step.
+    """
     found = {}
     for path in job.inputs["proposals"]:
         about = read_metadata(path)
         found[about.get("seed"), about.get("step")] = path
     wanted = set(product(settings.lm.seeds, settings.synthesis.steps(settings.lm)))
     wanted |= {(None, None)} if settings.synthesis.plain else set()
+    wanted |= {(PRETRAINED, None)} if job.slice.get("pretrained") else set()
+    others = {None: "writers without a language model", PRETRAINED: "the pretrained model"}
     for seed, step in sorted(wanted - set(found), key=str):
-        whose = "writers without a language model" if seed is None else f"LM seed {seed}, step {step}"
+        whose = others.get(seed, f"LM seed {seed}, step {step}")
         raise UserError(f"statistics: no proposals of {whose}; give those of every checkpoint that is asked")
     return found
 

@@ -21,7 +21,7 @@ from progsem.measures.analysis import Analysis
 from progsem.measures.resampling import Resamples
 from progsem.measures.results import POOLED
 from progsem.storage.files import read_json, read_table
-from progsem.study.vocabulary import BEAM
+from progsem.study.vocabulary import BEAM, PRETRAINED
 
 JUDGED = {"solved": "shown", "solved_held_out": "held_out"}  # column of the table -> of proposals.arrow
 NO_MODEL = "none"  # in the place of a language model's seed
@@ -114,7 +114,10 @@ def _of(here: dict[str, np.ndarray], about: dict, budgets: list[int], independen
 
 @dataclass(frozen=True)
 class Everything:
-    """What was proposed: by step, language model (`NO_MODEL` without one, at every step) and writer."""
+    """What was proposed: by step, language model (`NO_MODEL` without one, at every step) and writer.
+
+    Neither writers without a model nor a pretrained one have a step.
+    """
 
     proposals: dict[tuple[int | None, int | str], dict[WriterKey, Proposed]]
     shortest: np.ndarray  # (N,) statements of the shortest right program that anybody has found, or the corpus' own
@@ -136,7 +139,8 @@ def _each(analysis: Analysis) -> Iterator[tuple[dict, WriterKey, list[Proposed]]
     everything = analysis.once(gather)
     for step in sorted({step for step, _ in everything.proposals}, key=lambda step: -1 if step is None else step):
         names = [name for at, name in everything.proposals if at == step]
-        groups = {name: [name] for name in names} | ({POOLED: names} if len(names) > 1 else {})
+        seeds = [name for name in names if isinstance(name, int)]
+        groups = {name: [name] for name in names} | ({POOLED: seeds} if len(seeds) > 1 else {})
         for name, members in groups.items():
             each = [everything.proposals[step, member] for member in members]
             for key in each[0]:
@@ -211,7 +215,10 @@ def seconds_per_solution(manifests: Iterable[Path]) -> dict[str, float]:
             here = {name: values[columns["writer"] == number] for name, values in columns.items()}
             one = _of(here, about, [1], about["writers"][number]["independent"])
             spent = seconds * one.spent.sum() / one.made.sum()
-            found.setdefault((about.get("step", 0), label), []).append(np.array([spent, np.isfinite(one.first).sum()]))
+            whose = f", {PRETRAINED}" if about.get("seed") == PRETRAINED else ""
+            found.setdefault((about.get("step") or 0, label + whose), []).append(
+                np.array([spent, np.isfinite(one.first).sum()])
+            )
     last = max((step for step, _ in found), default=0)
     totals = {label: sum(parts) for (step, label), parts in found.items() if step in (0, last)}
     return {label: round(float(spent / solved), 4) for label, (spent, solved) in totals.items() if solved}

@@ -369,7 +369,7 @@ def streams(analysis):
 def synthesis(analysis):
     """A row a checkpoint, writer and budget: how many specifications are solved with so many proposals.
 
-    | lm_seed | seed | | the language model; `pooled` for the mean of several, `none` for writers without one |
+    | lm_seed | seed | | `pooled`: the mean of several; `pretrained`: the fine-tuned one; `none`: no language model |
     | writer | name | | as in `synthesis.writers` |
     | value | number | | the temperature, or the share that top_p picks from |
     | grammar | true or false | | whether it is kept to the grammar |
@@ -389,7 +389,7 @@ def synthesis(analysis):
 def writers(analysis):
     """A row a checkpoint and writer: what it proposes with the largest budget.
 
-    | lm_seed | seed | | the language model; `pooled` for the mean of several, `none` for writers without one |
+    | lm_seed | seed | | `pooled`: the mean of several; `pretrained`: the fine-tuned one; `none`: no language model |
     | writer | name | | as in `synthesis.writers` |
     | value | number | | the temperature, or the share that top_p picks from |
     | grammar | true or false | | whether it is kept to the grammar |

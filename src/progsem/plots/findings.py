@@ -143,10 +143,9 @@ def generalisation(results: Results) -> str:
 
 def synthesis(results: Results) -> str:
     """What is solved with one program and with the largest budget, by the best writer with a model and without."""
-    from progsem.plots.synthesis import named
+    from progsem.plots.synthesis import by_models, named
 
-    models = results.rows("synthesis", lm_seed=results.headline, step=results.summary["step"])
-    every = {"language model": models, "no model": results.rows("synthesis", lm_seed="none")}
+    every = {"language model": by_models(results, "synthesis"), "no model": results.rows("synthesis", lm_seed="none")}
     largest, parts = max((row["budget"] for rows in every.values() for row in rows), default=1), []
     for budget in dict.fromkeys((1, largest)):
         best = []

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from progsem.languages import LANGUAGE
 from progsem.plots import findings, style
 from progsem.plots.style import Results
-from progsem.study.vocabulary import BEAM, GREEDY, TEMPERATURE, TOP_P
+from progsem.study.vocabulary import BEAM, GREEDY, PRETRAINED, TEMPERATURE, TOP_P
 
 PLAIN = {  # name -> in the legend, marker
     "uniform": ("uniform over the grammar", "v"),
@@ -32,13 +32,20 @@ def look(writer: str) -> tuple[str, str]:
 def named(row: dict) -> str:
     """A writer for a reader."""
     name, _ = look(row["writer"])
-    return name if row["value"] is None else f"{name} {row['value']:g}"
+    name = name if row["value"] is None else f"{name} {row['value']:g}"
+    return f"{name}, pretrained" if row["lm_seed"] == PRETRAINED else name
+
+
+def by_models(results: Results, table: str) -> list[dict]:
+    """Rows of the last checkpoint and of the pretrained model, if there is one."""
+    own = results.rows(table, lm_seed=results.headline, step=results.summary["step"])
+    return [*own, *results.rows(table, lm_seed=PRETRAINED)]
 
 
 @style.figure
 def synthesis(results: Results) -> tuple[Figure, list[dict]] | None:
     """Solved share against the budget, one line a writer: with the grammar, and without."""
-    models = results.rows("synthesis", lm_seed=results.headline, step=results.summary["step"])
+    models = by_models(results, "synthesis")
     plain = results.rows("synthesis", lm_seed="none")
     if not models and not plain:
         return None
@@ -94,8 +101,7 @@ def _solved(
 @style.figure
 def synthesis_lengths(results: Results) -> tuple[Figure, list[dict]] | None:
     """By how much each writer's first right program is longer than the shortest, and how different its programs are."""
-    models = results.rows("writers", lm_seed=results.headline, step=results.summary["step"])
-    rows = [*results.rows("writers", lm_seed="none"), *models]
+    rows = [*results.rows("writers", lm_seed="none"), *by_models(results, "writers")]
     if not rows:
         return None
     figure = style.new_figure(

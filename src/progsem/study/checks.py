@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from itertools import chain
 from typing import TYPE_CHECKING
 
+from progsem.errors import UserError
 from progsem.languages import language
 from progsem.limits import FEWEST_STATES, MAX_POSITIONS
-from progsem.study import bounds
-from progsem.study.vocabulary import LAST, LAYER, LAYERS, LEARNED, MEAN, PATTERN, SPLITS, WEIGHTS
+from progsem.study import bounds, pretrained
+from progsem.study.vocabulary import DECODERS, LAST, LAYER, LAYERS, LEARNED, MEAN, PATTERN, SPLITS, WEIGHTS
 
 if TYPE_CHECKING:
     from progsem.study.config import Study
@@ -30,6 +31,7 @@ def check(study: Study) -> None:
         _edits(study),
         _generalisation(study),
         _synthesis(study),
+        _pretrained(study),
         _sizes(study),
     ):
         raise ValueError(problem)
@@ -197,6 +199,20 @@ def _synthesis(study: Study) -> Iterator[str]:
             f"synthesis.test is {asked.test}, but corpus.test has {study.corpus.test} specifications; lower the first, "
             "or raise the second"
         )
+
+
+def _pretrained(study: Study) -> Iterator[str]:
+    if not study.lm.pretrained:
+        return
+    if not study.synthesis.decoders:
+        yield (
+            f"lm.pretrained is given, but synthesis.writers {list(study.synthesis.writers)} has no way of decoding; "
+            f"add one of {', '.join(DECODERS)}, or leave lm.pretrained empty"
+        )
+    try:
+        pretrained.files(study.lm.pretrained)
+    except UserError as error:
+        yield str(error)
 
 
 def _sizes(study: Study) -> Iterator[str]:

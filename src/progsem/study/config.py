@@ -23,6 +23,7 @@ from progsem.study.sections import (
     Corpus,
     Edits,
     Figures,
+    Finetuning,
     Generalisation,
     Interventions,
     Probes,
@@ -52,6 +53,7 @@ class Study(Section):
     edits: Edits
     generalisation: Generalisation = Generalisation()
     synthesis: Synthesis
+    finetuning: Finetuning = Finetuning()
     statistics: Statistics = Statistics()
     figures: Figures = Figures()
     compute: Compute = Compute()

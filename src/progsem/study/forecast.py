@@ -47,11 +47,14 @@ COSTS = {
     "generalisation": Cost(2.5, "training", 0.55),
     "synthesis": Cost(2.5, "training", 0.2),
     "writers": Cost(5, share=20_000),
+    "finetuning": Cost(8, "training", 0.5),
+    "pretrained": Cost(6, "training", 0.2),
     "statistics": Cost(5, "resampling", 0.03),
     "figures": Cost(8),
 }
 _MINUTE = 60
 _ALONE = ("corpus", "tokens", "statistics", "figures")  # stages beside whose jobs no other runs
+_PRETRAINED = ("finetuning", "pretrained")  # a job each, one behind the other
 
 
 def seconds(plan: Plan, units: Iterable[Unit]) -> dict[Unit, float] | None:
@@ -95,14 +98,15 @@ def elapsed(study: Study, jobs: dict[Unit, float], figures: float, cores: int) -
     """Seconds until jobs with these seconds, and the figures with theirs, are done on so many cores.
 
     Between the data and the statistics, all cores are busy, or wait for the longest chain: the training of one
-    language model, and what follows each checkpoint.
+    language model, and what follows each checkpoint; or that of the pretrained one and its proposals.
     """
     alone = figures + sum(time for unit, time in jobs.items() if unit.stage in _ALONE)
     between = {unit: time for unit, time in jobs.items() if unit.stage not in _ALONE}
     compute = study.compute
     threads = {unit: compute.threads * (compute.processes if unit.stage == "lm" else 1) for unit in between}
     busy = sum(time * min(threads[unit], cores) for unit, time in between.items()) / cores
-    return alone + max([busy, *(_chain(between, seed, study.lm.checkpoints()) for seed in study.lm.seeds)])
+    tuned = sum(time for unit, time in between.items() if unit.stage in _PRETRAINED)
+    return alone + max([busy, tuned, *(_chain(between, seed, study.lm.checkpoints()) for seed in study.lm.seeds)])
 
 
 def _chain(jobs: dict[Unit, float], seed: int, steps: list[int]) -> float:

@@ -23,6 +23,7 @@ from progsem.stages import CHECKPOINT, LOGS, RESULTS, STAGES
 from progsem.storage.files import canonical_json, digest
 from progsem.storage.inventory import Unit, unit_of
 from progsem.storage.sources import code_digest
+from progsem.study import pretrained
 from progsem.study.baseline import beyond_baseline
 from progsem.study.config import Study
 from progsem.study.vocabulary import ORIGINAL, SPLITS
@@ -89,15 +90,17 @@ class Artifact:
 class Plan:
     """Every artifact of a study, and every file of each.
 
-    `corpus`, `tokens`, `lm`, `traces`, `probes`, `offsets`, `controls`, `generalisation`, `writers`, `synthesis` and
-    `statistics` are artifacts, `offsets` of the stage `probes`; `interventions` and `edits` map folder names to the
-    artifacts of each semantics. `steps` says at which checkpoints an artifact is made, by its key, where that is not at
-    every one; `codes` has the digest of the code that each stage has now, which is the same whatever the config.
+    `corpus`, `tokens`, `lm`, `traces`, `probes`, `offsets`, `controls`, `generalisation`, `writers`, `synthesis`,
+    `finetuning`, `pretrained` and `statistics` are artifacts, `offsets` of the stage `probes`; `interventions` and
+    `edits` map folder names to the artifacts of each semantics. `steps` says at which checkpoints an artifact is made,
+    by its key, where that is not at every one; `codes` has the digest of the code that each stage has now, which is the
+    same whatever the config.
     """
 
     def __init__(self, study: Study):
         self.study = study
         config = study.model_dump(mode="json")
+        given = config["lm"].pop("pretrained")  # where that is, is in no digest
         seam = language(study.language)
         code = {job: code_digest(job, study.language) for job in {stage.job for stage in STAGES.values()}}
         shape = f"{study.lm.layers}x{study.lm.width}"
@@ -176,6 +179,15 @@ class Plan:
         self.writers = artifact("writers", size, _asking(of(proposed), study.synthesis.plain), self.corpus)
         decoded = of(f"{proposed} tokens lm.precision synthesis.temperatures synthesis.top_p synthesis.grammar")
         self.synthesis = artifact("synthesis", shape, _asking(decoded, study.synthesis.decoders), self.lm)
+        # Without a folder, what would be asked of one: its code has a digest all the same.
+        kind, self._tokenizer, model = "none", [], {}
+        if given:
+            found, model = pretrained.files(given), pretrained.checksums(given)
+            kind, self._tokenizer = found.kind, [path.name for path in found.tokenizer]
+        tuned = of("finetuning programs tokens traces.extra_statements lm.precision") | {"model": model}
+        self.finetuning = artifact("finetuning", kind, tuned, self.tokens)
+        written = of(f"{proposed} tokens lm.precision synthesis.temperatures synthesis.top_p")
+        self.pretrained = artifact("pretrained", kind, _asking(written, study.synthesis.decoders), self.finetuning)
         self.steps = {
             **{one.key: study.interventions.steps(study.lm, one.name) for one in named},
             **{one.key: last for one in drawn},
@@ -192,13 +204,15 @@ class Plan:
             of("study lm traces probes interventions controls edits generalisation synthesis statistics")
             | of("worlds programs corpus")
             | of("figures.gallery")
-            | {"permutations": [list(pair) for pair in pairs]},
+            | {"permutations": [list(pair) for pair in pairs]}
+            | ({"pretrained": True} if given else {}),
             *(self.corpus, self.lm, self.traces, *self.probed(), *self.edits.values()),
             *(one for one in (self.controls, self.generalisation, self.synthesis) if self.steps[one.key]),
             *([self.writers] if study.synthesis.plain else []),
+            *([self.pretrained] if given else []),
         )
         of_stages = (self.corpus, self.tokens, self.lm, self.traces, self.probes, self.controls, self.generalisation)
-        of_stages += (self.writers, self.synthesis, self.statistics)
+        of_stages += (self.writers, self.synthesis, self.finetuning, self.pretrained, self.statistics)
         self.codes = {one.stage: one.code_digest for one in of_stages}
         # Interventions are the same module on the same inputs as probes; of edits there may be none.
         self.codes |= {"interventions": self.probes.code_digest, "edits": editing(ORIGINAL, {}).code_digest}
@@ -226,6 +240,7 @@ class Plan:
         place = artifact.checkpoint_file if stage.checkpoints else artifact.file
         found: dict = {split: self.shards(artifact, split) for split in SPLITS} if stage.shards else {}
         found |= {name: place(file) for name, file in stage.files.items()}
+        found |= {"tokenizer": [place(file) for file in self._tokenizer]} if artifact is self.finetuning else {}
         return {name: found[name] for name in names or found}
 
     def everywhere(self, artifacts: list[Artifact], name: str) -> list[str]:
@@ -257,15 +272,17 @@ class Plan:
         return [self.probes, *offsets, *self.interventions.values()]
 
     def proposals(self) -> list[str]:
-        """What writers propose: those without a language model, and each checkpoint that is asked."""
+        """What writers propose: those without a language model, each checkpoint that is asked, a pretrained model."""
         plain = [self.writers.file("proposals.arrow")] if self.study.synthesis.plain else []
-        return [*plain, *self.everywhere([self.synthesis], "proposals")]
+        tuned = [self.pretrained.file("proposals.arrow")] if self.study.lm.pretrained else []
+        return [*plain, *self.everywhere([self.synthesis], "proposals"), *tuned]
 
     def units(self) -> list[Unit]:
         """What each job makes, figures left out, in the order of the stages and of training."""
         whole = [self.corpus.file("manifest.json"), self.tokens.file("manifest.json")]
         stages = [self.lm, self.traces, *self.probed(), self.controls, *self.edits.values(), self.generalisation]
         proposed = [file.replace("proposals.arrow", "manifest.json") for file in self.proposals()]
+        proposed += [self.finetuning.file("manifest.json")] if self.study.lm.pretrained else []
         paths = [*whole, *self.everywhere(stages, "manifest"), *proposed, self.statistics.file("manifest.json")]
         return [unit_of(Path(path)) for path in paths]
 

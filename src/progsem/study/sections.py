@@ -113,6 +113,13 @@ class LM(Section):
         description="of matrix products, here and in tracing and probing; auto: bf16 with CUDA or AMX, else fp32",
     )
     seeds: tuple[Seed, ...] = Field((0, 1, 2, 3, 4), min_length=1, max_length=20, description="one language model each")
+    pretrained: str = Field(
+        "",
+        max_length=4096,
+        pattern=ONE_LINE,
+        description="folder of a model of `transformers` that somebody has trained, with its tokenizer: it is "
+        "fine-tuned and proposes programs as well; empty: none",
+    )
 
     @model_validator(mode="after")
     def _shape(self):
@@ -446,6 +453,15 @@ class Synthesis(Section):
     def steps(self, lm: LM) -> list[int]:
         """Checkpoints that propose programs."""
         return lm.chosen(self.checkpoints) if self.decoders else []
+
+
+class Finetuning(Section):
+    """How the model in `lm.pretrained` learns the study's text."""
+
+    steps: int = Field(2_000, ge=1, le=MOST_STEPS, description="optimizer steps")
+    batch: int = Field(16, ge=1, le=65_536, description="documents per step")
+    learning_rate: float = Field(3e-4, gt=0, lt=1, description="after a twentieth of the steps; from there down to 0")
+    seed: Seed = Field(0, description="of the order of documents, and of dropout")
 
 
 class Statistics(Section):

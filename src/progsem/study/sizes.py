@@ -10,7 +10,7 @@ from __future__ import annotations
 from progsem.languages import language
 from progsem.study.bounds import most_tokens
 from progsem.study.config import Study
-from progsem.study.work import parameters, probe_weights, writers
+from progsem.study.work import parameters, pretrained_weights, probe_weights, writers
 
 _GPU_FLOPS = 6e13  # a second, bf16
 _CPU_FLOPS = 5e10  # a second and core
@@ -86,6 +86,13 @@ def edits_mb(study: Study) -> int:
 def writers_minutes(study: Study) -> int:
     """Programs without a language model, at some thousands a second."""
     return _START_MINUTES + round(writers(study) / 300_000)
+
+
+def pretrained_mb(study: Study) -> int:
+    """Of fine-tuning: weights, gradients, two moments and a copy to write; the tokens; activations of a batch."""
+    tokens = study.corpus.train * most_tokens(study)
+    activations = 500_000 * study.finetuning.batch * most_tokens(study)
+    return _BASE_MB + _mb(24 * pretrained_weights(study) + 2 * tokens + activations)
 
 
 def statistics_mb(study: Study) -> int:

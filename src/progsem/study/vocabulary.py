@@ -40,5 +40,6 @@ UNEDITED, BEHIND_TARGET = "none", "target"  # in place of an edit
 # Ways to propose programs, without a language model and with one.
 PLAIN_WRITERS = ("uniform", "corpus", "unigram", "bigram", "enumeration")
 DECODERS = GREEDY, TEMPERATURE, TOP_P, BEAM = ("greedy", "temperature", "top_p", "beam")
+PRETRAINED = "pretrained"  # in the place of a language model's seed: the one of `lm.pretrained`, fine-tuned
 
 METRICS = ("step", "tokens", "programs", "loss", "learning_rate", "gradient_norm")  # columns of metrics.csv

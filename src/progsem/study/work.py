@@ -12,6 +12,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from progsem.languages import language
+from progsem.study import pretrained
 from progsem.study.vocabulary import BEAM, DESCRIPTION_LENGTH, GREEDY, LAYERS, LEARNED, MEAN, TEMPERATURE, TOP_P
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 LEARNING_STEPS, LEARNING_BATCH = 100, 128  # of a subspace that is learned from what a model does
 BLOCK = 64  # samples that are computed together
+_SIGNS = 2.5  # tokens of a tokenizer of signs or bytes for one of the study's
 PORTIONS = tuple(2.0**-k for k in range(6, 0, -1))  # of the training states, that a description's probes are fitted to
 
 
@@ -52,6 +54,10 @@ def of_unit(plan: Plan, unit: Unit) -> float:
             return synthesis(study)
         case "writers":
             return writers(study)
+        case "finetuning":
+            return finetuning(study)
+        case "pretrained":
+            return pretrained_synthesis(study)
         case "statistics":
             return statistics(plan)
     return study.corpus.train + study.corpus.held_apart
@@ -87,13 +93,36 @@ def generalisation(study: Study) -> float:
 
 def synthesis(study: Study) -> float:
     """Specifications read once for each block of samples and width of beams, and programs written behind them."""
-    asked, ways = study.synthesis, len(study.synthesis.grammar)
     lm, (prompt, program) = study.lm, _tokens(study, study.worlds, study.programs.longest + 1)
+    batches, ways = _batches(study), len(study.synthesis.grammar)
+    each = _read(lm, prompt + program) / (prompt + program)
+    return study.synthesis.test * ways * sum(each * (prompt + rows * program) for rows in batches)
+
+
+def _batches(study: Study) -> list[int]:
+    """How many programs are written for a specification at a time, each time that it is read."""
+    asked = study.synthesis
     sampled = len(asked.temperatures) * (TEMPERATURE in asked.writers) + len(asked.top_p) * (TOP_P in asked.writers)
     batches = [BLOCK] * (sampled * -(-asked.samples // BLOCK)) + [1] * (GREEDY in asked.writers)
-    batches += asked.budgets * (BEAM in asked.writers)
-    each = _read(lm, prompt + program) / (prompt + program)
-    return asked.test * ways * sum(each * (prompt + rows * program) for rows in batches)
+    return batches + asked.budgets * (BEAM in asked.writers)
+
+
+def pretrained_weights(study: Study) -> float:
+    """Of the model in `lm.pretrained`, taken for fp32; none where there is no model."""
+    given = study.lm.pretrained
+    return sum(path.stat().st_size for path in pretrained.files(given).weights) / 4 if given else 0
+
+
+def finetuning(study: Study) -> float:
+    """Documents read forward and backward, in tokens of a tokenizer that is not known here."""
+    tokens = _SIGNS * document_tokens(study)
+    return 6 * pretrained_weights(study) * tokens * study.finetuning.batch * study.finetuning.steps
+
+
+def pretrained_synthesis(study: Study) -> float:
+    """Specifications read anew for every program that is written."""
+    tokens = _SIGNS * sum(_tokens(study, study.worlds, study.programs.longest + 1))
+    return 2 * pretrained_weights(study) * tokens * study.synthesis.test * sum(_batches(study))
 
 
 def writers(study: Study) -> float:

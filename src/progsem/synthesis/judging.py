@@ -1,4 +1,5 @@
-"""Proposals of writers, judged: columns of proposals.arrow, which the stages `writers` and `synthesis` write.
+"""Proposals of writers, judged: columns of proposals.arrow, which the stages `writers`, `synthesis` and
+`pretrained` write.
 
 proposals.arrow, a row for each different program that a writer has proposed for a specification: writer int8 (index
 into metadata["writers"]); program int32, number among the test specifications; first int32, which of the proposals was
@@ -19,9 +20,11 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from progsem.jobs.job import Job
 from progsem.jobs.progress import Progress
 from progsem.languages import LANGUAGE
 from progsem.lm.traces import Specifications, satisfied
+from progsem.storage.files import write_table
 from progsem.synthesis.sampling import Proposals
 
 _AT_ONCE = 100  # specifications that are judged together
@@ -48,6 +51,14 @@ class Writer:
 
 
 Propose = Callable[[int], Proposals]  # for the specification with this number
+
+
+def judge(job: Job, writers: dict[Writer, Propose], specifications: Specifications, what: str, **more) -> None:
+    """Write what writers propose for specifications, judged, as a job's `proposals`; `more` is said in the metadata."""
+    columns, seconds = judged(writers, specifications, job.section("programs").step_limit, what)
+    metadata = about(list(writers), specifications, job.section("synthesis").samples)
+    write_table(job.output("proposals"), columns, metadata | more)
+    job.notes["writer_seconds"] = {label: round(spent, 1) for label, spent in seconds.items()}
 
 
 def judged(

@@ -21,10 +21,9 @@ from progsem.languages import LANGUAGE
 from progsem.lm import model as lm
 from progsem.lm.inference import Inference
 from progsem.lm.traces import Specifications
-from progsem.storage.files import write_table
 from progsem.study.sections import Synthesis
 from progsem.study.vocabulary import SPLITS, TEST
-from progsem.synthesis.judging import Propose, Writer, about, judged
+from progsem.synthesis.judging import Propose, Writer, judge
 from progsem.synthesis.sampling import Proposer
 
 
@@ -65,7 +64,4 @@ def run(job: Job) -> None:
     proposer = Proposer(inference, encoding, codes, programs.max_depth if programs.control_flow > 0 else 0)
     asked = dict(writers(config, proposer, lambda row: specifications.prompts(encoding, slice(row, row + 1))[0]))
     what = f"programs of seed {job.slice['seed']}, step {job.slice['step']}"
-    columns, seconds = judged(asked, specifications, programs.step_limit, what)
-    metadata = about(list(asked), specifications, config.samples)
-    write_table(job.output("proposals"), columns, metadata | {"seed": job.slice["seed"], "step": job.slice["step"]})
-    job.notes["writer_seconds"] = {label: round(spent, 1) for label, spent in seconds.items()}
+    judge(job, asked, specifications, what, seed=job.slice["seed"], step=job.slice["step"])

@@ -35,6 +35,18 @@ class Proposals:
     whole: np.ndarray
 
 
+def parsed(texts: list[np.ndarray], grammar: TokenGrammar, codes: int, max_depth: int) -> Proposals:
+    """Texts as ids of tokens, each up to the end of its program, if it begins with one."""
+    followed, everything = Followed(grammar, len(texts), codes, max_depth), np.arange(len(texts))
+    for row, text in enumerate(texts):
+        here = everything[row : row + 1]
+        for token in text:
+            if followed.done[row] or followed.count[row] == codes or not followed.legal(here)[0, token]:
+                break
+            followed.advance(here, token[None])
+    return Proposals(np.where(followed.done[:, None], followed.codes, LANGUAGE.codes.PAD), followed.done)
+
+
 def pick(logits: np.ndarray, uniforms: np.ndarray, temperature: float, top_p: float) -> np.ndarray:
     """A token (R,) of each distribution, by the inverse of its cumulative sums.
 
@@ -171,22 +183,7 @@ class Proposer:
             self._reorder(torch.from_numpy(rows), len(prompt), len(prompt) + step)
             read = torch.from_numpy(tokens).to(self.inference.device)
             states = self.inference.step(read, self._cache, everything, len(prompt) + step)
-        parsed = [self._parsed(text) for _, text in finished]
-        whole = np.array([codes is not None for codes in parsed], bool)
-        nothing = np.full(self.codes, LANGUAGE.codes.PAD, np.uint8)
-        codes = np.array([nothing if codes is None else codes for codes in parsed], np.uint8)
-        return Proposals(codes.reshape(-1, self.codes), whole)
-
-    def _parsed(self, text: np.ndarray) -> np.ndarray | None:
-        """Codes (L,) of tokens up to the end of a program; None if they are none."""
-        followed, row = Followed(self.grammar, 1, self.codes, self.max_depth), np.zeros(1, np.int64)
-        for token in text:
-            if followed.done[0] or not len(followed.going()):
-                break
-            if not followed.legal(row)[0, token]:
-                return None
-            followed.advance(row, token[None])
-        return followed.codes[0] if followed.done[0] else None
+        return parsed([text for _, text in finished], self.grammar, self.codes, self.max_depth)
 
     def _reorder(self, rows: Tensor, start: int, stop: int) -> None:
         """Let each row of the cache go on from what another has read behind the prompt."""

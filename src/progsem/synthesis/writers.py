@@ -10,10 +10,9 @@ from collections.abc import Iterator
 from progsem.jobs.job import Job
 from progsem.languages import LANGUAGE
 from progsem.lm.traces import Specifications
-from progsem.storage.files import write_table
 from progsem.study.vocabulary import SPLITS, TEST, TRAIN
 from progsem.synthesis import plain
-from progsem.synthesis.judging import Propose, Writer, about, judged
+from progsem.synthesis.judging import Propose, Writer, judge
 
 _LEARNED_FROM = 20_000  # training programs
 
@@ -56,9 +55,5 @@ def _in_text(specifications: Specifications) -> tuple:
 
 def run(job: Job) -> None:
     """Let every writer propose programs for the first test specifications."""
-    config = job.section("synthesis")
-    specifications = Specifications(job.inputs, {SPLITS[TEST]: config.test})
-    asked = dict(writers(job, specifications))
-    columns, seconds = judged(asked, specifications, job.section("programs").step_limit, "programs of plain writers")
-    write_table(job.output("proposals"), columns, about(list(asked), specifications, config.samples))
-    job.notes["writer_seconds"] = {label: round(spent, 1) for label, spent in seconds.items()}
+    specifications = Specifications(job.inputs, {SPLITS[TEST]: job.section("synthesis").test})
+    judge(job, dict(writers(job, specifications)), specifications, "programs of plain writers")

@@ -68,6 +68,8 @@ def facts(study: Study) -> dict[str, str]:
     # Language models, where there are several, vary by their probes as well.
     models = f"{len(lm.seeds)} LM seeds" if len(lm.seeds) > 1 else ""
     fits = f"{probes.seeds} probe seeds" if probes.seeds > 1 and not models else ""
+    tuning = f"; pretrained: {study.finetuning.steps:,} steps of {_count(study.finetuning.batch, 'program')}"
+    tuned = tuning if study.lm.pretrained else ""
     depths = [_DEPTHS[name] + (f" ({_list(widths)})" if widths else "") for name, widths in probes.depths.items()]
     sets = {name: study.varied(new) for name, new in study.generalisation.sets.items()}
     return {
@@ -100,7 +102,7 @@ def facts(study: Study) -> dict[str, str]:
         or "none",
         "generalisation": _count(study.generalisation.test, "specification"),
         "proposals": f"{_count(study.synthesis.test, 'test specification')}, up to "
-        f"{_count(study.synthesis.samples, 'program')} each",
+        f"{_count(study.synthesis.samples, 'program')} each" + tuned,
         "gallery": _count(study.figures.gallery, "specification"),
         "intervals": _intervals(study.statistics, models, fits),
         "intervals_of_programs": _intervals(study.statistics, models),
