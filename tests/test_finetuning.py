@@ -223,7 +223,7 @@ def test_results_are_named_by_what_is_in_the_folder(tmp_path):
     (tmp_path / "moved" / "README.md").write_text("of no account", encoding="utf-8")
     moved = Plan(asked(tmp_path / "moved"))
     assert plan.jobs() == moved.jobs()
-    assert plan.finetuning.name == "gpt2" and str(tmp_path) not in plan.finetuning.slice() + plan.statistics.slice()
+    assert plan.finetuning.name == "gpt2-1MB" and str(tmp_path) not in plan.finetuning.slice() + plan.statistics.slice()
     weights = tmp_path / "moved" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"\1")
     other = Plan(asked(tmp_path / "moved"))

@@ -183,7 +183,7 @@ class Plan:
         kind, self._tokenizer, model = "none", [], {}
         if given:
             found, model = pretrained.files(given), pretrained.checksums(given)
-            kind, self._tokenizer = found.kind, [path.name for path in found.tokenizer]
+            kind, self._tokenizer = found.name, [path.name for path in found.tokenizer]
         tuned = of("finetuning programs tokens traces.extra_statements lm.precision") | {"model": model}
         self.finetuning = artifact("finetuning", kind, tuned, self.tokens)
         written = of(f"{proposed} tokens lm.precision synthesis.temperatures synthesis.top_p")

@@ -29,6 +29,11 @@ class Files(NamedTuple):
     weights: list[Path]
     tokenizer: list[Path]
 
+    @property
+    def name(self) -> str:
+        """What a person tells its results by: the type, and how large the weights are."""
+        return f"{self.kind}-{-(-sum(path.stat().st_size for path in self.weights) // 10**6)}MB"
+
 
 def files(folder: str) -> Files:
     """What stands in a folder; a `UserError` where that is no model with a tokenizer. Nothing heavy is read."""
