@@ -17,7 +17,7 @@ from progsem.housekeeping import common
 from progsem.limits import FEWEST_STATES
 from progsem.probing.probes import FEWEST
 from progsem.study import checks, configfiles
-from progsem.study.config import load
+from progsem.study.config import changed, load
 from progsem.study.vocabulary import TEST, TRAIN, VALIDATION
 from reference import conda
 from reference import config as reference
@@ -478,7 +478,7 @@ def test_every_key_of_the_default_config_file_is_explained():
 @pytest.mark.parametrize("path", sorted((ROOT / "studies").glob("*.yaml")), ids=lambda path: path.stem)
 def test_studies_are_valid_and_say_only_differences(path):
     base, changes = configfiles.read_config(ROOT / "config.yaml"), configfiles.read_config(path)
-    study = load(configfiles.merge(base, changes))
+    study = load(changed(base, changes))
     assert study.study == path.stem
 
     def same(small, big, at=()):

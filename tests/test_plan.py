@@ -64,6 +64,7 @@ EXCEPTIONS = {
     "traces.extra_statements": DOWNSTREAM["lm"][1:],
     "figures.gallery": ["statistics", "figures"],
     "lm.pretrained": DOWNSTREAM["finetuning"],
+    "language": [stage for stage in USUAL if stage != "generalisation"],  # which only Karel has
     **{
         f"synthesis.{key}": DOWNSTREAM["synthesis"]
         for key in ("writers", "temperatures", "top_p", "grammar", "checkpoints")

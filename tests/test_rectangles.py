@@ -309,7 +309,7 @@ figures: {gallery: 2, dpi: 60}
 
 def test_every_stage_runs_on_rectangles(tmp_path):
     """Probes, interventions, controls, edits and writers, to the figures; another language's results lie beside."""
-    tree = Tree.copied(tmp_path)
+    tree = Tree.copied(tmp_path / "tree")
     (tree.root / "small.yaml").write_text(SMALL, encoding="utf-8")
     tree.snakemake("results/figures", "--configfile", "small.yaml")
     figures = tree.root / "results" / "figures"
