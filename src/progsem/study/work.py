@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from progsem.languages import language
 from progsem.study import pretrained
 from progsem.study.vocabulary import BEAM, DESCRIPTION_LENGTH, GREEDY, LAYERS, LEARNED, MEAN, TEMPERATURE, TOP_P
+from progsem.synthesis import BLOCK
 
 if TYPE_CHECKING:
     from progsem.storage.inventory import Unit
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from progsem.study.sections import LM
 
 LEARNING_STEPS, LEARNING_BATCH = 100, 128  # of a subspace that is learned from what a model does
-BLOCK = 64  # samples that are computed together
 _SIGNS = 2.5  # tokens of a tokenizer of signs or bytes for one of the study's
 PORTIONS = tuple(2.0**-k for k in range(6, 0, -1))  # of the training states, that a description's probes are fitted to
 

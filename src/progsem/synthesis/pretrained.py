@@ -17,7 +17,7 @@ from progsem.lm.decoding import TokenGrammar
 from progsem.lm.pretrained import Pretrained
 from progsem.lm.traces import Specifications
 from progsem.study.vocabulary import PRETRAINED, SPLITS, TEST
-from progsem.study.work import BLOCK
+from progsem.synthesis import BLOCK
 from progsem.synthesis.judging import judge
 from progsem.synthesis.models import writers
 from progsem.synthesis.sampling import Proposals, parsed

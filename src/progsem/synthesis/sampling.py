@@ -21,7 +21,7 @@ from progsem.data.special_tokens import END_ID
 from progsem.languages import LANGUAGE
 from progsem.lm.decoding import Followed, TokenGrammar
 from progsem.lm.inference import Inference
-from progsem.study.work import BLOCK
+from progsem.synthesis import BLOCK
 
 
 @dataclass(frozen=True)
