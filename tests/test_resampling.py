@@ -52,3 +52,11 @@ def test_draws_are_multinomial():
     chances = np.bincount(weights[1:].astype(int).ravel(), minlength=4)[:4] / weights[1:].size
     binomial = [11**12, 12 * 11**11, 66 * 11**10, 220 * 11**9]
     assert chances == pytest.approx(np.array(binomial) / 12**12, abs=0.005)
+
+
+def test_some_of_the_programs_are_drawn_as_all_were():
+    """A resample has more or fewer of them, so that the mean of what is the same for all is that, in each."""
+    some = resampling_weights(500, 300, np.random.default_rng(0))[:, :60]
+    numbers = np.random.default_rng(3).normal(7, 1, size=(60, 2))
+    assert Resamples(some).totals(numbers) == pytest.approx(some.astype(float) @ numbers, rel=1e-7)
+    assert Resamples(some).totals(np.ones((60, 1)))[:, 0].tolist() == some.sum(axis=1).tolist()

@@ -426,6 +426,10 @@ def test_solved_shares_are_those_of_the_chances(tables):
     assert float(greedy["solved"]) == pytest.approx(share, abs=0.1)
     beams = rows_of(found["synthesis"], lm_seed=0, step=600, writer="beam", grammar=True)
     assert [int(row["budget"]) for row in beams] == asked.synthesis.budgets and {row["value"] for row in beams} == {""}
+    for row in rows_of(found["synthesis"], lm_seed="none", writer="enumeration", budget=1):
+        solved, width = float(row["solved"]), float(row["solved_high"]) - float(row["solved_low"])
+        # Of a share of 200 specifications; they are some of those that are drawn from.
+        assert width == pytest.approx(2 * 1.96 * (solved * (1 - solved) / 200) ** 0.5, rel=0.15)
     plain = rows_of(found["synthesis"], lm_seed="none", writer="uniform")
     assert {row["step"] for row in plain} == {""} and float(plain[0]["solved"]) == pytest.approx(0.3, abs=0.03)
     assert {row["step"] for row in found["synthesis"]} == {"", "0", "600"}

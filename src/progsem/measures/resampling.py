@@ -28,7 +28,10 @@ def resampling_weights(units: int, resamples: int, rng: np.random.Generator) -> 
 
 @dataclass(frozen=True)
 class Resamples:
-    """How often each of C programs is in the data (once) and in R resamples: weights (1 + R, C) float32."""
+    """How often each of C programs is in the data (once) and in R resamples: weights (1 + R, C) float32.
+
+    They may be some of the programs that were drawn from, so that a resample has more or fewer than C.
+    """
 
     weights: np.ndarray
 
@@ -56,7 +59,7 @@ class Resamples:
             widest = (flat - lowest).max(axis=1, keepdims=True) * len(numbers)
             fraction = np.minimum(FRACTION, DOUBLE - 1 - np.ceil(np.log2(np.maximum(widest, 1))))
             whole = np.rint((flat - lowest) * 2.0**fraction)
-            totals = self._whole(whole) * 2.0**-fraction + lowest * len(numbers)
+            totals = self._whole(whole) * 2.0**-fraction + lowest * self.weights.sum(axis=1, dtype=float)
         else:
             totals = self._whole(flat)
         return np.moveaxis(totals.reshape(*numbers.shape[1:], -1), -1, 0)
