@@ -4,6 +4,7 @@ import csv
 import json
 from itertools import product
 
+import browser as browsers
 import numpy as np
 import pytest
 from tree import ROOT, Tree
@@ -330,3 +331,10 @@ def test_every_stage_runs_on_rectangles(tmp_path):
     (gallery,) = (tree.root / "results" / "statistics").glob("small-*/gallery.json")
     entries = json.loads(gallery.read_text(encoding="utf-8"))["entries"]
     assert {"top", "bottom", "left", "right"} <= set(entries[0]["statements"][-1]["true"])
+    if browsers.problem() is None:
+        with browsers.Browser() as page:
+            page.open(figures / "trace_viewer.html", "#statement=2")
+            assert page.complaints == []
+            assert page.run("document.querySelectorAll('#world .rectangle').length") == 1
+            assert page.run("document.querySelectorAll('#world .spot').length") >= 1
+            assert "bottom" in page.run("document.getElementById('world-said').textContent")

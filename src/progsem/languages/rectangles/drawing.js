@@ -105,7 +105,7 @@ function readingNote(statement) {
 function keys(sample, classed) {
   const box = kind => element("svg:rect", {class: kind, x: -.4, y: -.3, width: .8, height: .6});
   return [
-    [sample(element("svg:circle", {class: "spot inside", r: .3}), element("svg:circle", {class: "spot", r: .3, cx: .7})), "a point inside, one outside"],
+    [sample(element("svg:circle", {class: "spot inside", r: .2, cx: -.27}), element("svg:circle", {class: "spot", r: .2, cx: .27})), "a point inside, one outside"],
     [sample(box("rectangle")), "what is within the bounds so far; those that have not been said leave nothing out"],
     [sample(box("reading right")), "bounds read right"],
     [sample(box("reading wrong")), "bounds read wrong, dashed; thin and grey: what they are"],
