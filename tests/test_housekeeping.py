@@ -149,11 +149,11 @@ def write(folder: Path, stage: str, sliced: str, inputs: dict, files: list[str],
 def earlier_code(*modules: str):
     """Within it, these modules (default: all) have other code than they have now."""
 
-    def of_module(name):
-        return {**code_files(name), **({f"{name}.py": "0" * 64} if name in modules or not modules else {})}
+    def of_module(name, language=None):
+        return {**code_files(name, language), **({f"{name}.py": "0" * 64} if name in modules or not modules else {})}
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(planning, "code_digest", lambda name: digest(of_module(name)))
+        patch.setattr(planning, "code_digest", lambda *stage: digest(of_module(*stage)))
         patch.setattr(manifest, "code_files", of_module)
         yield
 

@@ -263,7 +263,7 @@ def test_a_study_takes_the_place_of_karels_sections():
     study = load(changed(base, read_config(ROOT / "studies" / "rectangles.yaml")))
     assert study.probes.features == ("bounds", "first_point", "points_inside")
     assert list(study.interventions.alternatives) == ["exchanged"] and study.generalisation.sets == {}
-    assert study.lm.steps == load(base).lm.steps  # what it does not say is config.yaml's
+    assert study.lm.width == load(base).lm.width  # what it does not say is config.yaml's
     plan, other = Plan(study), Plan(load(base))
     assert plan.corpus.config_digest != other.corpus.config_digest and plan.corpus.code != other.corpus.code
     assert json.loads(plan.lm.slice())["language"] == "rectangles"
