@@ -87,7 +87,7 @@ def _solved(
     """A figure of solved shares with so many panels side by side (1, count), and the colour of each model's writer."""
     figure = style.new_figure(
         results,
-        1.4 + 4.2 * count,
+        max(9.0, 1.4 + 4.2 * count),  # room for the title and the legend
         height,
         findings.synthesis(results),
         f"{key}Share of test specifications with a proposal that is right on every example in the text.",
