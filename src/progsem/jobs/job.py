@@ -60,9 +60,14 @@ class Job:
     obsolete: list[Path] = field(default_factory=list)
     started: float = field(default_factory=time.monotonic)
 
+    @property
+    def language(self) -> str:
+        """The language that it is about."""
+        return self.slice.get("language", DEFAULT)
+
     def section(self, name: str):
         """A section of the slice as its config type, for example `job.section("lm").width`."""
-        model = config.study_type(self.slice.get("language", DEFAULT)).model_fields[name].annotation
+        model = config.study_type(self.language).model_fields[name].annotation
         return model.model_validate(config.tuples(self.slice[name]))
 
     def input(self, name: str) -> Path:
@@ -100,7 +105,7 @@ def main(argv: list[str]) -> int | None:
         batch=arguments.batch,
         command=shlex.join(["python", "-m", "progsem", *argv]),
     )
-    LANGUAGE.use(job.slice.get("language", DEFAULT))
+    LANGUAGE.use(job.language)
     interruption.stop_cleanly()
     interruption.follow_workflow()
     if "TORCHELASTIC_RUN_ID" in os.environ:  # which torchrun sets, and nobody else

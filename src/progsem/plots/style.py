@@ -290,6 +290,18 @@ def p_value(p: float | None) -> str:
     return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
 
 
+def cells(axes: Axes, height: int, width: int) -> None:
+    """Room for a grid of cells, whose middles are at whole numbers, rows downwards; nothing is drawn."""
+    axes.grid(False)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.set_xlim(-0.75, width - 0.25)
+    axes.set_ylim(height - 0.25, -0.75)
+    axes.set_aspect("equal")
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+
+
 def beside(axes: Axes, height: float, text: str) -> None:
     """Text right of a panel, at a height on its axis."""
     axes.text(1.02, height, text, transform=axes.get_yaxis_transform(), va="center", fontsize=7.5)

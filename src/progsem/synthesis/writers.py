@@ -22,7 +22,8 @@ def writers(job: Job, specifications: Specifications) -> Iterator[tuple[Writer, 
     config, programs = job.section("synthesis"), job.section("programs")
     codes = LANGUAGE.codes.most_codes(programs, job.section("traces").extra_statements)
     depth = programs.max_depth if programs.control_flow > 0 else 0
-    shown, count = LANGUAGE.writers.described(*_in_text(specifications)), config.samples
+    in_text, count = _in_text(specifications), config.samples
+    shown = LANGUAGE.writers.described(*in_text)
 
     def drawing(drawn: plain.Drawn) -> Propose:
         return lambda row: drawn.propose(shown[row], count, (config.seed, row))
@@ -45,7 +46,7 @@ def writers(job: Job, specifications: Specifications) -> Iterator[tuple[Writer, 
         every = plain.enumerated(codes, depth, count)
         yield Writer("enumeration", independent=False), lambda row: every
     for name in filter(LANGUAGE.writers.WRITERS.get, config.writers):
-        yield Writer(name), plain.of_language(name, *_in_text(specifications), codes, count, config.seed)
+        yield Writer(name), plain.of_language(name, *in_text, codes, count, config.seed)
 
 
 def _in_text(specifications: Specifications) -> tuple:

@@ -60,12 +60,7 @@ _HOLLOW = {"markerfacecolor": "none", "markeredgecolor": style.VERMILION, "marke
 def draw_world(axes: Axes, cells: np.ndarray) -> None:
     """Grid, walls, and numbers of markers."""
     height, width = cells.shape
-    axes.grid(False)
-    axes.set_xticks([])
-    axes.set_yticks([])
-    axes.set_xlim(-0.75, width - 0.25)
-    axes.set_ylim(height - 0.25, -0.75)
-    axes.set_aspect("equal")
+    style.cells(axes, height, width)
     axes.add_patch(Rectangle((-0.75, -0.75), width + 0.5, height + 0.5, color="#555555"))
     axes.add_patch(Rectangle((-0.5, -0.5), width, height, color="white"))
     for row, column in np.ndindex(height, width):
@@ -85,8 +80,6 @@ def draw_world(axes: Axes, cells: np.ndarray) -> None:
         axes.plot([edge - 0.5] * 2, [-0.5, height - 0.5], color=style.PALE, linewidth=0.5, zorder=1)
     for edge in range(1, height):
         axes.plot([-0.5, width - 0.5], [edge - 0.5] * 2, color=style.PALE, linewidth=0.5, zorder=1)
-    for spine in axes.spines.values():
-        spine.set_visible(False)
 
 
 def draw_robot(axes: Axes, pose: dict, look: dict) -> None:

@@ -19,11 +19,10 @@ share of what is left; conditions are uniform over the five and their negations,
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 
 from progsem.jobs.compiled import njit
+from progsem.languages.drawn import Drawn
 from progsem.languages.karel.codes import (
     ACTIONS,
     CLOSE,
@@ -200,19 +199,6 @@ def _sample(seed, first, attempts, rows, low, high, cumulative, control, max_dep
 def _threshold(probability: float) -> np.uint64:
     """A probability as a bound on 32-bit draws (off by less than 2⁻³²)."""
     return np.uint64(round(probability * 2**32))
-
-
-class Drawn(NamedTuple):
-    """Programs (N, L) uint8 with their input worlds (N, K), and two keys each, (N,) uint64.
-
-    The first key of a row depends on its program and its shown worlds alone, the second on its program: what is equal
-    has equal keys, and the keys of different things differ but for one pair in 2⁶⁴.
-    """
-
-    programs: np.ndarray
-    worlds: WorldStates
-    keys: np.ndarray
-    program_keys: np.ndarray
 
 
 class Sampler:

@@ -40,20 +40,13 @@ def after(entry: dict, statement: dict) -> tuple:
 
 def draw(axes: Axes, cells: np.ndarray, true: dict | None = None, read: dict | None = None) -> None:
     """Points on a field (6, 6), the rectangle so far, and the one that a probe reads."""
-    axes.grid(False)
-    axes.set_xticks([])
-    axes.set_yticks([])
-    axes.set_xlim(-0.75, FIELD - 0.25)
-    axes.set_ylim(FIELD - 0.25, -0.75)
-    axes.set_aspect("equal")
+    style.cells(axes, FIELD, FIELD)
     axes.add_patch(Rectangle((-0.5, -0.5), FIELD, FIELD, fill=False, edgecolor="#555555", linewidth=0.8))
     for row, column in np.argwhere(cells != NOTHING):
         axes.plot(column, row, zorder=2, **(_INSIDE if cells[row, column] == INSIDE else _OUTSIDE))
     for rectangle, look in ((true, _TRUE), (read, _READ)):
         if rectangle is not None and rectangle["asked"]:
             _outline(axes, rectangle, look)
-    for spine in axes.spines.values():
-        spine.set_visible(False)
 
 
 def _outline(axes: Axes, rectangle: dict, look: dict) -> None:

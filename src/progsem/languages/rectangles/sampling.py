@@ -8,27 +8,13 @@ the size of the shards.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 
+from progsem.languages.drawn import Drawn
 from progsem.languages.rectangles.codes import ACTIONS, BOTTOM, FIELD, LEFT, PAD, RIGHT, TOP
 from progsem.languages.rectangles.execution import NOWHERE, Points
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-
-
-class Drawn(NamedTuple):
-    """Programs (N, L) uint8 with their inputs (N, K), and two keys each, (N,) uint64.
-
-    The first key of a row depends on its program and its shown inputs alone, the second on its program: what is equal
-    has equal keys, and the keys of different things differ but for one pair in 2⁶⁴.
-    """
-
-    programs: np.ndarray
-    worlds: Points
-    keys: np.ndarray
-    program_keys: np.ndarray
 
 
 class Sampler:
