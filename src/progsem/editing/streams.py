@@ -47,7 +47,7 @@ class Texts:
 
     def __init__(self, specifications: Specifications, encoding: Encoding, programs, extra_statements: int):
         self.specifications, self.encoding = specifications, encoding
-        self.max_depth = programs.max_depth if programs.control_flow > 0 else 0
+        self.max_depth = programs.depth
         self.codes = LANGUAGE.codes.most_codes(programs, extra_statements)
         self.tokens = encoding.program_tokens(self.codes)
         self.grammar = TokenGrammar(encoding, programs.control_flow > 0)

@@ -128,7 +128,7 @@ class Tracer:
         self.inference = Inference(model, choose_precision(job.section("lm").precision, device))
         self.encoding, self.device = encoding, device
         self.kept = config.states(model.shape.layers)
-        self.max_depth = programs.max_depth if programs.control_flow > 0 else 0
+        self.max_depth = programs.depth
         self.codes = LANGUAGE.codes.most_codes(programs, config.extra_statements)
         self.tokens = encoding.program_tokens(self.codes)
         self.grammar = TokenGrammar(encoding, programs.control_flow > 0)

@@ -61,7 +61,7 @@ def run(job: Job) -> None:
     specifications = Specifications(job.inputs, {SPLITS[TEST]: config.test})
     codes = LANGUAGE.codes.most_codes(programs, job.section("traces").extra_statements)
     inference = Inference(model, choose_precision(job.section("lm").precision, device))
-    proposer = Proposer(inference, encoding, codes, programs.max_depth if programs.control_flow > 0 else 0)
+    proposer = Proposer(inference, encoding, codes, programs.depth)
     asked = dict(writers(config, proposer, lambda row: specifications.prompts(encoding, slice(row, row + 1))[0]))
     what = f"programs of seed {job.slice['seed']}, step {job.slice['step']}"
     judge(job, asked, specifications, what, seed=job.slice["seed"], step=job.slice["step"])

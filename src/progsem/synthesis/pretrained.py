@@ -88,9 +88,7 @@ def run(job: Job) -> None:
     specifications = Specifications(job.inputs, {SPLITS[TEST]: config.test})
     codes = LANGUAGE.codes.most_codes(programs, job.section("traces").extra_statements)
     precision = choose_precision(job.section("lm").precision, device)
-    proposer = TextProposer(
-        pretrained, encoding, codes, programs.max_depth if programs.control_flow > 0 else 0, precision
-    )
+    proposer = TextProposer(pretrained, encoding, codes, programs.depth, precision)
     free = config.model_copy(update={"grammar": (False,)})
     asked = dict(writers(free, proposer, lambda row: specifications.prompts(encoding, slice(row, row + 1))[0]))
     judge(job, asked, specifications, "programs of the pretrained model", seed=PRETRAINED, step=None)

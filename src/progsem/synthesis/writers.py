@@ -21,7 +21,7 @@ def writers(job: Job, specifications: Specifications) -> Iterator[tuple[Writer, 
     """Every writer without a model that is asked for."""
     config, programs = job.section("synthesis"), job.section("programs")
     codes = LANGUAGE.codes.most_codes(programs, job.section("traces").extra_statements)
-    depth = programs.max_depth if programs.control_flow > 0 else 0
+    depth = programs.depth
     in_text, count = _in_text(specifications), config.samples
     shown = LANGUAGE.writers.described(*in_text)
 

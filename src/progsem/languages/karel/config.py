@@ -108,6 +108,11 @@ class Programs(Section):
         return self
 
     @property
+    def depth(self) -> int:
+        """Deepest nesting of blocks that programs have."""
+        return self.max_depth if self.control_flow > 0 else 0
+
+    @property
     def longest(self) -> int:
         """Most statements of a program in any split."""
         return max(self.train_length[1], self.test_length[1])

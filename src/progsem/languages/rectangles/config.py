@@ -73,7 +73,7 @@ class Programs(Section):
         return 0.0
 
     @property
-    def max_depth(self) -> int:
+    def depth(self) -> int:
         """Of blocks, which there are none of."""
         return 0
 
