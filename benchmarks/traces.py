@@ -28,8 +28,8 @@ from progsem.jobs.job import Job
 from progsem.languages.karel.codes import ACTIONS, CLOSE, PAD
 from progsem.languages.karel.grammar import NEXT
 from progsem.languages.karel.text import ENCODINGS
-from progsem.lm import model as lm
 from progsem.lm import traces
+from progsem.lm.codegen import model as codegen
 from progsem.study import config
 
 UNIT = "specifications"
@@ -60,8 +60,8 @@ class Case:
         self.job = job
         self.prompts = self.specifications.prompts(self.encoding, slice(None))
         size = study.lm
-        shape = lm.Shape(len(self.encoding.vocabulary), size.layers, size.width, size.heads, size.rotary)
-        self.model = lm.CodeGen(shape).eval()
+        shape = codegen.Shape(len(self.encoding.vocabulary), size.layers, size.width, size.heads, size.rotary)
+        self.model = codegen.CodeGen(shape).eval()
         self.model.initialise(0, 0.3)
         self._shorten()
         self.tracer = traces.Tracer(self.model, self.encoding, job)
@@ -96,7 +96,7 @@ class Baseline:
         logging.disable_progress_bar()
         encoding = case.encoding
         with tempfile.TemporaryDirectory() as folder:
-            lm.save(case.model, Path(folder) / "model.safetensors", Path(folder) / "config.json")
+            case.model.save(Path(folder) / "model.safetensors", Path(folder) / "config.json")
             self.model = AutoModelForCausalLM.from_pretrained(folder).eval()
         self.start = case.prompts.shape[1]
         self.prompts = torch.from_numpy(case.prompts).long()

@@ -22,8 +22,8 @@ from benchmarks.common import Row, in_turn, study
 from benchmarks.limits import matrix_rate, named
 from progsem.data import corpus, tokens
 from progsem.jobs.job import Job
-from progsem.lm import model as lm
 from progsem.lm import train
+from progsem.lm.codegen import model as codegen
 from progsem.lm.traces import Specifications
 from progsem.storage.files import read_table
 from progsem.study.config import LM
@@ -67,7 +67,7 @@ class Ours:
         ids, self.lengths, metadata, self.specifications = documents("compact", programs)
         self.config, self.seed = config or study(None, {}).lm, seed
         shape = self.config.layers, self.config.width, self.config.heads, self.config.rotary
-        self.model = lm.CodeGen(lm.Shape(metadata["vocabulary"], *shape))
+        self.model = codegen.CodeGen(codegen.Shape(metadata["vocabulary"], *shape))
         self.model.initialise(seed, self.config.initial_std)
         self.trainer = train.Trainer(self.config, self.model, ids, self.lengths, metadata)
         self.done = self.tokens = 0

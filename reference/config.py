@@ -33,8 +33,14 @@ _EDITS = {
     "edits.checkpoints": "ends",
     "synthesis.writers": ["uniform", "temperature"],
     "lm.pretrained": _FOLDER.name,
+    "lm.model_type": "gpt2",
+    "lm.config": {"n_inner": 64},
+    "lm.checkpoints": {"100": _FOLDER.name},
+    "variants": {"wider": {"lm": {"width": 128}}},
 }
 _BESIDE = {
+    "lm.config": {"lm": {"model_type": "gpt2"}},
+    "lm.checkpoints": {"lm": {"seeds": [0]}},
     "lm.heads": {"lm": {"rotary": 12}},
     "probes.layer": {"traces": {"layers": "each"}},
     "lm.pretrained": {"synthesis": {"writers": ["greedy"]}},
@@ -136,11 +142,7 @@ def table_text() -> str:
     for key, field in keys().items():
         if key.split(".")[0] != section:
             section = key.split(".")[0]
-            title = (
-                ""
-                if section in ("study", "language")
-                else f"{(kind.model_fields[section].annotation.__doc__ or '').strip()}"
-            )
+            title = "" if section == key else (kind.model_fields[section].annotation.__doc__ or "").strip()
             lines += ["", f"## {section}", ""]
             if title:
                 lines += [title, ""]

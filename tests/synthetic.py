@@ -24,7 +24,7 @@ from progsem.languages.labels import majority_label, spans
 from progsem.measures.tables import TABLES
 from progsem.storage.files import write_json, write_table
 from progsem.study.config import Study, load
-from progsem.study.vocabulary import DECODERS, EDIT_CONTROLS, EDIT_SOURCES, PRETRAINED
+from progsem.study.vocabulary import COMPARED, DECODERS, EDIT_CONTROLS, EDIT_SOURCES, PRETRAINED
 
 DEPTH_SKILL = {"linear": 0.35, "mlp1": 0.7, "mlp2": 0.8}
 CONTROL_SKILL = {"counts": 0.1, "prefix": 0.25, "start": 0.0, "text": 0.3, "embedding": 0.05}
@@ -100,7 +100,7 @@ def write_results(folder: Path, study: Study, *, babbling: int = 0, gap: float =
     lists += "counterfactuals edits readings proposals".split()
     lists += [f"controls_{name}" for name in ("predictions", "accuracy", "description")]
     inputs = {"corpus": shards} | {name: [] for name in lists}
-    steps = study.lm.checkpoints()
+    steps = study.lm.every_step()
     for lm_seed in study.lm.seeds:
         for step in steps:
             place = folder / f"seed-{lm_seed}" / f"step-{step:06d}"
@@ -188,12 +188,16 @@ def write_results(folder: Path, study: Study, *, babbling: int = 0, gap: float =
     return Job("statistics", frozen, inputs, files)
 
 
-def figures_job(statistics: Job, folder: Path, title: str = "") -> Job:
-    """The job that draws what `statistics` wrote."""
-    names = (*TABLES, "summary", "gallery", "viewer")
+def figures_job(statistics: Job, folder: Path, title: str = "", variants: dict[str, Job] | None = None) -> Job:
+    """The job that draws what `statistics` wrote, and the same of variants by name."""
+    names, variants = (*TABLES, "summary", "gallery", "viewer"), variants or {}
     frozen = {name: statistics.slice[name] for name in ("study", "worlds", "programs", "corpus", "lm")}
     frozen |= {"figures": {"title": title, "gallery": 4, "dpi": 100}}
-    return Job("figures", frozen, {name: statistics.outputs[name] for name in names}, {"directory": [folder]})
+    frozen |= {"variants": [[name, name] for name in variants]} if variants else {}
+    inputs = {name: statistics.outputs[name] for name in names}
+    for name in ("summary", *COMPARED):
+        inputs |= {f"variants_{name}": [one.output(name) for one in variants.values()]} if variants else {}
+    return Job("figures", frozen, inputs, {"directory": [folder]})
 
 
 def _generate(rng, study: Study, reference: np.ndarray, step: int, babbling: int) -> np.ndarray:

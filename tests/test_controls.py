@@ -18,6 +18,7 @@ from progsem.languages.karel.execution import WorldStates, trace
 from progsem.languages.karel.text import CELLS, ENCODINGS
 from progsem.languages.labels import Head
 from progsem.lm import traces
+from progsem.lm.codegen import model as codegen
 from progsem.probing import probes
 from progsem.probing.controls import (
     ControlInputs,
@@ -31,7 +32,7 @@ from progsem.probing.controls import (
 )
 from progsem.probing.fits import States, fit
 from progsem.probing.probes import DataSet, Prober, Traced, labelled
-from progsem.storage.files import read_table, save_tensors, write_table
+from progsem.storage.files import read_table, write_table
 from progsem.study import config
 from progsem.study.vocabulary import PROGRAMS, SOURCES, TEST, TRAIN, VALIDATION
 
@@ -58,7 +59,7 @@ def control_job(folder, recipe, kinds=KINDS, out=None, **sections):
         "lm": {"precision": "fp32"},
     }
     inputs = {name: [folder / f"{name}.arrow"] for name in ("programs", "generated", "forced")}
-    inputs["weights"] = [folder / "model.safetensors"]
+    inputs |= {"weights": [folder / "model.safetensors"], "config": [folder / "config.json"]}
     outputs = {"predictions": [out / "predictions.arrow"], "accuracy": [out / "accuracy.csv"]}
     outputs["description"] = [out / "description.arrow"]
     return Job("controls", frozen | sections, inputs, outputs, device="cpu")
@@ -335,10 +336,9 @@ def folder(tmp_path_factory):
         columns |= {name: values.astype(np.float16) for name, values in layers.items()}
         write_table(folder / f"{source}.arrow", columns, {})
     vocabulary = len(ENCODINGS["compact"]().vocabulary)
-    save_tensors(
-        folder / "model.safetensors",
-        {"transformer.wte.weight": torch.from_numpy(random.normal(size=(vocabulary, 8)).astype(np.float32))},
-    )
+    model = codegen.CodeGen(codegen.Shape(vocabulary, 1, 8, 4, 2))
+    model.initialise(0, 1.0)
+    model.save(folder / "model.safetensors", folder / "config.json")
     return folder
 
 
@@ -491,7 +491,7 @@ def test_a_source_with_too_few_states_is_left_out(folder, written, tmp_path):
     """Generated programs are empty: nothing of theirs is probed, and everything of the others."""
     programs, metadata = read_table(folder / "programs.arrow")
     generated, _ = read_table(folder / "generated.arrow")
-    for name in ("forced.arrow", "model.safetensors"):
+    for name in ("forced.arrow", "model.safetensors", "config.json"):
         (tmp_path / name).symlink_to(folder / name)
     write_table(
         tmp_path / "programs.arrow", programs | {"generated": np.full_like(programs["generated"], PAD)}, metadata

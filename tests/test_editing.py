@@ -21,7 +21,8 @@ from progsem.jobs.job import Job
 from progsem.languages import LANGUAGE
 from progsem.languages.karel.codes import LEFT, PAD, PUT
 from progsem.languages.labels import spans
-from progsem.lm import model as lm
+from progsem.lm.codegen import model as codegen
+from progsem.lm.stock import model as stock
 from progsem.lm.traces import Specifications
 from progsem.probing.fits import States
 from progsem.storage.files import load_tensors, read_table
@@ -61,10 +62,10 @@ def shards(folder, study) -> dict:
     return paths
 
 
-def job_of(folder, study, paths: dict, model: lm.CodeGen, mapping: dict | None = None) -> Job:
+def job_of(folder, study, paths: dict, model: codegen.CodeGen, mapping: dict | None = None) -> Job:
     """A job of the stage for a model."""
     weights, config = folder / "model.safetensors", folder / "config.json"
-    lm.save(model, weights, config)
+    model.save(weights, config)
     slices = study.model_dump(mode="json") | {"semantics": "original", "mapping": mapping or {}, "step": 1, "seed": 0}
     outputs = {name: [folder / file] for name, file in OUTPUTS.items()}
     return Job("edits", slices, paths | {"weights": [weights], "config": [config]}, outputs, device="cpu")
@@ -75,8 +76,8 @@ def texts_of(study, specifications, encoding: str = "compact") -> Texts:
     return Texts(specifications, spelled, study.programs, study.traces.extra_statements)
 
 
-def random_model(vocabulary: int, layers: int = 3, width: int = 32) -> lm.CodeGen:
-    model = lm.CodeGen(lm.Shape(vocabulary, layers, width, 4, 8))
+def random_model(vocabulary: int, layers: int = 3, width: int = 32) -> codegen.CodeGen:
+    model = codegen.CodeGen(codegen.Shape(vocabulary, layers, width, 4, 8))
     model.initialise(0, 0.5)
     return model
 
@@ -179,11 +180,23 @@ def edits_of_every_kind(layer: int, position: int, width: int):
     }
 
 
+# Architectures, with where their blocks are.
+BLOCKS = {
+    "codegen": "transformer.h",
+    "gpt2": "transformer.h",
+    "gpt_neox": "gpt_neox.layers",
+    "llama": "model.layers",
+    "mamba": "backbone.layers",
+}
+
+
 class Hooked:
     """The same weights in `transformers`, with forward hooks on its blocks."""
 
-    def __init__(self, folder):
-        self.model = AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager").float().eval()
+    def __init__(self, folder, kind: str):
+        eager = {} if kind == "mamba" else {"attn_implementation": "eager"}
+        self.model = AutoModelForCausalLM.from_pretrained(folder, **eager).float().eval()
+        self.blocks = self.model.get_submodule(BLOCKS[kind])
 
     def logits(self, tokens, edit=None, source=None) -> torch.Tensor:
         """(B, T, V) of documents; `source` are the other documents."""
@@ -192,15 +205,13 @@ class Hooked:
                 there = self._stream(source, edit.layer)
                 stop = tokens.shape[1] if edit.onwards else edit.position + 1
                 places = slice(edit.position, stop)
-                block = self.model.transformer.h[edit.layer - 1]
-                handle = block.register_forward_hook(partial(self._changed, edit, places, there))
+                handle = self.blocks[edit.layer - 1].register_forward_hook(partial(self._changed, edit, places, there))
                 stack.callback(handle.remove)
             return self.model(tokens).logits
 
     def _stream(self, tokens, layer: int) -> torch.Tensor:
         found = []
-        block = self.model.transformer.h[layer - 1]
-        handle = block.register_forward_hook(lambda module, given, out: found.append(_hidden(out)))
+        handle = self.blocks[layer - 1].register_forward_hook(lambda module, given, out: found.append(_hidden(out)))
         self.model(tokens)
         handle.remove()
         return found[0]
@@ -216,19 +227,22 @@ def _hidden(out):
     return out[0] if isinstance(out, tuple) else out
 
 
-@pytest.fixture
-def both(tmp_path):
+@pytest.fixture(params=BLOCKS)
+def both(request, tmp_path):
     """Documents of four programs and of four others as long, with the model that reads them, here and elsewhere."""
     study = study_of()
     found = Specifications.of(Job("traces", study.model_dump(mode="json"), shards(tmp_path, study), {}))
     texts = texts_of(study, found)
-    model = random_model(len(texts.encoding.vocabulary))
-    lm.save(model, tmp_path / "model.safetensors", tmp_path / "config.json")
+    vocabulary = len(texts.encoding.vocabulary)
+    model = random_model(vocabulary)
+    if request.param != "codegen":
+        model = stock.made(request.param, vocabulary, 3, 32, 4, 0.5, {}, 0)
+    model.save(tmp_path / "model.safetensors", tmp_path / "config.json")
     rng = np.random.default_rng(0)
     begun = [rng.integers(0, 5, (4, 3)).astype(np.uint8) for _ in range(2)]
     editable = Editable(model)
     reads = [editable.read(texts.documents(np.arange(4), texts.tokens_of(one, np.full(4, 3)))) for one in begun]
-    return texts, *reads, Hooked(tmp_path)
+    return texts, *reads, Hooked(tmp_path, request.param)
 
 
 @pytest.mark.parametrize("layer", [1, 2, 3])
@@ -241,7 +255,7 @@ def test_logits_are_those_of_hooks_in_transformers(both, layer, before, kind):
     tail = torch.tensor(path).expand(4, 2)
     ours = base.editable.model
     with torch.no_grad():
-        logits = ours.logits(ours.transformer["ln_f"](base.edited(edit, target, path)[-1]))
+        logits = ours.logits(ours.norm(base.edited(edit, target, path)[-1]))
     tokens, others = (torch.cat([one.tokens, tail], 1) for one in (base, target))
     theirs, unedited = hooked.logits(tokens, edit, others), hooked.logits(tokens)
     assert torch.allclose(logits, theirs[:, edit.position :], atol=2e-3, rtol=1e-3)
@@ -280,7 +294,7 @@ def test_what_is_written_is_what_hooks_in_transformers_write(both, kind, before)
 CONSTANT, PUTS, WALLS, USED, NOISE, CLEAN = 0, 1, 2, 4, 5, 6  # pairs of dimensions: a value and its negative
 
 
-def planted(encoding, unused: bool) -> lm.CodeGen:
+def planted(encoding, unused: bool) -> codegen.CodeGen:
     """A model of two blocks that writes put_marker where it has read it more than once, rather than turn_left.
 
     Tokens have a large constant, by which all norms are about the same, and put_marker and walls are marked. The first
@@ -289,7 +303,7 @@ def planted(encoding, unused: bool) -> lm.CodeGen:
     CLEAN, in small numbers; USED has the number of walls added to it, many times over, which NOISE has by itself, and
     the next statement follows from the difference of the two.
     """
-    model = lm.CodeGen(lm.Shape(len(encoding.vocabulary), 2, 16, 4, 2))
+    model = codegen.CodeGen(codegen.Shape(len(encoding.vocabulary), 2, 16, 4, 2))
     put, other = encoding.ids["put_marker()"], encoding.ids["turn_left()"]
     with torch.no_grad():
         for name, parameter in model.named_parameters():

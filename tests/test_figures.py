@@ -53,16 +53,17 @@ ALWAYS = {"training", "content_vs_accuracy", "offsets", "positions", "generalisa
 BESIDE = {"summary.json", "trace_viewer.html", "paper_vs_ours.md", "paper_vs_ours.csv"}
 
 
-def a_job(folder, babbling=0, **sections):
-    """The job that draws a synthetic study, its statistics computed."""
+def a_job(folder, babbling=0, compared=False, **sections):
+    """The job that draws a synthetic study, its statistics computed; `compared`: beside itself, as two variants."""
     computed = write_results(folder, small_study(**sections), babbling=babbling)
     statistics.run(computed)
-    return figures_job(computed, folder / "results" / "figures", title="A title from the config")
+    variants = dict.fromkeys(["one variant", "the-other"], computed) if compared else {}
+    return figures_job(computed, folder / "results" / "figures", "A title from the config", variants)
 
 
 @pytest.fixture(scope="module")
 def job(tmp_path_factory):
-    return a_job(tmp_path_factory.mktemp("figures"), babbling=200, **EVERYTHING)
+    return a_job(tmp_path_factory.mktemp("figures"), babbling=200, compared=True, **EVERYTHING)
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +80,7 @@ def results_of(job, title="title"):
         tables=figures.read_tables(job),
         title=title,
         sections={name: job.section(name) for name in figures.SECTIONS},
+        variants=figures.read_variants(job),
     )
 
 
@@ -161,6 +163,29 @@ def test_every_number_in_the_csv_is_drawn(job, drawn, name, columns, looks):
         assert gaps.max() < 1e-9, (name, column)
 
 
+def test_variants_stand_side_by_side(job, drawn, looks):
+    """Each has all measures, at the end and before training, and what the statistics say of them."""
+    there = numbers_in(figures.FIGURES["variants"](results_of(job))[0])
+    rows = figures.read_rows(drawn / "variants.csv")
+    first, second = ([row | {"variant": ""} for row in rows if row["variant"] == name] for name in job_names(job))
+    assert first == second and len(first) == len(rows) // 2
+    assert {(row["measure"], row["step"]) for row in first} == {
+        *((measure, step) for measure in ("solved", "read", "ahead_forced", "ahead_generated") for step in (0, 600)),
+        ("used", 600),
+    }
+    for row in rows:
+        scale = 100 if row["measure"].startswith("ahead") else 1
+        for end in ("value", "low", "high"):
+            assert np.abs(there - scale * row[end]).min() < 1e-9, (row, end)
+    summary = json.loads(job.input("summary").read_text(encoding="utf-8"))
+    (solved,) = (row["value"] for row in first if (row["measure"], row["step"]) == ("solved", 600))
+    assert solved == summary["generative_accuracy"]
+
+
+def job_names(job) -> list[str]:
+    return [name for name, _ in job.slice["variants"]]
+
+
 def test_the_same_numbers_give_the_same_bytes(job, drawn, tmp_path, looks):
     results = results_of(job, "A title from the config")
     for name in ("content_vs_accuracy", "baselines", "permutations"):
@@ -192,7 +217,7 @@ def test_nothing_is_drawn_beyond_the_edges(job, seeds, tmp_path_factory, looks):
     else:
         folder = tmp_path_factory.mktemp("several")
         sections = EVERYTHING | {"lm": {"steps": 400, "decay_steps": 400, "seeds": seeds}}
-        results = results_of(a_job(folder, **sections))
+        results = results_of(a_job(folder, compared=True, **sections))
     for name, draw in figures.FIGURES.items():
         figure, _ = draw(results)
         figure.draw_without_rendering()
@@ -352,8 +377,10 @@ def test_a_missing_value_stops_no_figure(job, share, tmp_path, looks):
     """A share of all numbers is missing, or all of them."""
     rng = np.random.default_rng(0)
     results = results_of(job)
-    for table in sorted(set(results.tables) - {"training", "lengths"}):
-        for row in results.tables[table]:
+    tables = [results.tables[table] for table in sorted(set(results.tables) - {"training", "lengths"})]
+    tables += [table for one in results.variants.values() for table in one.tables.values()]
+    for table in tables:
+        for row in table:
             for column in row:
                 if column not in KEYS and rng.random() < share:
                     row[column] = None

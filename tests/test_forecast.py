@@ -10,7 +10,7 @@ from progsem.editing import learned
 from progsem.errors import UserError
 from progsem.housekeeping import plan as planning_table
 from progsem.languages import LANGUAGE
-from progsem.lm import model
+from progsem.lm.codegen import model as codegen
 from progsem.probing import controls, fits
 from progsem.stages import FIGURES, STAGES
 from progsem.study import config, configfiles, forecast, rates, work
@@ -53,7 +53,7 @@ def test_a_training_step_by_hand():
 
 def test_a_training_step_as_torch_counts_it():
     lm = study({"lm": {"layers": 4, "width": 256, "heads": 4, "rotary": 32}}).lm
-    made = model.CodeGen(model.Shape(10, lm.layers, lm.width, lm.heads, lm.rotary))
+    made = codegen.CodeGen(codegen.Shape(10, lm.layers, lm.width, lm.heads, lm.rotary))
     tokens = torch.randint(10, (4, 50))
     with FlopCounterMode(display=False) as counted:
         made.logits(made(tokens)[-1]).sum().backward()
@@ -149,13 +149,13 @@ def test_cores_are_shared_until_a_chain_is_the_longest():
     }
     alone = sum(time for unit, time in jobs.items() if unit.stage in ("corpus", "tokens", "statistics"))
     between = sum(jobs.values()) - alone
-    assert forecast.elapsed(plan.study, jobs, 5, 1) == alone + 5 + between
-    assert forecast.elapsed(plan.study, jobs, 5, 2) == alone + 5 + between / 2
+    assert forecast.elapsed(plan, jobs, 5, 1) == alone + 5 + between
+    assert forecast.elapsed(plan, jobs, 5, 2) == alone + 5 + between / 2
     # Four checkpoints, the traces of the last and its controls.
-    assert forecast.elapsed(plan.study, jobs, 5, 64) == alone + 5 + 4 * 100 + 10 + 20
+    assert forecast.elapsed(plan, jobs, 5, 64) == alone + 5 + 4 * 100 + 10 + 20
     threaded = plan.study.model_copy(update={"compute": config.Compute(threads=2)})
-    assert forecast.elapsed(threaded, jobs, 0, 2) == alone + between
-    assert forecast.elapsed(plan.study, {}, 0, 2) == 0
+    assert forecast.elapsed(Plan(threaded), jobs, 0, 2) == alone + between
+    assert forecast.elapsed(plan, {}, 0, 2) == 0
 
 
 def test_this_machine_is_measured():

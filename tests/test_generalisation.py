@@ -16,6 +16,7 @@ from progsem.languages.karel.kernels import execute
 from progsem.languages.karel.text import ENCODINGS, glyphs
 from progsem.lm import generalisation, traces
 from progsem.lm import model as lm
+from progsem.lm.codegen import model as codegen
 from progsem.lm.decoding import Written
 from progsem.storage.files import read_table
 from progsem.study import config
@@ -43,12 +44,12 @@ def make(folder: Path, study=None, batch: int = 16) -> Job:
     """Run the stage on an untrained model with sharp preferences."""
     study = study or load()
     encoding = ENCODINGS[study.tokens.encoding]()
-    model = lm.CodeGen(lm.Shape(len(encoding.vocabulary), 2, 32, 4, 8))
+    model = codegen.CodeGen(codegen.Shape(len(encoding.vocabulary), 2, 32, 4, 8))
     model.initialise(7, 0.35)
     with torch.no_grad():  # so that some programs end
         model.lm_head.bias[encoding.ids["}"]] = 3.0
     files = {name: folder / name for name in ("model.safetensors", "config.json")}
-    lm.save(model, *files.values())
+    model.save(*files.values())
     sets = {name: study.varied(variation) for name, variation in study.generalisation.sets.items()}
     frozen = {
         "test": study.generalisation.test,

@@ -4,19 +4,19 @@ import numpy as np
 import pytest
 import torch
 
-from progsem.lm import inference
-from progsem.lm import model as lm
+from progsem.lm.codegen import inference
+from progsem.lm.codegen import model as codegen
 
 SHAPES = [
-    lm.Shape(40, 2, 32, 4, 8),
-    lm.Shape(23, 3, 64, 4, 16),
-    lm.Shape(34, 1, 128, 4, 32),
-    lm.Shape(56, 2, 128, 4, 8),
+    codegen.Shape(40, 2, 32, 4, 8),
+    codegen.Shape(23, 3, 64, 4, 16),
+    codegen.Shape(34, 1, 128, 4, 32),
+    codegen.Shape(56, 2, 128, 4, 8),
 ]
 
 
-def made(shape: lm.Shape) -> lm.CodeGen:
-    model = lm.CodeGen(shape)
+def made(shape: codegen.Shape) -> codegen.CodeGen:
+    model = codegen.CodeGen(shape)
     model.initialise(1, 0.2)  # wide enough that every term matters
     with torch.no_grad():
         for parameter in model.parameters():
@@ -31,12 +31,12 @@ def test_same_states_as_transformers(shape, tmp_path):
     from transformers import AutoModelForCausalLM
 
     model = made(shape)
-    lm.save(model, tmp_path / "model.safetensors", tmp_path / "config.json")
+    model.save(tmp_path / "model.safetensors", tmp_path / "config.json")
     theirs = AutoModelForCausalLM.from_pretrained(tmp_path).eval()
     tokens = torch.randint(0, shape.vocabulary, (9, 40), generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         expected = theirs(tokens, output_hidden_states=True)
-    ready = inference.Inference(model, torch.float32)
+    ready = model.inference(torch.float32)
     cache = ready.cache()
     states = ready.prefill(tokens[:, :36], cache, 5, 40)
     assert len(states) == shape.layers + 1
@@ -53,7 +53,7 @@ def test_same_states_as_transformers(shape, tmp_path):
 def test_keys_of_another_batch_leave_nothing(precision):
     """Fewer and shorter documents, after more and longer ones, get what they get with a new cache."""
     shape = SHAPES[2]
-    ready = inference.Inference(made(shape), precision)
+    ready = made(shape).inference(precision)
     tokens = torch.randint(0, shape.vocabulary, (70, 40), generator=torch.Generator().manual_seed(0))
     used, new = ready.cache(), ready.cache()
     ready.prefill(tokens, used, 40, 44)
@@ -74,7 +74,7 @@ def test_bf16_products_give_nearly_what_the_model_gives():
         exact = model.logits(model(tokens)[-1])
         with torch.autocast("cpu", torch.bfloat16):
             rounded = model.logits(model(tokens)[-1])
-    ready = inference.Inference(model, torch.bfloat16)
+    ready = model.inference(torch.bfloat16)
     ours = ready.logits(ready.prefill(tokens, ready.cache(), 40, 40)[-1])
     errors = [float((logits - exact).abs().mean()) for logits in (ours, rounded)]
     assert 0 < errors[0] < 1.2 * errors[1]
@@ -83,7 +83,7 @@ def test_bf16_products_give_nearly_what_the_model_gives():
 def test_documents_are_read_a_few_at_a_time(monkeypatch):
     """However few: the same states."""
     shape = SHAPES[2]
-    ready = inference.Inference(made(shape), torch.float32)
+    ready = made(shape).inference(torch.float32)
     tokens = torch.randint(0, shape.vocabulary, (11, 30), generator=torch.Generator().manual_seed(0))
     whole = ready.prefill(tokens, ready.cache(), 6, 30)
     sizes = []

@@ -5,13 +5,19 @@ import torch
 
 from progsem.errors import UserError
 from progsem.lm import model as lm
+from progsem.lm.codegen import model as codegen
 
 # Of 8, 8, 12 and 16 dimensions a head; the last is a whole vector of the compiled attention.
-SHAPES = [lm.Shape(40, 2, 32, 4, 8), lm.Shape(23, 3, 64, 8, 4), lm.Shape(56, 1, 48, 4, 12), lm.Shape(30, 2, 128, 8, 12)]
+SHAPES = [
+    codegen.Shape(40, 2, 32, 4, 8),
+    codegen.Shape(23, 3, 64, 8, 4),
+    codegen.Shape(56, 1, 48, 4, 12),
+    codegen.Shape(30, 2, 128, 8, 12),
+]
 
 
-def made(shape: lm.Shape, seed: int = 1) -> lm.CodeGen:
-    model = lm.CodeGen(shape)
+def made(shape: codegen.Shape, seed: int = 1) -> codegen.CodeGen:
+    model = codegen.CodeGen(shape)
     model.initialise(seed, 0.2)  # wide enough that every term matters
     with torch.no_grad():
         for parameter in model.parameters():
@@ -25,7 +31,7 @@ def test_same_function_as_transformers(shape, tmp_path):
     from transformers import AutoModelForCausalLM
 
     model = made(shape)
-    lm.save(model, tmp_path / "model.safetensors", tmp_path / "config.json")
+    model.save(tmp_path / "model.safetensors", tmp_path / "config.json")
     theirs = AutoModelForCausalLM.from_pretrained(tmp_path).eval()
     assert type(theirs).__name__ == "CodeGenForCausalLM"
     tokens = torch.randint(0, shape.vocabulary, (3, 17), generator=torch.Generator().manual_seed(0))
@@ -52,7 +58,7 @@ def test_same_gradients_as_transformers(shape, tmp_path):
     from transformers import AutoModelForCausalLM
 
     model = made(shape)
-    lm.save(model, tmp_path / "model.safetensors", tmp_path / "config.json")
+    model.save(tmp_path / "model.safetensors", tmp_path / "config.json")
     theirs = AutoModelForCausalLM.from_pretrained(tmp_path)
     tokens = torch.randint(0, shape.vocabulary, (3, 17), generator=torch.Generator().manual_seed(0))
     outer = torch.randn(3, 17, shape.vocabulary, generator=torch.Generator().manual_seed(1))
@@ -76,7 +82,7 @@ def test_bf16_products_give_nearly_the_same():
 
 
 def test_bf16_gradients_are_nearly_the_same():
-    model = made(lm.Shape(40, 3, 64, 4, 16))
+    model = made(codegen.Shape(40, 3, 64, 4, 16))
     tokens = torch.randint(0, 40, (8, 40), generator=torch.Generator().manual_seed(0))
     gradients = []
     for enabled in (False, True):
@@ -97,7 +103,7 @@ def test_initialisation_follows_the_seed():
 
 def test_damaged_files_are_named(tmp_path):
     weights, config = tmp_path / "model.safetensors", tmp_path / "config.json"
-    lm.save(made(SHAPES[0]), weights, config)
+    made(SHAPES[0]).save(weights, config)
     weights.write_bytes(weights.read_bytes()[:-100])
     with pytest.raises(UserError, match="model.safetensors"):
         lm.load(weights, config, torch.device("cpu"))

@@ -20,8 +20,8 @@ from progsem import hardware
 from progsem.errors import UserError
 from progsem.jobs import launch
 from progsem.jobs.job import Job
-from progsem.lm import model as lm
 from progsem.lm import train
+from progsem.lm.codegen import model as codegen
 from progsem.lm.parallel import Team
 from progsem.storage import manifest
 from progsem.storage.files import read_csv
@@ -72,7 +72,7 @@ def test_each_process_uses_the_gpu_of_its_number(monkeypatch):
 
 
 def test_shares_are_the_batch_and_their_losses_the_mean():
-    model = lm.CodeGen(lm.Shape(21, 1, 16, 4, 4))
+    model = codegen.CodeGen(codegen.Shape(21, 1, 16, 4, 4))
     model.initialise(0, 0.2)
     lengths = np.array([4, 9, 2, 7, 5, 3])
     tokens = np.random.default_rng(0).integers(1, 21, (6, 9))

@@ -56,6 +56,7 @@ FIRST = {  # section -> the stage where work starts again
     "synthesis": "writers",
     "finetuning": "finetuning",
     "statistics": "statistics",
+    "variants": "lm",
     "figures": "figures",
 }
 EXCEPTIONS = {
@@ -81,6 +82,7 @@ MORE = {
     "edits.checkpoints",
     "edits.permutations",
     "synthesis.checkpoints",
+    "variants",
 }
 
 
@@ -92,7 +94,8 @@ def test_an_edit_runs_its_stage_and_what_depends_on_it(key):
     expected = EXCEPTIONS.get(key) or DOWNSTREAM.get(FIRST.get(section), [])
     assert reruns(old, new) == expected
     back = USUAL if key == "language" else expected
-    assert reruns(new, old) == (back if key not in MORE else ["statistics", "figures"])
+    more = ["figures"] if key == "variants" else ["statistics", "figures"]
+    assert reruns(new, old) == (back if key not in MORE else more)
 
 
 def test_nothing_runs_without_an_edit():
@@ -104,7 +107,7 @@ def test_numbers_written_differently_are_the_same_study():
     assert reruns(load({"programs": {"weights": {"move": 5}}}), load({"programs": {"weights": {"move": 5.0}}})) == []
 
 
-SECTIONS = [name for name, field in Study.model_fields.items() if name not in ("study", "language")]
+SECTIONS = [name for name, field in Study.model_fields.items() if name not in ("study", "language", "variants")]
 
 
 def changed_type(path: str, key: str, default) -> type[Study]:
@@ -240,7 +243,7 @@ def test_slices_are_all_that_a_job_is_told():
     for text in [*slices, plan.probes.slice()]:
         assert "compute" not in json.loads(text) and "study" not in json.loads(text)
         assert text == json.dumps(json.loads(text), sort_keys=True, separators=(",", ":"))
-    first, second = plan.study.lm.checkpoints()[2:4]
+    first, second = plan.study.lm.every_step()[2:4]
     training = json.loads(plan.training_slice("7", f"{second:06d}"))
     assert (training["seed"], training["from"], training["to"]) == (7, first, second)
     assert "seeds" not in training["lm"]

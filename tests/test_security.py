@@ -26,6 +26,7 @@ from tree import HANGS, ROOT, tiny
 from progsem.errors import UserError
 from progsem.jobs.job import Job
 from progsem.lm import model
+from progsem.lm.codegen import model as codegen
 from progsem.lm.pretrained import Pretrained
 from progsem.lm.resume import RollingState
 from progsem.measures import statistics
@@ -260,9 +261,9 @@ def test_a_pretrained_model_runs_nothing(bomb, tmp_path, mark):
 
 
 def test_no_reader_sets_off_a_bomb(tmp_path, mark):
-    shape = model.Shape(vocabulary=9, layers=1, width=8, heads=4, rotary=2)
+    shape = codegen.Shape(vocabulary=9, layers=1, width=8, heads=4, rotary=2)
     whole = tmp_path / "config.json", tmp_path / "model.safetensors"
-    model.save(model.CodeGen(shape), whole[1], whole[0])
+    codegen.CodeGen(shape).save(whole[1], whole[0])
     for bomb in bombs(tmp_path, mark):
         readers = {
             "weights": lambda path=bomb: model.load(path, whole[0], torch.device("cpu")),

@@ -3,7 +3,7 @@
 import pytest
 from tree import ROOT
 
-from progsem.lm import model
+from progsem.lm.codegen import model as codegen
 from progsem.study import config, configfiles, sizes, work
 from progsem.study.plan import Plan
 
@@ -27,8 +27,8 @@ def shipped(name: str) -> config.Study:
 
 def test_parameters_are_those_of_the_model_but_for_its_vocabulary():
     small = study()
-    shape = model.Shape(40, small.lm.layers, small.lm.width, small.lm.heads, small.lm.rotary)
-    counted = sum(parameter.numel() for parameter in model.CodeGen(shape).parameters())
+    shape = codegen.Shape(40, small.lm.layers, small.lm.width, small.lm.heads, small.lm.rotary)
+    counted = sum(parameter.numel() for parameter in codegen.CodeGen(shape).parameters())
     assert work.parameters(small) == pytest.approx(counted, rel=0.05)
 
 

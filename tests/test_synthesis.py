@@ -16,9 +16,7 @@ from progsem.data.special_tokens import END_ID
 from progsem.errors import UserError
 from progsem.jobs.job import Job
 from progsem.languages import LANGUAGE
-from progsem.lm import model as lm
 from progsem.lm.decoding import TokenGrammar, write_programs
-from progsem.lm.inference import Inference
 from progsem.lm.traces import Specifications, satisfied
 from progsem.measures import statistics
 from progsem.measures.synthesis import WriterKey, pass_at, proposed, seconds_per_solution
@@ -62,7 +60,7 @@ def network(encoding):
 
 @pytest.fixture
 def proposer(network, encoding):
-    return Proposer(Inference(network, torch.float32), encoding, 4, 0)
+    return Proposer(network.inference(torch.float32), encoding, 4, 0)
 
 
 def prompt(specifications, encoding, row: int) -> np.ndarray:
@@ -191,7 +189,7 @@ def chances(network, encoding, given: np.ndarray, codes: int) -> dict[bytes, flo
 
 
 def test_samples_follow_the_model_and_beams_find_the_likeliest(network, encoding, specifications):
-    proposer, given = Proposer(Inference(network, torch.float32), encoding, 3, 0), prompt(specifications, encoding, 1)
+    proposer, given = Proposer(network.inference(torch.float32), encoding, 3, 0), prompt(specifications, encoding, 1)
     expected = chances(network, encoding, given, 3)
     count = 3000
     drawn = proposer.samples(given, count, (0, 1))
@@ -211,9 +209,9 @@ def test_samples_follow_the_model_and_beams_find_the_likeliest(network, encoding
 
 @pytest.mark.parametrize("width", [1, 4, 9])
 def test_beam_search_is_that_of_transformers(tmp_path, network, encoding, specifications, width):
-    lm.save(network, tmp_path / "model.safetensors", tmp_path / "config.json")
+    network.save(tmp_path / "model.safetensors", tmp_path / "config.json")
     theirs = AutoModelForCausalLM.from_pretrained(tmp_path).float().eval()
-    proposer = Proposer(Inference(network, torch.float32), encoding, 4, 0)
+    proposer = Proposer(network.inference(torch.float32), encoding, 4, 0)
     found = 0
     for row in range(6):
         given = prompt(specifications, encoding, row)
@@ -244,7 +242,7 @@ def test_beam_search_is_that_of_transformers(tmp_path, network, encoding, specif
 
 
 def test_greedy_is_what_traces_write(proposer, network, encoding, specifications):
-    inference = Inference(network, torch.float32)
+    inference = network.inference(torch.float32)
     grammar = TokenGrammar(encoding, False)
     for row in range(5):
         given = prompt(specifications, encoding, row)
@@ -318,7 +316,7 @@ def test_the_corpus_own_programs_are_drawn_as_they_are_frequent():
 def job_of(folder, study, corpus, stage: str, network=None) -> Job:
     inputs = dict(corpus)
     if network is not None:
-        lm.save(network, folder / "model.safetensors", folder / "config.json")
+        network.save(folder / "model.safetensors", folder / "config.json")
         inputs |= {"weights": [folder / "model.safetensors"], "config": [folder / "config.json"]}
     slices = study.model_dump(mode="json") | {"step": 7, "seed": 1}
     return Job(stage, slices, inputs, {"proposals": [folder / f"{stage}.arrow"]}, device="cpu")

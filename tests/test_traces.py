@@ -14,8 +14,8 @@ from progsem.languages.karel.grammar import FIRST, NEXT
 from progsem.languages.karel.kernels import execute
 from progsem.languages.karel.syntax import decode
 from progsem.languages.karel.text import ENCODINGS
-from progsem.lm import model as lm
 from progsem.lm import traces
+from progsem.lm.codegen import model as codegen
 from progsem.lm.decoding import Followed, TokenGrammar
 from progsem.storage.files import read_table
 from progsem.study import config
@@ -49,17 +49,17 @@ class Setting:
             }
         )
         self.study, self.encoding = study, ENCODINGS[encoding]()
-        self.shape = lm.Shape(len(self.encoding.vocabulary), 2, 64, 4, 8)
+        self.shape = codegen.Shape(len(self.encoding.vocabulary), 2, 64, 4, 8)
         slices = study.model_dump(mode="json")
         shards = {split: [folder / f"{split}.arrow"] for split in COUNTS}
         corpus.run(Job("corpus", slices, {}, shards))
         self.specifications_shards = shards
-        self.model = lm.CodeGen(self.shape)
+        self.model = codegen.CodeGen(self.shape)
         self.model.initialise(7, 0.35)
         with torch.no_grad():  # so that some programs end
             self.model.lm_head.bias[self.encoding.ids["}"]] = 3.0
         self.files = {name: folder / name for name in ("model.safetensors", "config.json")}
-        lm.save(self.model, *self.files.values())
+        self.model.save(*self.files.values())
         outputs = {name: [folder / f"{name}.arrow"] for name in ("programs", "generated", "forced")}
         inputs = {**shards, "weights": [self.files["model.safetensors"]], "config": [self.files["config.json"]]}
         job = Job("traces", {**slices, "step": 5, "seed": 0}, inputs, outputs, threads, batch=batch)

@@ -15,8 +15,8 @@ from tree import default_signals
 
 from progsem.errors import UserError
 from progsem.jobs.job import Job
-from progsem.lm import model as lm
 from progsem.lm import resume, train
+from progsem.lm.codegen import model as codegen
 from progsem.storage.files import write_table
 from progsem.study import config
 
@@ -128,7 +128,7 @@ def test_training_lowers_the_loss_and_logs_it(tmp_path):
 
 
 def test_padding_is_not_learned_from(tmp_path):
-    model = lm.CodeGen(lm.Shape(21, 1, 16, 4, 4))
+    model = codegen.CodeGen(codegen.Shape(21, 1, 16, 4, 4))
     model.initialise(0, 0.2)
     tokens, loss = torch.tensor([[1, 2, 3, 4, 0, 0]]), train.Loss(model, 0, np.ones(2))
     torch.testing.assert_close(loss(tokens, 3), loss(tokens[:, :4], 3))
@@ -136,7 +136,7 @@ def test_padding_is_not_learned_from(tmp_path):
 
 @pytest.mark.parametrize("weight", [1.0, 0.1, 0.0])
 def test_tokens_of_a_prompt_count_less(weight):
-    model = lm.CodeGen(lm.Shape(21, 1, 16, 4, 4))
+    model = codegen.CodeGen(codegen.Shape(21, 1, 16, 4, 4))
     model.initialise(0, 0.2)
     tokens = torch.tensor([[1, 2, 3, 4, 5, 6], [1, 7, 8, 9, 5, 0]])
     loss = train.Loss(model, 0, np.full(3, weight))
@@ -149,7 +149,7 @@ def test_tokens_of_a_prompt_count_less(weight):
 
 def test_what_only_inputs_are_asked_of_is_not_computed():
     """Loss and gradients as if all was predicted and inputs counted nothing."""
-    model = lm.CodeGen(lm.Shape(21, 2, 16, 4, 4))
+    model = codegen.CodeGen(codegen.Shape(21, 2, 16, 4, 4))
     model.initialise(0, 0.2)
     tokens = torch.tensor([[1, 2, 3, 4, 5, 6, 7, 8, 9], [1, 7, 8, 9, 5, 6, 5, 2, 0]])
     section = config.LM.model_validate(SECTION | {"prompt_weight": 0.5, "predict_inputs": False})
@@ -176,7 +176,7 @@ def test_against_a_plain_loop(tmp_path):
     from progsem.storage.files import read_table
 
     columns, _ = read_table(path)
-    model = lm.CodeGen(lm.Shape(21, 2, 32, 4, 8))
+    model = codegen.CodeGen(codegen.Shape(21, 2, 32, 4, 8))
     model.initialise(3, section.initial_std)
     decayed = [p for n, p in model.named_parameters() if "ln_" not in n and not n.endswith("bias")]
     others = [p for n, p in model.named_parameters() if "ln_" in n or n.endswith("bias")]
@@ -200,7 +200,7 @@ def test_against_a_plain_loop(tmp_path):
 
 
 def test_divergence_is_said(tmp_path):
-    model = lm.CodeGen(lm.Shape(21, 1, 16, 4, 4))
+    model = codegen.CodeGen(codegen.Shape(21, 1, 16, 4, 4))
     model.initialise(0, 0.2)
     with torch.no_grad():
         model.lm_head.weight.fill_(float("nan"))
@@ -312,8 +312,8 @@ def test_a_signal_while_outputs_are_written_finds_the_interval_done(short, monke
         os.kill(os.getpid(), signal.SIGTERM)
         return original(*given)
 
-    original = lm.save
-    monkeypatch.setattr(lm, "save", save)
+    original = codegen.CodeGen.save
+    monkeypatch.setattr(codegen.CodeGen, "save", save)
     train.run(short.job())
     short.assert_same_bytes()
 

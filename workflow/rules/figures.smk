@@ -24,6 +24,7 @@ rule figures:
                 for name, path in PLAN.files(PLAN.statistics).items()
                 if name != "manifest"
             }
+            | {f"variants_{name}": paths for name, paths in PLAN.compared().items()}
         ),
     output:
         # Marked for the report where it is not there: Snakemake then refuses a report of other figures.

@@ -1,40 +1,46 @@
 # All checkpoints and semantics together: curves, intervals, tests.
-rule statistics:
-    input:
-        **ancients(
-            {
-                "programs": PLAN.everywhere([PLAN.traces], "programs"),
-                "predictions": PLAN.everywhere(PLAN.probed(), "predictions"),
-                "accuracy": PLAN.everywhere(PLAN.probed(), "accuracy"),
-                "metrics": PLAN.everywhere([PLAN.lm], "metrics"),
-                "manifests": PLAN.manifests(),
-                "corpus": PLAN.shards(PLAN.corpus, "train"),
-                "controls_predictions": PLAN.everywhere([PLAN.controls], "predictions"),
-                "controls_accuracy": PLAN.everywhere([PLAN.controls], "accuracy"),
-                "controls_description": PLAN.everywhere([PLAN.controls], "description"),
-                "counterfactuals": PLAN.everywhere(list(PLAN.edits.values()), "counterfactuals"),
-                "edits": PLAN.everywhere(list(PLAN.edits.values()), "edits"),
-                "readings": PLAN.everywhere(list(PLAN.edits.values()), "readings"),
-                "generalisation": PLAN.everywhere([PLAN.generalisation], "programs"),
-                "proposals": PLAN.proposals(),
-            }
-        ),
-    output:
-        **PLAN.files(PLAN.statistics),
-    log:
-        PLAN.statistics.log,
-    conda:
-        CONDA
-    threads: max(4, STUDY.compute.threads)  # fewer where there are fewer cores: nothing runs beside it
-    resources:
-        **asked(
-            STUDY,
-            sizes.statistics_mb(STUDY),
-            sizes.minutes(STUDY, work.statistics(PLAN), gpu=False),
-        ),
-    params:
-        command=command("statistics", PLAN.statistics.slice()),
-    message:
-        "Computing intervals and tests over all checkpoints"
-    shell:
-        COMMAND
+for SUFFIX, MADE, _ in PLAN.makers("statistics"):
+
+    rule:
+        name:
+            f"statistics{SUFFIX}"
+        input:
+            **ancients(
+                {
+                    "programs": MADE.everywhere([MADE.traces], "programs"),
+                    "predictions": MADE.everywhere(MADE.probed(), "predictions"),
+                    "accuracy": MADE.everywhere(MADE.probed(), "accuracy"),
+                    "metrics": MADE.everywhere([MADE.lm], "metrics"),
+                    "manifests": MADE.manifests(),
+                    "corpus": MADE.shards(MADE.corpus, "train"),
+                    "controls_predictions": MADE.everywhere([MADE.controls], "predictions"),
+                    "controls_accuracy": MADE.everywhere([MADE.controls], "accuracy"),
+                    "controls_description": MADE.everywhere([MADE.controls], "description"),
+                    "counterfactuals": MADE.everywhere(
+                        list(MADE.edits.values()), "counterfactuals"
+                    ),
+                    "edits": MADE.everywhere(list(MADE.edits.values()), "edits"),
+                    "readings": MADE.everywhere(list(MADE.edits.values()), "readings"),
+                    "generalisation": MADE.everywhere([MADE.generalisation], "programs"),
+                    "proposals": MADE.proposals(),
+                }
+            ),
+        output:
+            **MADE.files(MADE.statistics),
+        log:
+            MADE.statistics.log,
+        conda:
+            CONDA
+        threads: max(4, MADE.study.compute.threads)  # fewer where there are fewer cores: nothing runs beside it
+        resources:
+            **asked(
+                MADE.study,
+                sizes.statistics_mb(MADE.study),
+                sizes.minutes(MADE.study, work.statistics(MADE), gpu=False),
+            ),
+        params:
+            command=command("statistics", MADE.statistics.slice()),
+        message:
+            "Computing intervals and tests over all checkpoints"
+        shell:
+            COMMAND

@@ -1,121 +1,137 @@
 # Programs that writers without a language model propose for test specifications.
-rule writers:
-    input:
-        **ancients(
-            {
-                "train": PLAN.shards(PLAN.corpus, "train"),
-                "test": PLAN.shards(PLAN.corpus, "test", STUDY.synthesis.test),
-            }
-        ),
-    output:
-        **PLAN.files(PLAN.writers),
-    log:
-        PLAN.writers.log,
-    conda:
-        CONDA
-    threads: STUDY.compute.threads
-    resources:
-        **asked(STUDY, sizes.data_mb(STUDY), sizes.writers_minutes(STUDY)),
-    params:
-        command=command("writers", PLAN.writers.slice()),
-    message:
-        "Proposing programs without a language model"
-    shell:
-        COMMAND
+for SUFFIX, MADE, _ in PLAN.makers("writers"):
+
+    rule:
+        name:
+            f"writers{SUFFIX}"
+        input:
+            **ancients(
+                {
+                    "train": MADE.shards(MADE.corpus, "train"),
+                    "test": MADE.shards(MADE.corpus, "test", MADE.study.synthesis.test),
+                }
+            ),
+        output:
+            **MADE.files(MADE.writers),
+        log:
+            MADE.writers.log,
+        conda:
+            CONDA
+        threads: MADE.study.compute.threads
+        resources:
+            **asked(MADE.study, sizes.data_mb(MADE.study), sizes.writers_minutes(MADE.study)),
+        params:
+            command=command("writers", MADE.writers.slice()),
+        message:
+            "Proposing programs without a language model"
+        shell:
+            COMMAND
 
 
 # Programs that a checkpoint proposes, by several ways of decoding.
-rule synthesis:
-    input:
-        **ancients(PLAN.files(PLAN.lm, "weights", "config")),
-        test=ancient(PLAN.shards(PLAN.corpus, "test", STUDY.synthesis.test)),
-    output:
-        **PLAN.files(PLAN.synthesis),
-    log:
-        PLAN.synthesis.log,
-    conda:
-        CONDA
-    threads: STUDY.compute.threads
-    resources:
-        **asked(
-            STUDY,
-            sizes.traces_mb(STUDY),
-            sizes.minutes(STUDY, work.synthesis(STUDY), 0.02),
-            tensors=1,
-        ),
-    params:
-        command=command(
-            "synthesis",
-            PLAN.synthesis.slice_of_checkpoint,
-            STUDY.compute.threads,
-            device=STUDY.compute.device,
-        ),
-    message:
-        "Proposing programs, seed {wildcards.seed}, step {wildcards.step}"
-    shell:
-        COMMAND
+for SUFFIX, MADE, _ in PLAN.makers("synthesis"):
+
+    rule:
+        name:
+            f"synthesis{SUFFIX}"
+        input:
+            **ancients(MADE.files(MADE.lm, "weights", "config")),
+            test=ancient(MADE.shards(MADE.corpus, "test", MADE.study.synthesis.test)),
+        output:
+            **MADE.files(MADE.synthesis),
+        log:
+            MADE.synthesis.log,
+        conda:
+            CONDA
+        threads: MADE.study.compute.threads
+        resources:
+            **asked(
+                MADE.study,
+                sizes.traces_mb(MADE.study),
+                sizes.minutes(MADE.study, work.synthesis(MADE.study), 0.02),
+                tensors=1,
+            ),
+        params:
+            command=command(
+                "synthesis",
+                MADE.synthesis.slice_of_checkpoint,
+                MADE.study.compute.threads,
+                device=MADE.study.compute.device,
+            ),
+        message:
+            "Proposing programs, seed {wildcards.seed}, step {wildcards.step}"
+        shell:
+            COMMAND
 
 
 # A model that somebody has trained already, in a folder of the user's, learns the study's text.
-rule finetuning:
-    input:
-        **ancients(PLAN.files(PLAN.tokens, "train")),
-    output:
-        **PLAN.files(PLAN.finetuning),
-    log:
-        PLAN.finetuning.log,
-    conda:
-        CONDA
-    threads: STUDY.compute.threads
-    resources:
-        **asked(
-            STUDY,
-            sizes.pretrained_mb(STUDY),
-            sizes.minutes(STUDY, work.finetuning(STUDY)),
-            tensors=1,
-        ),
-    params:
-        command=command(
-            "finetuning",
-            PLAN.finetuning.slice(folder=STUDY.lm.pretrained),
-            STUDY.compute.threads,
-            device=STUDY.compute.device,
-        ),
-    message:
-        "Fine-tuning the model in {STUDY.lm.pretrained}"
-    shell:
-        COMMAND
+for SUFFIX, MADE, _ in PLAN.makers("finetuning"):
+
+    rule:
+        name:
+            f"finetuning{SUFFIX}"
+        input:
+            **ancients(MADE.files(MADE.tokens, "train")),
+        output:
+            **MADE.files(MADE.finetuning),
+        log:
+            MADE.finetuning.log,
+        conda:
+            CONDA
+        threads: MADE.study.compute.threads
+        resources:
+            **asked(
+                MADE.study,
+                sizes.pretrained_mb(MADE.study),
+                sizes.minutes(MADE.study, work.finetuning(MADE.study)),
+                tensors=1,
+            ),
+        params:
+            command=command(
+                "finetuning",
+                MADE.finetuning.slice(folder=MADE.study.lm.pretrained),
+                MADE.study.compute.threads,
+                device=MADE.study.compute.device,
+            ),
+        message:
+            "Fine-tuning a model that has been trained already"
+        shell:
+            COMMAND
 
 
 # Programs that it proposes then.
-rule pretrained:
-    input:
-        **ancients(
-            PLAN.files(PLAN.finetuning, "weights", "config", "generation_config", "tokenizer")
-        ),
-        test=ancient(PLAN.shards(PLAN.corpus, "test", STUDY.synthesis.test)),
-    output:
-        **PLAN.files(PLAN.pretrained),
-    log:
-        PLAN.pretrained.log,
-    conda:
-        CONDA
-    threads: STUDY.compute.threads
-    resources:
-        **asked(
-            STUDY,
-            sizes.pretrained_mb(STUDY),
-            sizes.minutes(STUDY, work.pretrained_synthesis(STUDY), 0.02),
-            tensors=1,
-        ),
-    params:
-        command=command(
-            "pretrained",
-            PLAN.pretrained.slice(),
-            STUDY.compute.threads,
-            device=STUDY.compute.device,
-        ),
-    message:
-        "Proposing programs by the fine-tuned model"
-    shell:
-        COMMAND
+for SUFFIX, MADE, _ in PLAN.makers("pretrained"):
+
+    rule:
+        name:
+            f"pretrained{SUFFIX}"
+        input:
+            **ancients(
+                MADE.files(MADE.finetuning, "weights", "config", "generation_config", "tokenizer")
+            ),
+            test=ancient(MADE.shards(MADE.corpus, "test", MADE.study.synthesis.test)),
+        output:
+            **MADE.files(MADE.pretrained),
+        log:
+            MADE.pretrained.log,
+        conda:
+            CONDA
+        threads: MADE.study.compute.threads
+        resources:
+            **asked(
+                MADE.study,
+                sizes.pretrained_mb(MADE.study),
+                sizes.minutes(MADE.study, work.pretrained_synthesis(MADE.study), 0.02),
+                tensors=1,
+            ),
+        params:
+            command=command(
+                "pretrained",
+                MADE.pretrained.slice(),
+                MADE.study.compute.threads,
+                device=MADE.study.compute.device,
+            ),
+        message:
+            "Proposing programs by the fine-tuned model"
+        shell:
+            COMMAND

@@ -1,66 +1,79 @@
 # What a checkpoint writes for each specification, and its hidden states meanwhile.
-rule traces:
-    input:
-        **ancients(PLAN.files(PLAN.lm, "weights", "config")),
-        **ancients(
-            {
-                split: PLAN.shards(PLAN.corpus, split, getattr(STUDY.traces, split))
-                for split in SPLITS
-            }
-        ),
-    output:
-        **PLAN.files(PLAN.traces),
-    log:
-        PLAN.traces.log,
-    priority: 20
-    group:
-        "probing"
-    conda:
-        CONDA
-    threads: STUDY.compute.threads
-    resources:
-        **asked(STUDY, sizes.traces_mb(STUDY), sizes.minutes(STUDY, work.tracing(STUDY)), tensors=1),
-    params:
-        command=command(
-            "traces",
-            PLAN.traces.slice_of_checkpoint,
-            STUDY.compute.threads,
-            device=STUDY.compute.device,
-            batch=STUDY.compute.trace_batch,
-        ),
-    message:
-        "Decoding and reading hidden states, seed {wildcards.seed}, step {wildcards.step}"
-    shell:
-        COMMAND
+for SUFFIX, MADE, _ in PLAN.makers("traces"):
+
+    rule:
+        name:
+            f"traces{SUFFIX}"
+        input:
+            **ancients(MADE.files(MADE.lm, "weights", "config")),
+            **ancients(
+                {
+                    split: MADE.shards(MADE.corpus, split, getattr(MADE.study.traces, split))
+                    for split in SPLITS
+                }
+            ),
+        output:
+            **MADE.files(MADE.traces),
+        log:
+            MADE.traces.log,
+        priority: 20
+        group:
+            "probing"
+        conda:
+            CONDA
+        threads: MADE.study.compute.threads
+        resources:
+            **asked(
+                MADE.study,
+                sizes.traces_mb(MADE.study),
+                sizes.minutes(MADE.study, work.tracing(MADE.study)),
+                tensors=1,
+            ),
+        params:
+            command=command(
+                "traces",
+                MADE.traces.slice_of_checkpoint,
+                MADE.study.compute.threads,
+                device=MADE.study.compute.device,
+                batch=MADE.study.compute.trace_batch,
+            ),
+        message:
+            "Decoding and reading hidden states, seed {wildcards.seed}, step {wildcards.step}"
+        shell:
+            COMMAND
 
 
 # What the last checkpoint writes for longer programs, larger worlds, and the like.
-rule generalisation:
-    input:
-        **ancients(PLAN.files(PLAN.lm, "weights", "config")),
-    output:
-        **PLAN.files(PLAN.generalisation),
-    log:
-        PLAN.generalisation.log,
-    conda:
-        CONDA
-    threads: STUDY.compute.threads
-    resources:
-        **asked(
-            STUDY,
-            sizes.traces_mb(STUDY),
-            sizes.minutes(STUDY, work.generalisation(STUDY)),
-            tensors=1,
-        ),
-    params:
-        command=command(
-            "generalisation",
-            PLAN.generalisation.slice_of_checkpoint,
-            STUDY.compute.threads,
-            device=STUDY.compute.device,
-            batch=STUDY.compute.trace_batch,
-        ),
-    message:
-        "Writing programs for specifications of other kinds, seed {wildcards.seed}"
-    shell:
-        COMMAND
+for SUFFIX, MADE, _ in PLAN.makers("generalisation"):
+
+    rule:
+        name:
+            f"generalisation{SUFFIX}"
+        input:
+            **ancients(MADE.files(MADE.lm, "weights", "config")),
+        output:
+            **MADE.files(MADE.generalisation),
+        log:
+            MADE.generalisation.log,
+        conda:
+            CONDA
+        threads: MADE.study.compute.threads
+        resources:
+            **asked(
+                MADE.study,
+                sizes.traces_mb(MADE.study),
+                sizes.minutes(MADE.study, work.generalisation(MADE.study)),
+                tensors=1,
+            ),
+        params:
+            command=command(
+                "generalisation",
+                MADE.generalisation.slice_of_checkpoint,
+                MADE.study.compute.threads,
+                device=MADE.study.compute.device,
+                batch=MADE.study.compute.trace_batch,
+            ),
+        message:
+            "Writing programs for specifications of other kinds, seed {wildcards.seed}"
+        shell:
+            COMMAND

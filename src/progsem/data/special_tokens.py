@@ -6,3 +6,5 @@ embedding stays as it was drawn, but for weight decay.
 
 SPECIAL_TOKENS = PADDING, UNKNOWN, BEGIN, END = "<pad>", "<unk>", "<bos>", "<eos>"
 PADDING_ID, UNKNOWN_ID, BEGIN_ID, END_ID = range(len(SPECIAL_TOKENS))
+# As `transformers` calls them in a model's config.
+SPECIAL_IDS = {"bos_token_id": BEGIN_ID, "eos_token_id": END_ID, "pad_token_id": PADDING_ID}

@@ -200,7 +200,7 @@ class Feature:
     def _interchanges(self, name: str, layer: int, subspace: Tensor | None) -> Iterator[Case]:
         for source in EDIT_SOURCES:
             yield self._case(name, NO_CONTROL, source, layer, subspace)
-        width = self.stage.editable.model.shape.width
+        width = self.stage.editable.model.width
         generator = torch.Generator().manual_seed(layer)
         dimension = 1 if subspace is None else subspace.shape[1]
         drawn = subspaces.random_basis(width, dimension, generator).to(self.stage.editable.device)
@@ -333,13 +333,13 @@ class Stage:
         heads = LANGUAGE.features.heads(recipe.features, specifications.metadata)
         self.meaning = Meaning(heads, LANGUAGE.codes.semantics(job.slice["mapping"]), programs.step_limit)
         self.features, self.depths = list(recipe.features), list(recipe.depths)
-        self.layers = list(self.config.layers) or list(range(1, model.shape.layers + 1))
+        self.layers = list(self.config.layers) or list(range(1, model.layers + 1))
         self.number = np.zeros(len(specifications), np.int32)
         test = specifications.split == TEST
         self.number[test] = np.arange(test.sum())
         self.fed = Fed.by(self.editable, self.texts, self.meaning, recipe, job.batch)
         self.readers, self.shuffled = {}, {}
-        for layer in sorted({*self.layers, model.shape.layers}):
+        for layer in sorted({*self.layers, model.layers}):
             self.readers[layer] = Reader(self.fed.states(layer), heads, recipe, device)
             if layer in self.layers and WEIGHTS in self.config.kinds:
                 linear = recipe.model_copy(update={"depths": {_LINEAR: recipe.depths[_LINEAR]}})

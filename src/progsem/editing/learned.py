@@ -32,7 +32,7 @@ def learn(
     orthonormal by a QR decomposition.
     """
     generator = torch.Generator().manual_seed(dimension)
-    width, device = base[0].editable.model.shape.width, base[0].tokens.device
+    width, device = base[0].editable.model.width, base[0].tokens.device
     raw = torch.randn(width, dimension, generator=generator).to(device).requires_grad_()
     optimizer = torch.optim.Adam([raw], lr=LEARNING_RATE)
     sizes = torch.tensor([float(len(group)) for group in base])

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 
@@ -22,9 +21,7 @@ from torch import Tensor
 from progsem.data.encodings import Encoding
 from progsem.languages import LANGUAGE
 from progsem.lm.decoding import UNDECIDED, Followed, TokenGrammar, Written, write_programs
-from progsem.lm.inference import Inference, KeyValueCache
-from progsem.lm.model import CodeGen, changed
-from progsem.lm.operations import causal, rotate
+from progsem.lm.language_model import Cache, LanguageModel, noting
 from progsem.lm.traces import Specifications
 
 
@@ -115,31 +112,13 @@ class NextCodes:
         return torch.stack([sum(chosen[place][:, which] for place, which in terms) for terms in self.terms], dim=1)
 
 
-class Behind:
-    """Attention of new positions (`model.Attend`) to those read before, with its gradient.
-
-    keys, values: (L, B, T', H, D) of the positions before the first new one, rotated.
-    """
-
-    def __init__(self, keys: Tensor, values: Tensor, turns: Tensor):
-        self.keys, self.values, self.turns = keys, values, turns
-
-    def __call__(self, layer: int, qvk: Tensor, last: int) -> Tensor:
-        start = self.keys.shape[2]
-        turns = self.turns[start : start + qvk.shape[1]]
-        query, value, key = (part.flatten(2, 3) for part in qvk.unbind(3))
-        keys = torch.cat([self.keys[layer], rotate(key, turns)], dim=1)
-        values = torch.cat([self.values[layer], value], dim=1)
-        return causal(rotate(query, turns)[:, -last:], keys, values)
-
-
 class Editable:
     """A language model, in float32 and without gradients of its own, that reads beginnings and goes on from edits."""
 
-    def __init__(self, model: CodeGen):
+    def __init__(self, model: LanguageModel):
         self.model = copy.deepcopy(model).eval().requires_grad_(False)
-        self.inference = Inference(model, torch.float32)
-        self.layers, self.device = model.shape.layers, self.inference.device
+        self.inference = model.inference(torch.float32)
+        self.layers, self.device = model.layers, self.inference.device
 
     @torch.inference_mode()
     def streams(self, documents: np.ndarray, last: int) -> list[Tensor]:
@@ -150,31 +129,24 @@ class Editable:
             found[layer].append(stream[:, -last:].clone())
             return stream
 
-        with ExitStack() as hooks:
-            for layer in range(self.layers):
-                hooks.enter_context(self.inference.changed(layer + 1, partial(keep, layer)))
+        with self.inference.changed({layer + 1: partial(keep, layer) for layer in range(self.layers)}):
             tokens = torch.from_numpy(documents).to(self.device).long()
             self.inference.prefill(tokens, self.inference.cache(), last, documents.shape[1])
         return [torch.cat(parts) for parts in found]
 
     def read(self, documents: np.ndarray) -> Read:
         """Read documents (B, T), to edit them."""
-        cache, tokens = self.inference.cache(), torch.from_numpy(documents).to(self.device).long()
-        self.inference.prefill(tokens, cache, 1, tokens.shape[1])
-        # Copies, as what has been made in inference mode may take no part in gradients.
-        keys, values = (
-            kept[:, : len(tokens), : tokens.shape[1]].clone().float() for kept in (cache.keys, cache.values)
-        )
-        return Read(self, tokens, keys, values)
+        return Read(self, torch.from_numpy(documents).to(self.device).long())
 
 
 class Read:
-    """Documents (B, T) that a model has read, with keys and values of all positions: (L, B, T, H, D)."""
+    """Documents (B, T) that a model has read."""
 
-    def __init__(self, editable: Editable, tokens: Tensor, keys: Tensor, values: Tensor):
-        self.editable, self.tokens, self.keys, self.values = editable, tokens, keys, values
+    def __init__(self, editable: Editable, tokens: Tensor):
+        self.editable, self.tokens = editable, tokens
+        self.past = editable.inference.past(tokens, editable.model)
         self._streams: dict[tuple, list[Tensor]] = {}
-        self._cache: KeyValueCache | None = None
+        self._cache: Cache | None = None
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -192,13 +164,8 @@ class Read:
         """
         position = self.last if position is None else position
         if (position, path) not in self._streams:
-            model, found = self.editable.model, []
-            more = torch.tensor(path, dtype=torch.int64, device=self.tokens.device).expand(len(self), len(path))
-            with ExitStack() as hooks:
-                for layer in range(self.editable.layers):
-                    hooks.enter_context(changed(model, layer + 1, partial(_noted, found)))
-                model(torch.cat([self.tokens[:, position:], more], dim=1), self._attend(position))
-            self._streams[position, path] = found
+            tokens = self._tokens(position, path)
+            self._streams[position, path] = self.past.streams(tokens, position, np.s_[:])
         return self._streams[position, path]
 
     def edited(self, edit: Edit | None, taken_from: Read, path: tuple[int, ...] = (), rows=np.s_[:]) -> list[Tensor]:
@@ -212,10 +179,9 @@ class Read:
             count = len(path) + self.tokens.shape[1] - edit.position if edit.onwards else 1
             here, there = (read.streams(position, path)[edit.layer - 1][rows] for read in (self, taken_from))
             stream = torch.cat([edit.change(here[:, :count], there[:, :count]), here[:, count:]], dim=1)
-            streams[edit.layer - 1], attend = stream, self._attend(edit.position, rows)
-            for block in self.editable.model.transformer["h"][edit.layer :]:
-                stream = block(*block.positionwise(stream), attend)
-                streams[block.layer] = stream
+            tokens, from_it = self._tokens(edit.position, path)[rows], (edit.layer, stream)
+            behind = self.past.streams(tokens, edit.position, rows, from_it)[edit.layer - 1 :]
+            streams[edit.layer - 1 :] = behind
         return streams
 
     def next_codes(self, codes: NextCodes, edit: Edit | None, taken_from: Read, rows=np.s_[:]) -> Tensor:
@@ -223,7 +189,7 @@ class Read:
         model, logits = self.editable.model, []
         for path in codes.paths:
             last = self.edited(edit, taken_from, tuple(path), rows)[-1][:, -1]
-            logits.append(model.logits(model.transformer["ln_f"](last)))
+            logits.append(model.logits(model.norm(last)))
         return codes.log_probabilities(logits)
 
     def write(self, texts: Texts, edit: Edit | None, taken_from: Read) -> Written:
@@ -246,18 +212,19 @@ class Read:
                 begun=self.tokens[:, texts.prompt_length :].cpu().numpy(),
             )
 
-    def _attend(self, position: int, rows=np.s_[:]) -> Behind:
-        keys, values = (kept[:, rows, :position] for kept in (self.keys, self.values))
-        return Behind(keys, values, self.editable.model.turns)
-
-    def room(self, texts: Texts) -> KeyValueCache:
+    def room(self, texts: Texts) -> Cache:
         """What has been read, and room for what is written: one for all edits, each of which writes over the others."""
         if self._cache is None:
             self._cache = self.editable.inference.cache()
-            self._cache.begin(len(self), self.tokens.shape[1] + texts.tokens)
-        self._cache.keys[:, :, : self.tokens.shape[1]] = self.keys
-        self._cache.values[:, :, : self.tokens.shape[1]] = self.values
+        everything = torch.arange(len(self), device=self.tokens.device)
+        positions = self.tokens.shape[1]
+        self._cache.start_from(self.past.cache, everything, positions, positions + texts.tokens)
         return self._cache
+
+    def _tokens(self, position: int, path: tuple[int, ...]) -> Tensor:
+        """The documents' tokens from a position on, and those of `path` behind them: (B, P)."""
+        more = torch.tensor(path, dtype=torch.int64, device=self.tokens.device).expand(len(self), len(path))
+        return torch.cat([self.tokens[:, position:], more], dim=1)
 
 
 class _Writer:
@@ -268,19 +235,19 @@ class _Writer:
 
     def __init__(self, read: Read, texts: Texts, edit: Edit | None, taken_from: Read):
         self.inference, self.edit, self.taken_from = read.editable.inference, edit, taken_from
-        self.shape, self.device, self.logits = self.inference.shape, self.inference.device, self.inference.logits
+        self.width, self.device, self.logits = self.inference.width, self.inference.device, self.inference.logits
         self.cache = read.room(texts)
         if edit is not None:
             self.streams = taken_from.streams(edit.position)[edit.layer - 1]
             self.source = taken_from.room(texts) if edit.onwards else None
 
-    def step(self, tokens: Tensor, cache: KeyValueCache, rows: Tensor, position: int) -> list[Tensor]:
+    def step(self, tokens: Tensor, cache: Cache, rows: Tensor, position: int) -> list[Tensor]:
         """As `Inference.step`."""
         edit = self.edit
         if edit is None or (position > edit.position and not edit.onwards):
             return self.inference.step(tokens, cache, rows, position)
         there = self._there(tokens, rows, position)
-        with self.inference.changed(edit.layer, lambda stream: edit.change(stream, there)):
+        with self.inference.changed({edit.layer: lambda stream: edit.change(stream, there)}):
             return self.inference.step(tokens, cache, rows, position)
 
     def _there(self, tokens: Tensor, rows: Tensor, position: int) -> Tensor:
@@ -289,11 +256,6 @@ class _Writer:
         if position <= self.taken_from.last:
             return self.streams[rows, after : after + 1]
         found: list[Tensor] = []
-        with self.inference.changed(self.edit.layer, partial(_noted, found)):
+        with self.inference.changed({self.edit.layer: noting(found)}):
             self.inference.step(tokens, self.source, rows, position)
         return found[0]
-
-
-def _noted(found: list[Tensor], stream: Tensor) -> Tensor:
-    found.append(stream)
-    return stream

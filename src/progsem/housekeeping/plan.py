@@ -60,7 +60,7 @@ def main(argv: list[str]) -> None:
     anew = sum(row.anew for row in stages)
     if any(row.to_run for row in stages) and all(row.seconds is not None for row in stages):
         jobs, cores = {unit: time for row in stages for unit, time in row.times.items()}, available_cores()
-        wall = elapsed(given.plan.study, jobs, stages[-1].seconds, cores)
+        wall = elapsed(given.plan, jobs, stages[-1].seconds, cores)
         common.say(f"in all about {rounded(wall)} on {common.times(cores, 'core')}")
     if not any(row.to_run for row in stages):
         common.say("nothing to be done")

@@ -133,7 +133,7 @@ def _claims(results: Results) -> Iterator[Claim]:
 def core_minutes(plan: Plan) -> dict[str, tuple[float, float]]:
     """By stage: a language model's, 0 where that does not depend on their number, and all. Seconds times threads."""
     spent: dict[str, float] = {}
-    for unit in plan.units():
+    for unit in plan.own_units():
         if made := unit.manifest():
             spent[unit.stage] = spent.get(unit.stage, 0.0) + made["seconds"] * made["threads"] / 60
     models = len(plan.study.lm.seeds)

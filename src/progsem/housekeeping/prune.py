@@ -59,7 +59,7 @@ class Needs:
         # Of each language model, by config digest: step -> the one after it; none after the last.
         self._next: dict[str, dict[int, int]] = {}
         for study in given:
-            steps = study.plan.study.lm.checkpoints()
+            steps = study.plan.study.lm.every_step()
             self._next[study.plan.lm.config_digest] = dict(zip(steps, steps[1:], strict=False))
 
     def why_not(self, unit: Unit) -> str | None:

@@ -22,7 +22,7 @@ from torch import Tensor
 from progsem.data.encodings import Encoding
 from progsem.languages import LANGUAGE
 from progsem.languages.grammar import NOTHING
-from progsem.lm.inference import Inference, KeyValueCache
+from progsem.lm.language_model import Cache, Inference
 
 UNDECIDED = 254  # in place of a code: none is decided or completed by this token
 
@@ -142,7 +142,7 @@ def kept_states(states: list[Tensor], count: int) -> np.ndarray:
 @torch.inference_mode()
 def write_programs(
     inference: Inference,
-    cache: KeyValueCache,
+    cache: Cache,
     grammar: TokenGrammar,
     states: list[Tensor],
     start: int,
@@ -166,7 +166,7 @@ def write_programs(
     free = np.ones(batch, bool)
     length = np.zeros(batch, np.int16)
     log_likelihood = np.zeros(batch, np.float32)
-    activations = np.zeros((batch, codes, kept, inference.shape.width), np.float16)
+    activations = np.zeros((batch, codes, kept, inference.width), np.float16)
     rows = followed.going()
     for step in range(tokens):
         logits = inference.logits(states[-1]).cpu().numpy()

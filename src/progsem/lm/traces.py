@@ -34,7 +34,7 @@ from progsem.jobs.progress import Progress
 from progsem.languages import LANGUAGE
 from progsem.lm import model as lm
 from progsem.lm.decoding import TokenGrammar, Written, kept_states, write_programs
-from progsem.lm.inference import Inference, KeyValueCache
+from progsem.lm.language_model import Cache, LanguageModel
 from progsem.storage.files import read_table, write_table
 from progsem.study.vocabulary import LAYER, MEAN, SPLITS, TEST
 
@@ -122,17 +122,17 @@ def state_columns(programs: np.ndarray, activations: np.ndarray, layers: int) ->
 class Tracer:
     """Reads one checkpoint's states, a batch of specifications at a time; several threads may ask at once."""
 
-    def __init__(self, model: lm.CodeGen, encoding: Encoding, job: Job):
+    def __init__(self, model: LanguageModel, encoding: Encoding, job: Job):
         programs, config = job.section("programs"), job.section("traces")
         device = next(model.parameters()).device
-        self.inference = Inference(model, choose_precision(job.section("lm").precision, device))
+        self.inference = model.inference(choose_precision(job.section("lm").precision, device))
         self.encoding, self.device = encoding, device
-        self.kept = config.states(model.shape.layers)
+        self.kept = config.states(model.layers)
         self.max_depth = programs.depth
         self.codes = LANGUAGE.codes.most_codes(programs, config.extra_statements)
         self.tokens = encoding.program_tokens(self.codes)
         self.grammar = TokenGrammar(encoding, programs.control_flow > 0)
-        self._idle: list[KeyValueCache] = []  # kept from batch to batch: to get so much memory anew takes long
+        self._idle: list[Cache] = []  # kept from batch to batch: to get so much memory anew takes long
 
     @torch.inference_mode()
     def read(self, prompts: np.ndarray, references: np.ndarray) -> tuple[Written, np.ndarray, np.ndarray, np.ndarray]:
@@ -221,7 +221,7 @@ def run(job: Job) -> None:
         **specifications.metadata,
         "step": job.slice["step"],
         "seed": job.slice["seed"],
-        "layers": model.shape.layers,
+        "layers": model.layers,
     }
     write_table(
         job.output("programs"),
@@ -244,7 +244,7 @@ def run(job: Job) -> None:
         metadata,
     )
     generated = np.concatenate([batch.activations for batch in written])
-    write_table(job.output("generated"), state_columns(programs, generated, model.shape.layers), metadata)
-    columns = state_columns(specifications.programs, np.concatenate(forced), model.shape.layers)
+    write_table(job.output("generated"), state_columns(programs, generated, model.layers), metadata)
+    columns = state_columns(specifications.programs, np.concatenate(forced), model.layers)
     write_table(job.output("forced"), columns, metadata)
     job.notes["generative_accuracy"] = round(float(shown[specifications.split == TEST].mean()), 6)

@@ -27,6 +27,7 @@ from progsem.jobs.interruption import deferred
 from progsem.jobs.job import Job
 from progsem.jobs.progress import Progress, say
 from progsem.lm import model as lm
+from progsem.lm.language_model import LanguageModel
 from progsem.lm.parallel import Team, together
 from progsem.lm.resume import RollingState
 from progsem.storage.files import copy_file, load_tensors, read_tables, save_tensors, write_csv, write_json
@@ -63,7 +64,7 @@ def batches(documents: int, size: int, seed: int, first: int, last: int) -> Iter
         yield np.concatenate(rows)
 
 
-def make_optimizer(model: lm.CodeGen, config: LM) -> torch.optim.AdamW:
+def make_optimizer(model: LanguageModel, config: LM) -> torch.optim.AdamW:
     """AdamW, matrices decayed, biases and norms not; one fused update over all parameters."""
     matrices = [parameter for parameter in model.parameters() if parameter.dim() >= 2]
     others = [parameter for parameter in model.parameters() if parameter.dim() < 2]
@@ -75,7 +76,7 @@ def make_optimizer(model: lm.CodeGen, config: LM) -> torch.optim.AdamW:
     )
 
 
-def optimizer_tensors(model: lm.CodeGen, optimizer: torch.optim.AdamW) -> dict[str, Tensor]:
+def optimizer_tensors(model: LanguageModel, optimizer: torch.optim.AdamW) -> dict[str, Tensor]:
     """Moments of AdamW by parameter name: `first.NAME` and `second.NAME`; zeros before the first step."""
     tensors = {}
     for name, parameter in model.named_parameters():
@@ -85,7 +86,9 @@ def optimizer_tensors(model: lm.CodeGen, optimizer: torch.optim.AdamW) -> dict[s
     return tensors
 
 
-def restore_optimizer(model: lm.CodeGen, optimizer: torch.optim.AdamW, tensors: dict[str, Tensor], step: int) -> None:
+def restore_optimizer(
+    model: LanguageModel, optimizer: torch.optim.AdamW, tensors: dict[str, Tensor], step: int
+) -> None:
     """Put moments from `optimizer_tensors` back, as after `step` steps."""
     for name, parameter in model.named_parameters():
         optimizer.state[parameter] = {
@@ -102,7 +105,7 @@ class Loss(nn.Module):
     read, and not predicted.
     """
 
-    def __init__(self, model: lm.CodeGen, pad: int, weights: np.ndarray):
+    def __init__(self, model: LanguageModel, pad: int, weights: np.ndarray):
         super().__init__()
         self.model, self.pad = model, pad
         counts = np.flatnonzero(weights[1:])  # nothing predicts the first
@@ -181,7 +184,7 @@ class Trainer:
     def __init__(
         self,
         config: LM,
-        model: lm.CodeGen,
+        model: LanguageModel,
         documents: np.ndarray,
         lengths: np.ndarray,
         metadata: dict,
@@ -302,8 +305,14 @@ def train_interval(job: Job, trainer: Trainer, rolling: RollingState, asked: Cal
 def run(job: Job) -> None:
     """Train from step `slice["from"]` to `slice["to"]`; equal ones write the untrained checkpoint.
 
-    Of several processes, the first one writes.
+    Of several processes, the first one writes. With `slice["folder"]`, the checkpoint is taken from there.
     """
+    if "folder" in job.slice:
+        from progsem.lm import checkpoints  # which imports transformers
+
+        if job.rank == 0:
+            checkpoints.run(job)
+        return
     config, last = job.section("lm"), job.slice["to"]
     if last == 0 and job.rank > 0:
         return
@@ -314,9 +323,7 @@ def run(job: Job) -> None:
     device = choose_device(job.device, job.gpu)
     columns, metadata = read_tables(job.inputs["train"])
     if last == 0:
-        model = lm.CodeGen(lm.Shape(metadata["vocabulary"], config.layers, config.width, config.heads, config.rotary))
-        model.initialise(job.slice["seed"], config.initial_std)
-        model.to(device)
+        model = lm.make(config, metadata["vocabulary"], job.slice["seed"]).to(device)
     else:
         model = lm.load(job.input("model"), job.input("config"), device)
     rolling = RollingState(job, job.slice["from"])
@@ -332,8 +339,8 @@ def run(job: Job) -> None:
         save_tensors(job.output("state"), optimizer_tensors(model, trainer.optimizer))
         for name in ("tokenizer", "tokenizer_config"):
             copy_file(job.input(name), job.output(name))
-        write_json(job.output("generation_config"), lm.generation_config())
-        lm.save(model, job.output("weights"), job.output("config"))
+        write_json(job.output("generation_config"), lm.generation_config(model))
+        model.save(job.output("weights"), job.output("config"))
         job.obsolete.append(rolling.path)
     job.notes["parameters"] = sum(parameter.numel() for parameter in model.parameters())
     job.notes["precision"] = str(trainer.precision).removeprefix("torch.")

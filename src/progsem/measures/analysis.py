@@ -88,7 +88,7 @@ class Analysis:
     def steps(self) -> dict[int, dict[int | str, MeasuredStep]]:
         """What is measured at each step, by language model."""
         settings, draws, length = self.settings, self.draws, self.training_length
-        return self.at_each(settings.lm.checkpoints(), lambda here: measure_step(here, settings, draws, length))
+        return self.at_each(settings.lm.every_step(), lambda here: measure_step(here, settings, draws, length))
 
     def measured(self) -> Iterator[tuple[dict, MeasuredStep]]:
         """What is measured by step and language model; before it, the columns that say which."""

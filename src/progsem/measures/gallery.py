@@ -83,7 +83,7 @@ def choose(checkpoints: list[Checkpoint], settings: Settings) -> dict:
     state, or the feature is not probed. `matched` is the same under the difficulty-matched alternative, if there is
     one. `read_right` is the share of all states of solved programs of which every feature is read right, by semantics.
     """
-    seed, last = settings.lm.seeds[0], settings.lm.checkpoints()[-1]
+    seed, last = settings.lm.seeds[0], settings.lm.every_step()[-1]
     (checkpoint,) = (one for one in checkpoints if (one.seed, one.step) == (seed, last))
     semantics = (ORIGINAL, *settings.alternatives[:1])
     readings, *matched = (Readings(checkpoint, settings, name) for name in semantics)

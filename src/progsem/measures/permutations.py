@@ -38,7 +38,7 @@ COLUMNS |= {"entropy_first": "entropy_original", "entropy_second": "entropy_alte
 def permutation_rows(analysis: Analysis) -> list[dict]:
     """Rows of the table: of each language model at its last checkpoint, the original's pair, then the drawn ones."""
     settings, draws = analysis.settings, analysis.draws
-    last = [one for one in analysis.checkpoints if one.step == settings.lm.checkpoints()[-1]]
+    last = [one for one in analysis.checkpoints if one.step == settings.lm.every_step()[-1]]
 
     def measured(pair: tuple[str, str]) -> dict[int | str, Estimated]:
         each = [compare_pair(one, pair, settings, draws) for one in last]
@@ -71,7 +71,7 @@ def own_rows(analysis: Analysis, name: int | str) -> list[dict]:
     """The original and its mirror image as pair 0, from rows of the table `alternatives`."""
     settings = analysis.settings
     matched = settings.interventions.difficulty_matched
-    where = {"lm_seed": name, "step": settings.lm.checkpoints()[-1], "offset": 0}
+    where = {"lm_seed": name, "step": settings.lm.every_step()[-1], "offset": 0}
     rows = analysis.rows("alternatives", **where, feature=MEAN, alternative=matched)
     pair = {"pair": 0, "first": ORIGINAL, "second": matched}
     return [row | pair for row in rows if row["states"] in settings.states]

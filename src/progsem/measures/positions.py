@@ -52,7 +52,7 @@ class Places(NamedTuple):
 def position_rows(analysis: Analysis) -> list[dict]:
     """Rows of the table: for each LM seed, and pooled where there are several."""
     settings, draws = analysis.settings, analysis.draws
-    steps = settings.lm.checkpoints()[-WINDOW:]
+    steps = settings.lm.every_step()[-WINDOW:]
 
     def measured(checkpoints: list[Checkpoint]) -> list[tuple[Places | None, Estimated]]:
         # How fits differ is seen without replicates.

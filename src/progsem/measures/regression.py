@@ -31,7 +31,7 @@ def regression_rows(analysis: Analysis) -> list[dict]:
     settings, seeds = analysis.settings, analysis.settings.lm.seeds
     accuracy = {(row["lm_seed"], row["step"]): row["generative_accuracy"] for row in analysis.rows("checkpoints")}
     contents = analysis.rows("probes", semantics=ORIGINAL, feature=MEAN)
-    last_step = settings.lm.checkpoints()[-1]
+    last_step = settings.lm.every_step()[-1]
     rows = {name: [] for name in (*seeds, POOLED)}
     for source, states, depth, measure in product(settings.sources, settings.states, settings.depths, MEASURES):
         at = {"source": source, "states": states, "depth": depth}

@@ -167,7 +167,7 @@ class Settings:
     def expected(self, step: int) -> set[str]:
         """Names of the semantics that are probed at a step."""
         listed = {name for name in self.alternatives if step in self.interventions.steps(self.lm, name)}
-        drawn = {name for pair in self.permutations for name in pair if step == self.lm.steps}
+        drawn = {name for pair in self.permutations for name in pair if step == self.lm.every_step()[-1]}
         return {ORIGINAL} | listed | drawn
 
     @property
@@ -231,7 +231,7 @@ def find_checkpoints(job, settings: Settings) -> list[Checkpoint]:
         about = read_metadata(files[0])
         edits[_key(about, paths, files[0], "edits")][about["semantics"]] = EditFiles(*files)
     for seed in settings.lm.seeds:
-        for step in settings.lm.checkpoints():
+        for step in settings.lm.every_step():
             missing = settings.expected(step) - set(predictions.get((seed, step), {}))
             if missing:
                 raise UserError(
@@ -258,7 +258,7 @@ def find_checkpoints(job, settings: Settings) -> list[Checkpoint]:
         Checkpoint(
             seed, step, paths[key], predictions[key], accuracy[key], offsets.get(key), controls.get(key), edits[key]
         )
-        for key in product(settings.lm.seeds, settings.lm.checkpoints())
+        for key in product(settings.lm.seeds, settings.lm.every_step())
         for seed, step in [key]
     ]
 

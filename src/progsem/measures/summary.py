@@ -29,7 +29,7 @@ LENGTHS = {  # of mean_length: column of the table `checkpoints`, and that of it
 def summary(analysis: Analysis) -> dict:
     """The study in numbers, of the last checkpoint unless a row says its step."""
     settings, rows = analysis.settings, analysis.rows
-    last, seed, depths = settings.lm.checkpoints()[-1], settings.headline_seed, settings.depths
+    last, seed, depths = settings.lm.every_step()[-1], settings.headline_seed, settings.depths
     source, states = settings.sources[0], settings.states[0]
 
     (final,) = rows("checkpoints", lm_seed=seed, step=last)
@@ -104,7 +104,7 @@ def summary(analysis: Analysis) -> dict:
             "test_programs": settings.test,
             "lm_seeds": len(settings.lm.seeds),
             "probe_seeds": settings.probes.seeds,
-            "checkpoints": len(settings.lm.checkpoints()),
+            "checkpoints": len(settings.lm.every_step()),
             "checkpoints_probed": len({step for step, _ in by_step}),
             "training_programs": int(analysis.training_lengths.sum()),
             "states": headline[depths[0]]["n_states"] if headline else 0,

@@ -36,7 +36,7 @@ class SetKey(NamedTuple):
 
 def generalisation_rows(analysis: Analysis) -> list[dict]:
     """Rows of the table, for each LM seed, and pooled where there are several."""
-    settings, step = analysis.settings, analysis.settings.lm.checkpoints()[-1]
+    settings, step = analysis.settings, analysis.settings.lm.every_step()[-1]
     shares = []  # of each language model; all are given the same specifications
     for one in analysis.checkpoints:
         if one.step == step:

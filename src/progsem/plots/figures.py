@@ -18,10 +18,12 @@ from pathlib import Path
 import matplotlib
 
 from progsem import plots
+from progsem.measures.tables import TABLES
 from progsem.plots import style, viewer
 from progsem.plots.paper import page
 from progsem.storage import manifest
 from progsem.storage.files import filling, read_csv, read_json
+from progsem.study.vocabulary import COMPARED
 
 SECTIONS = ("worlds", "programs", "corpus", "lm")  # of the config, which say what a study is of
 for _, name, _ in pkgutil.iter_modules(plots.__path__):
@@ -38,6 +40,7 @@ def run(job) -> None:
         tables=read_tables(job),
         title=wanted.title or job.slice["study"],
         sections={name: job.section(name) for name in SECTIONS},
+        variants=read_variants(job),
     )
     ((folder,),) = job.outputs.values()
     with filling(folder, manifest.put) as temporary, matplotlib.rc_context():
@@ -61,7 +64,17 @@ def draw(name: str, results: style.Results, folder: Path, dpi: int) -> None:
 
 def read_tables(job) -> dict[str, list[dict]]:
     """The rows of every table among a job's inputs, by name."""
-    return {name: read_rows(path) for name, (path,) in job.inputs.items() if path.suffix == ".csv"}
+    return {name: read_rows(job.input(name)) for name in TABLES}
+
+
+def read_variants(job) -> dict[str, style.Results]:
+    """What is compared of every variant of the study, by name."""
+    found = {}
+    for number, (name, _) in enumerate(job.slice.get("variants", ())):
+        paths = {table: job.inputs[f"variants_{table}"][number] for table in ("summary", *COMPARED)}
+        tables = {table: read_rows(paths[table]) for table in COMPARED}
+        found[name] = style.Results(read_json(paths["summary"]), {}, tables, name, {})
+    return found
 
 
 def read_rows(path: Path) -> list[dict]:

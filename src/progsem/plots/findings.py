@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from progsem.plots import style
 from progsem.plots.style import Results
-from progsem.study.vocabulary import LEARNED, ORIGINAL, WEIGHTS
+from progsem.study.vocabulary import FORCED, LEARNED, ORIGINAL, WEIGHTS
 
 NOTHING = "nothing to probe at the last checkpoint"
 
@@ -187,6 +187,20 @@ def gallery(results: Results) -> str:
     ]
     shown = f"{sum(map(all, known))} of these {len(known)} states of solved programs are read right"
     return f"{shown}; of all {', '.join(every)}"
+
+
+def variants(results: Results) -> str:
+    """In how many variants the original is ahead in programs that are fed to the model, and by how much."""
+    found = []
+    for one in results.variants.values():
+        where = {"family": "named", "difficulty_matched": True, "offset": 0, "source": FORCED}
+        rows = headline(one, "alternatives", **where)
+        found += [row for row in rows if None not in (row["difference"], row["ci_low"])]
+    if not found:
+        return f"{len(results.variants)} variants side by side"
+    ahead, by = sum(row["ci_low"] > 0 for row in found), [row["difference"] for row in found]
+    ends = " to ".join(dict.fromkeys(style.points(end, None, None) for end in (min(by), max(by))))
+    return f"in {ahead} of {len(found)} variants the true meaning is read better than its mirror image ({ends} points)"
 
 
 def matched(results: Results) -> str | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -83,7 +83,8 @@ def figure(draw: Callable) -> Callable:
 class Results:
     """What the stage `statistics` wrote: `summary`, `gallery`, and its tables as lists of rows.
 
-    `sections` are those of the config that say what the study is of, by name.
+    `sections` are those of the config that say what the study is of, by name. `variants` has the same of each
+    variant of the study, as far as they are compared.
     """
 
     summary: dict
@@ -91,6 +92,7 @@ class Results:
     tables: dict[str, list[dict]]
     title: str
     sections: dict
+    variants: dict[str, Results] = field(default_factory=dict)
 
     def rows(self, table: str, **where) -> list[dict]:
         """Rows of a table in which every named column has that value."""

@@ -55,6 +55,7 @@ from progsem.jobs.job import Job
 from progsem.languages import LANGUAGE
 from progsem.languages.labels import Head, spans
 from progsem.limits import FEWEST_STATES
+from progsem.lm import model as lm
 from progsem.probing.fits import States
 from progsem.probing.probes import (
     ACCURACY_COLUMNS,
@@ -68,7 +69,7 @@ from progsem.probing.probes import (
     predictions,
     usable,
 )
-from progsem.storage.files import load_tensors, write_csv, write_table
+from progsem.storage.files import write_csv, write_table
 from progsem.study.config import Probes
 from progsem.study.vocabulary import (
     DESCRIPTION_LENGTH,
@@ -197,7 +198,8 @@ class ControlInputs:
     @cached_property
     def embeddings(self) -> np.ndarray:
         """(vocabulary, width) float32, of the checkpoint."""
-        return load_tensors(self.job.input("weights"))[0]["transformer.wte.weight"].float().numpy()
+        model = lm.load(self.job.input("weights"), self.job.input("config"), torch.device("cpu"))
+        return model.embedding.weight.detach().numpy()
 
     def tokens_read(self, data: DataSet) -> np.ndarray:
         """(N,) the token at the position that each state is of: the last one that it depends on.

@@ -34,6 +34,12 @@ def most_tokens(study: Study, worlds=None, longest: int | None = None) -> int:
     return prompt + asked.program_tokens(encoding, codes) + 1  # the end
 
 
+def longest_document(study: Study) -> int:
+    """Most tokens of any document that a language model reads, those of `generalisation.sets` included."""
+    varied = (study.varied(new) for new in study.generalisation.sets.values())
+    return max([most_tokens(study), *(most_tokens(study, worlds, length[1]) for worlds, length in varied)])
+
+
 def most_states(study: Study, split: str) -> int:
     """Most states that a program of a split gives to the probes of one offset."""
     lengths = study.programs.train_length if split == SPLITS[0] else study.programs.test_length
@@ -43,7 +49,7 @@ def most_states(study: Study, split: str) -> int:
 
 def checkpoints(study: Study) -> int:
     """Checkpoints of all language models."""
-    return len(study.lm.seeds) * len(study.lm.checkpoints())
+    return len(study.lm.seeds) * len(study.lm.every_step())
 
 
 def statistics_files(study: Study) -> int:

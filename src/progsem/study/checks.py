@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from progsem.errors import UserError
 from progsem.languages import language
 from progsem.limits import FEWEST_STATES, MAX_POSITIONS
-from progsem.study import bounds, pretrained
+from progsem.study import bounds, checkpoints, pretrained
 from progsem.study.vocabulary import DECODERS, LAST, LAYER, LAYERS, LEARNED, MEAN, PATTERN, SPLITS, WEIGHTS
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ def check(study: Study) -> None:
         _edits(study),
         _generalisation(study),
         _synthesis(study),
+        _checkpoints(study),
         _pretrained(study),
         _sizes(study),
     ):
@@ -199,6 +200,21 @@ def _synthesis(study: Study) -> Iterator[str]:
             f"synthesis.test is {asked.test}, but corpus.test has {study.corpus.test} specifications; lower the first, "
             "or raise the second"
         )
+
+
+def _checkpoints(study: Study) -> Iterator[str]:
+    lm = study.lm
+    for step, folder in lm.checkpoints.items():
+        if len(lm.seeds) > 1 and checkpoints.SEED not in folder:
+            yield (
+                f"lm.checkpoints.{step} is one folder for {len(lm.seeds)} language models; name it with "
+                f"{checkpoints.SEED}, which stands for each of lm.seeds, or set lm.seeds to [0]"
+            )
+    for folder in checkpoints.folders(lm).values():
+        try:
+            checkpoints.files(folder)
+        except UserError as error:
+            yield str(error)
 
 
 def _pretrained(study: Study) -> Iterator[str]:

@@ -35,6 +35,8 @@ from progsem.study.sections import (
 )
 from progsem.study.vocabulary import DECODERS, PLAIN_WRITERS
 
+_OF_ALL = ("study", "language", "variants", "figures", "compute")  # keys that variants may not change
+
 
 class Study(Section):
     """A whole study. Sections are the stages, in order; `study_type` puts in what a language has a say in."""
@@ -55,12 +57,18 @@ class Study(Section):
     synthesis: Synthesis
     finetuning: Finetuning = Finetuning()
     statistics: Statistics = Statistics()
+    variants: dict[Name, dict[str, Any]] = Field(
+        {},
+        max_length=20,
+        description="by name: what else is studied, as changes of this study's keys, and laid side by side",
+    )
     figures: Figures = Figures()
     compute: Compute = Compute()
 
     @model_validator(mode="after")
     def _possible(self):
         check(self)
+        variants(self)
         return self
 
     def varied(self, new: Variation) -> tuple[Section, tuple[int, int]]:
@@ -118,6 +126,24 @@ def load(raw: dict) -> Study:
         return kind.model_validate(tuples(merge(language(name).config.DEFAULTS, raw) if isinstance(raw, dict) else raw))
     except ValidationError as error:
         raise UserError(one_line(error, kind)) from None
+
+
+def variants(study: Study) -> dict[str, Study]:
+    """What a study compares, by name: itself with the changes of `variants`, each a study of that name.
+
+    Raises ValueError for the first that is wrong.
+    """
+    given = study.model_dump(mode="json") | {"variants": {}}
+    found = {}
+    for name, changes in study.variants.items():
+        for key in changes:
+            if key in _OF_ALL:
+                raise ValueError(f"variants.{name} has {key}, which all variants share; change it in the study itself")
+        try:
+            found[name] = load(merge(given, changes) | {"study": name})
+        except UserError as error:
+            raise ValueError(f"variants.{name}: {str(error).removeprefix('config: ')}") from None
+    return found
 
 
 def changed(config: dict, changes: dict) -> dict:

@@ -7,6 +7,7 @@ stage, from the processor's time of the pilot study's jobs (docs/benchmarks.md, 
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Iterable
@@ -53,6 +54,7 @@ COSTS = {
     "figures": Cost(8),
 }
 _MINUTE = 60
+_MEASURED = ("model_type", "config", "layers", "width", "heads", "precision")  # what the rate of training depends on
 _ALONE = ("corpus", "tokens", "statistics", "figures")  # stages beside whose jobs no other runs
 _PRETRAINED = ("finetuning", "pretrained")  # a job each, one behind the other
 
@@ -64,15 +66,21 @@ def seconds(plan: Plan, units: Iterable[Unit]) -> dict[Unit, float] | None:
     """
     if _on_gpu(plan.study):
         return None
-    operations = {unit: of_unit(plan, unit) for unit in units}
-    heavy = sum(count for unit, count in operations.items() if COSTS[unit.stage].rate)
-    rates = measured(plan.study) if heavy > _LITTLE else _SLOW
-
-    def of(unit: Unit) -> float:
-        start, rate, share = COSTS[unit.stage]
-        return start + operations[unit] / (rates.get(rate, 1) * share * plan.study.compute.threads)
-
-    return {unit: of(unit) for unit in units}
+    found: dict[Unit, float] = {}
+    wanted, known = set(units), {}  # the second: rates by what they depend on
+    for one in plan.whole():
+        operations = {unit: of_unit(one, unit) for unit in one.own_units() if unit in wanted and unit not in found}
+        heavy = sum(count for unit, count in operations.items() if COSTS[unit.stage].rate)
+        rates = _SLOW
+        if heavy > _LITTLE:
+            alike = json.dumps({name: getattr(one.study.lm, name) for name in _MEASURED})
+            if alike not in known:
+                known[alike] = measured(one.study)
+            rates = known[alike]
+        for unit, count in operations.items():
+            start, rate, share = COSTS[unit.stage]
+            found[unit] = start + count / (rates.get(rate, 1) * share * plan.study.compute.threads)
+    return found
 
 
 def seconds_or_line(plan: Plan, units: Iterable[Unit]) -> dict[Unit, float] | None:
@@ -94,7 +102,7 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
 
 
-def elapsed(study: Study, jobs: dict[Unit, float], figures: float, cores: int) -> float:
+def elapsed(plan: Plan, jobs: dict[Unit, float], figures: float, cores: int) -> float:
     """Seconds until jobs with these seconds, and the figures with theirs, are done on so many cores.
 
     Between the data and the statistics, all cores are busy, or wait for the longest chain: the training of one
@@ -102,11 +110,15 @@ def elapsed(study: Study, jobs: dict[Unit, float], figures: float, cores: int) -
     """
     alone = figures + sum(time for unit, time in jobs.items() if unit.stage in _ALONE)
     between = {unit: time for unit, time in jobs.items() if unit.stage not in _ALONE}
-    compute = study.compute
+    compute = plan.study.compute
     threads = {unit: compute.threads * (compute.processes if unit.stage == "lm" else 1) for unit in between}
     busy = sum(time * min(threads[unit], cores) for unit, time in between.items()) / cores
-    tuned = sum(time for unit, time in between.items() if unit.stage in _PRETRAINED)
-    return alone + max([busy, tuned, *(_chain(between, seed, study.lm.checkpoints()) for seed in study.lm.seeds)])
+    chains = []
+    for one in plan.whole():
+        own = {unit: between[unit] for unit in one.own_units() if unit in between}
+        chains.append(sum(time for unit, time in own.items() if unit.stage in _PRETRAINED))
+        chains += [_chain(own, seed, one.study.lm.every_step()) for seed in one.study.lm.seeds]
+    return alone + max([busy, *chains])
 
 
 def _chain(jobs: dict[Unit, float], seed: int, steps: list[int]) -> float:

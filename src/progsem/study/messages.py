@@ -7,7 +7,7 @@ import math
 
 from pydantic import BaseModel, ValidationError
 
-from progsem.study.section import HIDDEN_STATE, NAME, ONE_LINE
+from progsem.study.section import HIDDEN_STATE, MODEL_TYPE, NAME, ONE_LINE, STEP
 
 
 def one_line(error: ValidationError, config: type[BaseModel]) -> str:
@@ -40,6 +40,8 @@ def _known_keys(config: type[BaseModel], location: list) -> list[str]:
 _PATTERNS = {
     NAME: "1 to 40 of the characters A-Z a-z 0-9 _ -, the first a letter or a digit",
     HIDDEN_STATE: "mean, last, or layer_0, layer_1, … up to layer_99",
+    MODEL_TYPE: "what transformers calls an architecture: codegen, gpt2, gpt_neox, llama, mamba and the like",
+    STEP: "a step from 0 to 999999 in digits",
     ONE_LINE: "one line of text, without control characters",
 }
 # By pydantic's types of errors, what it expected in words of YAML; in braces, values of the error's context.

@@ -25,8 +25,9 @@ from progsem.storage.inventory import Unit, unit_of
 from progsem.storage.sources import code_digest
 from progsem.study import pretrained
 from progsem.study.baseline import beyond_baseline
-from progsem.study.config import Study
-from progsem.study.vocabulary import ORIGINAL, SPLITS
+from progsem.study.checkpoints import checksums, folders
+from progsem.study.config import Study, variants
+from progsem.study.vocabulary import COMPARED, ORIGINAL, SPLITS
 
 
 @dataclass(frozen=True)
@@ -92,15 +93,19 @@ class Plan:
 
     `corpus`, `tokens`, `lm`, `traces`, `probes`, `offsets`, `controls`, `generalisation`, `writers`, `synthesis`,
     `finetuning`, `pretrained` and `statistics` are artifacts, `offsets` of the stage `probes`; `interventions` and
-    `edits` map folder names to the artifacts of each semantics. `steps` says at which checkpoints an artifact is made,
-    by its key, where that is not at every one; `codes` has the digest of the code that each stage has now, which is the
-    same whatever the config.
+    `edits` map folder names to the artifacts of each semantics. `variants` are plans of the study's variants, by
+    name, which may have artifacts in common with it and with each other. `steps` says at which checkpoints an artifact
+    is made, by its key, where that is not at every one; `codes` has the digest of the code that each stage has now,
+    which is the same whatever the config.
     """
 
     def __init__(self, study: Study):
         self.study = study
+        self.variants = {name: Plan(one) for name, one in variants(study).items()}
         config = study.model_dump(mode="json")
-        given = config["lm"].pop("pretrained")  # where that is, is in no digest
+        given = config["lm"].pop("pretrained")  # where that is, is in no digest, nor where checkpoints are
+        config["lm"]["checkpoints"] = dict.fromkeys(study.lm.checkpoints, "")
+        self._folders = folders(study.lm)
         seam = language(study.language)
         code = {job: code_digest(job, study.language) for job in {stage.job for stage in STAGES.values()}}
         shape = f"{study.lm.layers}x{study.lm.width}"
@@ -140,8 +145,12 @@ class Plan:
         size = "x".join(map(str, study.worlds.size.values()))
         self.corpus = artifact("corpus", f"{size}-{study.corpus.examples}examples", of("worlds programs corpus"))
         self.tokens = artifact("tokens", study.tokens.encoding, of("tokens"), self.corpus)
-        training = {key: value for key, value in config["lm"].items() if key != "seeds"}
-        self.lm = artifact("lm", shape, {"lm": training}, self.tokens)
+        trained = {key: value for key, value in config["lm"].items() if key != "seeds"}
+        self._checksums = {at: checksums(folder) for at, folder in self._folders.items()}
+        if self._folders:
+            trained = {key: trained[key] for key in ("layers", "width", "checkpoints")}
+        made = {"lm": trained} | ({"given": _by_checkpoint(self._checksums)} if self._folders else {})
+        self.lm = artifact("lm", shape, made, self.tokens)
         sampling = "worlds programs corpus.examples corpus.held_out tokens lm.precision"
         self.traces = artifact("traces", shape, of(f"traces {sampling}"), self.lm)
         self.probes = probing("probes", shape, ORIGINAL, {}, [0])
@@ -218,6 +227,8 @@ class Plan:
         self.codes |= {"interventions": self.probes.code_digest, "edits": editing(ORIGINAL, {}).code_digest}
         # Figures have one place, whatever they show; their slice says what that is.
         shown = {"statistics": self.statistics.key, "code": code["figures"]}
+        if self.variants:
+            shown["variants"] = [[name, one.statistics.key] for name, one in self.variants.items()]
         self.figures_slice = canonical_json(of("study language figures worlds programs corpus lm") | shown)
 
     def shards(self, artifact: Artifact, split: str, programs: int | None = None) -> list[str]:
@@ -231,7 +242,7 @@ class Plan:
 
     def checkpoints(self, artifact: Artifact) -> list[tuple[int, int]]:
         """Every (seed, step) at which an artifact is made."""
-        steps = self.steps.get(artifact.key, self.study.lm.checkpoints())
+        steps = self.steps.get(artifact.key, self.study.lm.every_step())
         return [(seed, step) for seed in self.study.lm.seeds for step in steps]
 
     def files(self, artifact: Artifact, *names: str) -> dict[str, str | list[str]]:
@@ -253,18 +264,22 @@ class Plan:
 
     def before(self, seed: str, step: str, name: str) -> list[str]:
         """The file of that name in the checkpoint before this one; none before the untrained one."""
-        if int(step) == 0:
+        if int(step) == 0 or self._folders:
             return []
         earlier = self.study.lm.before(int(step))
         return [self.files(self.lm)[name].format(seed=seed, step=_step(earlier))]
 
     def training_slice(self, seed: str, step: str) -> str:
-        """Slice of the job that trains up to `step` from the checkpoint before it."""
+        """Slice of the job that trains up to `step` from the checkpoint before it, or takes it from a folder."""
+        at = int(seed), int(step)
+        if self._folders:
+            found = {"folder": self._folders[at], "model": self._checksums[at]}
+            return self.lm.slice(seed=at[0], to=at[1], tokens={"encoding": self.study.tokens.encoding}, **found)
         return self.lm.slice(seed=int(seed), **{"from": self.study.lm.before(int(step)), "to": int(step)})
 
     def manifests(self) -> list[str]:
         """Manifests of all that comes before the statistics."""
-        return [f"{unit.path}/manifest.json" for unit in self.units() if unit.stage != "statistics"]
+        return [f"{unit.path}/manifest.json" for unit in self.own_units() if unit.stage != "statistics"]
 
     def probed(self) -> list[Artifact]:
         """The probes of the original semantics, the same at other offsets than 0, and those of every alternative."""
@@ -277,8 +292,40 @@ class Plan:
         tuned = [self.pretrained.file("proposals.arrow")] if self.study.lm.pretrained else []
         return [*plain, *self.everywhere([self.synthesis], "proposals"), *tuned]
 
+    def compared(self) -> dict[str, list[str]]:
+        """Files of the variants' statistics that are laid side by side, by name, in the order of the variants."""
+        names = ("summary", *COMPARED) if self.variants else ()
+        return {name: [plan.files(plan.statistics)[name] for plan in self.variants.values()] for name in names}
+
+    def whole(self) -> list[Plan]:
+        """This plan, and those of the variants."""
+        return [self, *self.variants.values()]
+
+    def makers(self, stage: str) -> list[tuple[str, Plan, dict[str, Artifact]]]:
+        """What makes the artifacts of a stage: how the names of its rules end, the plan, and by key what is new in it.
+
+        This plan always, and those variants that have artifacts which no plan before them has.
+        """
+        found, seen = [], set()
+        for name, plan in {"": self, **self.variants}.items():
+            new = {one.key: one for one in plan.made(stage) if one.key not in seen}
+            if new or plan is self:
+                found.append((f"_{name}".replace("-", "_") if name else "", plan, new))
+            seen |= set(new)
+        return found
+
+    def made(self, stage: str) -> list[Artifact]:
+        """The artifacts of a stage, as the rule of its name makes them: that of probes makes interventions as well."""
+        if stage == "probes":
+            return self.probed()
+        return list(self.edits.values()) if stage == "edits" else [getattr(self, stage)]
+
     def units(self) -> list[Unit]:
-        """What each job makes, figures left out, in the order of the stages and of training."""
+        """What each job makes, of this study and its variants, figures left out."""
+        return list(dict.fromkeys(unit for plan in self.whole() for unit in plan.own_units()))
+
+    def own_units(self) -> list[Unit]:
+        """What each job makes without the variants, in the order of the stages and of training."""
         whole = [self.corpus.file("manifest.json"), self.tokens.file("manifest.json")]
         stages = [self.lm, self.traces, *self.probed(), self.controls, *self.edits.values(), self.generalisation]
         proposed = [file.replace("proposals.arrow", "manifest.json") for file in self.proposals()]
@@ -303,6 +350,10 @@ def reruns(old: Study, new: Study) -> list[str]:
 def _asking(sections: dict, writers: list[str]) -> dict:
     """Sections of a slice in which `synthesis` asks for these writers alone."""
     return sections | {"synthesis": {**sections["synthesis"], "writers": writers}}
+
+
+def _by_checkpoint(found: dict[tuple[int, int], dict]) -> dict:
+    return {CHECKPOINT.format(seed=seed, step=_step(step)): value for (seed, step), value in found.items()}
 
 
 def _step(step: int) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -35,8 +36,8 @@ class Files(NamedTuple):
         return f"{self.kind}-{-(-sum(path.stat().st_size for path in self.weights) // 10**6)}MB"
 
 
-def files(folder: str) -> Files:
-    """What stands in a folder; a `UserError` where that is no model with a tokenizer. Nothing heavy is read."""
+def model_files(folder: str, refusal: Callable[[str, str], UserError]) -> Files:
+    """What stands in a folder; where that is no model, what `refusal` makes of it and of the problem is raised."""
     place = Path(folder)
     try:
         here = sorted(path for path in place.iterdir() if path.is_file()) if place.is_dir() else []
@@ -50,15 +51,21 @@ def files(folder: str) -> Files:
         "no such folder": place.is_dir(),
         "no config.json there": place / "config.json" in config,
         "no weights (model.safetensors) there": weights,
-        "no tokenizer (tokenizer_config.json or the like) there": any(
-            "token" in path.name or "vocab" in path.name or path.suffix in (".model", ".spm") for path in others
-        ),
     }
     lacks |= {f"whose {path.name} cannot be read": os.access(path, os.R_OK) for path in (*config, *weights, *others)}
     for problem, there in lacks.items():
         if not there:
             raise refusal(folder, problem)
-    return Files(_kind(place), config, weights, others)
+    return Files(_kind(place, refusal), config, weights, others)
+
+
+def files(folder: str) -> Files:
+    """What stands in a folder; a `UserError` where that is no model with a tokenizer. Nothing heavy is read."""
+    found = model_files(folder, refusal)
+    names = [path for path in found.tokenizer if path.suffix in (".model", ".spm")]
+    if not names and not any("token" in path.name or "vocab" in path.name for path in found.tokenizer):
+        raise refusal(folder, "no tokenizer (tokenizer_config.json or the like) there")
+    return found
 
 
 def refusal(folder: str | Path, problem: str) -> UserError:
@@ -75,11 +82,11 @@ def checksums(folder: str) -> dict[str, str]:
     return {path.name: file_digest(path) for paths in found[1:] for path in paths}
 
 
-def _kind(place: Path) -> str:
+def _kind(place: Path, refusal: Callable[[str, str], UserError]) -> str:
     try:
         kind = json.loads((place / "config.json").read_bytes())["model_type"]
         if re.fullmatch(NAME, kind):
             return kind
     except (OSError, ValueError, KeyError, TypeError):
         pass
-    raise refusal(place, "whose config.json has no model_type")
+    raise refusal(str(place), "whose config.json has no model_type")

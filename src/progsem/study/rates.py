@@ -59,13 +59,12 @@ def _training(study: Study, precision) -> float:
     import torch
     from torch.nn import functional as F
 
-    from progsem.lm.model import CodeGen, Shape
+    from progsem.lm import model as language_model
 
     lm = study.lm.model_copy(update={"layers": min(study.lm.layers, _LAYERS)})
     length = round(work.document_tokens(study))
     documents = max(1, min(lm.batch, int(_MOST // work.trained(lm, 1, length))))
-    model = CodeGen(Shape(_VOCABULARY, lm.layers, lm.width, lm.heads, lm.rotary))
-    model.initialise(0, lm.initial_std)
+    model = language_model.make(lm, _VOCABULARY, 0)
     tokens = torch.randint(_VOCABULARY, (documents, length + 1))
 
     def step() -> None:

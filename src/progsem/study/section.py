@@ -14,6 +14,8 @@ from progsem.study.vocabulary import LAST, LAYER, MEAN
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,39}$"
 HIDDEN_STATE = rf"^({MEAN}|{LAST}|{LAYER}(0|[1-9][0-9]?))$"
 ONE_LINE = r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]*$"
+MODEL_TYPE = r"^[a-z0-9][a-z0-9_.-]{0,39}$"  # as `transformers` has them
+STEP = r"^(0|[1-9][0-9]{0,5})$"
 Name = Annotated[str, Field(pattern=NAME)]
 Probability = Annotated[float, Field(ge=0, le=1)]
 Decay = Annotated[float, Field(ge=0, lt=1)]

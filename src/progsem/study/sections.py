@@ -6,14 +6,16 @@ contradict each other in is refused by `progsem.study.checks`.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from progsem.study.messages import shown
 from progsem.study.section import (
     HIDDEN_STATE,
+    MODEL_TYPE,
     ONE_LINE,
+    STEP,
     Decay,
     Name,
     Offset,
@@ -24,6 +26,7 @@ from progsem.study.section import (
     each_once,
 )
 from progsem.study.vocabulary import (
+    CODEGEN,
     CONTROLS,
     DECODERS,
     DEPTHS,
@@ -77,13 +80,36 @@ def _decay_that_shrinks(section: str, recipe: LM | Probes) -> None:
         )
 
 
-class LM(Section):
-    """The CodeGen language model and its training."""
+def _steps_as_text(given):
+    """Keys that YAML reads as numbers, as JSON has them."""
+    return {str(key): value for key, value in given.items()} if isinstance(given, dict) else given
 
+
+Step = Annotated[str, Field(pattern=STEP)]
+Folder = Annotated[str, Field(max_length=4096, pattern=ONE_LINE)]
+
+
+class LM(Section):
+    """The language model and its training."""
+
+    model_type: str = Field(
+        CODEGEN,
+        pattern=MODEL_TYPE,
+        description="architecture: codegen, or another causal language model by its name in `transformers`, such as "
+        "gpt2, gpt_neox, llama or mamba",
+    )
+    config: dict[str, Any] = Field(
+        {},
+        max_length=100,
+        description="further keys of that architecture's config in `transformers`; they go before layers, width, heads "
+        "and initial_std",
+    )
     layers: int = Field(3, ge=1, le=64, description="transformer blocks")
     width: int = Field(96, ge=8, le=8192, description="of the residual stream")
-    heads: int = Field(4, ge=4, le=128, description="attention heads; CodeGen wants a multiple of 4")
-    rotary: int = Field(24, ge=2, description="dimensions of each head that are rotated by position")
+    heads: int = Field(
+        4, ge=1, le=128, description="attention heads; CodeGen wants a multiple of 4, and some architectures have none"
+    )
+    rotary: int = Field(24, ge=2, description="dimensions of each of CodeGen's heads that are rotated by position")
     batch: int = Field(32, ge=1, le=65_536, description="documents per step")
     steps: int = Field(4400, ge=1, le=MOST_STEPS, description="optimizer steps")
     checkpoint_every: int = Field(
@@ -113,6 +139,12 @@ class LM(Section):
         description="of matrix products, here and in tracing and probing; auto: bf16 with CUDA or AMX, else fp32",
     )
     seeds: tuple[Seed, ...] = Field((0, 1, 2, 3, 4), min_length=1, max_length=20, description="one language model each")
+    checkpoints: Annotated[dict[Step, Folder], BeforeValidator(_steps_as_text)] = Field(
+        {},
+        max_length=1000,
+        description="by step: a folder as save_pretrained writes it, in place of training; {seed} in its name is each "
+        "of seeds",
+    )
     pretrained: str = Field(
         "",
         max_length=4096,
@@ -123,6 +155,13 @@ class LM(Section):
 
     @model_validator(mode="after")
     def _shape(self):
+        if self.model_type != CODEGEN or self.checkpoints:
+            return self
+        if self.config:
+            raise ValueError(
+                f"lm.config has {shown(next(iter(self.config)))}, but lm.model_type is {CODEGEN}, which takes no such "
+                "keys; leave lm.config empty, or name another architecture"
+            )
         if self.heads % 4:
             raise ValueError(f"lm.heads is {self.heads}; CodeGen's layout wants a multiple of 4")
         if self.width % self.heads:
@@ -156,19 +195,28 @@ class LM(Section):
         each_once("lm.seeds", self.seeds)
         return self
 
-    def checkpoints(self) -> list[int]:
-        """Steps at which a checkpoint is written, in order, the untrained one first."""
+    @property
+    def architecture(self) -> str:
+        """Name for a reader."""
+        return "CodeGen" if self.model_type == CODEGEN else self.model_type
+
+    def every_step(self) -> list[int]:
+        """Steps at which there is a checkpoint, in order; of training, the untrained one is the first."""
+        if self.checkpoints:
+            return sorted(map(int, self.checkpoints))
         regular = range(0, self.steps + 1, self.checkpoint_every)
         return sorted({*regular, *(step for step in self.extra_checkpoints if step < self.steps)})
 
     def chosen(self, which: Checkpoints) -> list[int]:
         """Steps of all checkpoints, of the last one, or of the untrained one and the last."""
-        every = self.checkpoints()
+        every = self.every_step()
         return {"last": every[-1:], "ends": [every[0], every[-1]], "every": every}[which]
 
     def before(self, step: int) -> int:
-        """The checkpoint from which the one at `step` is trained; the untrained one stands for itself."""
-        return max((earlier for earlier in self.checkpoints() if earlier < step), default=step)
+        """The checkpoint from which the one at `step` is trained; what is not trained stands for itself."""
+        if self.checkpoints:
+            return step
+        return max((earlier for earlier in self.every_step() if earlier < step), default=step)
 
 
 class Traces(Section):

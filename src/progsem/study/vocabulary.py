@@ -8,6 +8,8 @@ What a language alone knows (actions, conditions, features) is said in its folde
 SPLITS = ("train", "validation", "test")
 TRAIN, VALIDATION, TEST = range(len(SPLITS))
 
+CODEGEN = "codegen"  # the architecture that is computed by code of ours; all others are those of `transformers`
+
 # Where hidden states come from: programs that the model writes, and fixed ones that are fed to it.
 GENERATED, FORCED = SOURCES = ("generated", "forced")
 PROGRAMS = {GENERATED: "generated", FORCED: "reference"}  # the column of programs.arrow that holds these programs
@@ -43,3 +45,4 @@ DECODERS = GREEDY, TEMPERATURE, TOP_P, BEAM = ("greedy", "temperature", "top_p",
 PRETRAINED = "pretrained"  # in the place of a language model's seed: the one of `lm.pretrained`, fine-tuned
 
 METRICS = ("step", "tokens", "programs", "loss", "learning_rate", "gradient_norm")  # columns of metrics.csv
+COMPARED = ("checkpoints", "probes", "alternatives", "edits")  # tables in which variants of a study are compared

@@ -19,7 +19,6 @@ from progsem.hardware import choose_device, choose_precision
 from progsem.jobs.job import Job
 from progsem.languages import LANGUAGE
 from progsem.lm import model as lm
-from progsem.lm.inference import Inference
 from progsem.lm.traces import Specifications
 from progsem.study.sections import Synthesis
 from progsem.study.vocabulary import SPLITS, TEST
@@ -60,7 +59,7 @@ def run(job: Job) -> None:
     encoding = LANGUAGE.text.ENCODINGS[job.section("tokens").encoding]()
     specifications = Specifications(job.inputs, {SPLITS[TEST]: config.test})
     codes = LANGUAGE.codes.most_codes(programs, job.section("traces").extra_statements)
-    inference = Inference(model, choose_precision(job.section("lm").precision, device))
+    inference = model.inference(choose_precision(job.section("lm").precision, device))
     proposer = Proposer(inference, encoding, codes, programs.depth)
     asked = dict(writers(config, proposer, lambda row: specifications.prompts(encoding, slice(row, row + 1))[0]))
     what = f"programs of seed {job.slice['seed']}, step {job.slice['step']}"

@@ -20,7 +20,7 @@ from progsem.data.encodings import Encoding
 from progsem.data.special_tokens import END_ID
 from progsem.languages import LANGUAGE
 from progsem.lm.decoding import Followed, TokenGrammar
-from progsem.lm.inference import Inference
+from progsem.lm.language_model import Inference
 from progsem.synthesis import BLOCK
 
 
@@ -138,10 +138,9 @@ class Proposer:
         device = self.inference.device
         document = torch.from_numpy(prompt).to(device).long()[None]
         states = self.inference.prefill(document, self._prompt, 1, len(prompt))
-        self._cache.begin(rows, len(prompt) + self.tokens)
-        for kept, read in ((self._cache.keys, self._prompt.keys), (self._cache.values, self._prompt.values)):
-            kept[:, :rows, : len(prompt)] = read[:, :1, : len(prompt)]
-        return [state[:, 0].expand(rows, -1) for state in states], torch.arange(rows, device=device)
+        everything = torch.arange(rows, device=device)
+        self._cache.start_from(self._prompt, torch.zeros_like(everything), len(prompt), len(prompt) + self.tokens)
+        return [state[:, 0].expand(rows, -1) for state in states], everything
 
     @torch.inference_mode()
     def beams(self, prompt: np.ndarray, width: int, grammar: bool = True) -> Proposals:
@@ -180,12 +179,8 @@ class Proposer:
                 followed = followed.at(rows)
                 followed.advance(np.arange(width), tokens)
                 scores[followed.count >= self.codes] = -np.inf
-            self._reorder(torch.from_numpy(rows), len(prompt), len(prompt) + step)
+            goes_on = torch.from_numpy(rows).to(self.inference.device)
+            self._cache.reorder(goes_on, len(prompt), len(prompt) + step)
             read = torch.from_numpy(tokens).to(self.inference.device)
             states = self.inference.step(read, self._cache, everything, len(prompt) + step)
         return parsed([text for _, text in finished], self.grammar, self.codes, self.max_depth)
-
-    def _reorder(self, rows: Tensor, start: int, stop: int) -> None:
-        """Let each row of the cache go on from what another has read behind the prompt."""
-        for kept in (self._cache.keys, self._cache.values):
-            kept[:, : len(rows), start:stop] = kept[:, rows, start:stop]

@@ -22,7 +22,7 @@ def say_how_long(plan: Plan, outputs: list[str], cores: int) -> None:
     by_stage = {stage: sum(time for unit, time in jobs.items() if unit.stage == stage) for stage in STAGES}
     each = ", ".join(f"{stage} {rounded(time)}" for stage, time in by_stage.items() if time >= 60)
     print(
-        f"progsem: about {rounded(elapsed(plan.study, jobs, figures, cores))} on {cores} cores"
+        f"progsem: about {rounded(elapsed(plan, jobs, figures, cores))} on {cores} cores"
         + (f"; of one core {each}" if each else ""),
         file=sys.stderr,
     )

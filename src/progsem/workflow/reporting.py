@@ -72,16 +72,16 @@ def facts(study: Study) -> dict[str, str]:
     tuned = tuning if study.lm.pretrained else ""
     depths = [_DEPTHS[name] + (f" ({_list(widths)})" if widths else "") for name, widths in probes.depths.items()]
     sets = {name: study.varied(new) for name, new in study.generalisation.sets.items()}
+    trained = "trained elsewhere" if lm.checkpoints else f"{lm.steps:,} steps of {_count(lm.batch, 'program')}"
     return {
         "study": study.study,
         "data": f"worlds of {study.worlds.described}, "
         f"{_count(study.corpus.examples, 'example')} in the text of each program, {study.corpus.train:,} training "
         f"programs of {_range(study.programs.train_length)}",
-        "model": f"CodeGen, {_count(lm.layers, 'layer')} of width {lm.width} (about {_rough(work.parameters(study))} "
-        f"weights), {lm.steps:,} steps of {_count(lm.batch, 'program')}, {_count(len(lm.seeds), 'LM seed')} "
-        f"({_list(lm.seeds)})",
-        "checkpoints": _count(len(lm.checkpoints()), "checkpoint"),
-        "last": f"step {lm.steps:,}",
+        "model": f"{lm.architecture}, {_count(lm.layers, 'layer')} of width {lm.width} (about "
+        f"{_rough(work.parameters(study))} weights), {trained}, {_count(len(lm.seeds), 'LM seed')} ({_list(lm.seeds)})",
+        "checkpoints": _count(len(lm.every_step()), "checkpoint"),
+        "last": f"step {lm.every_step()[-1]:,}",
         "first_seed": str(lm.seeds[0]),
         "n": f"n = {traces.test:,} test specifications, made from programs of {_range(study.programs.test_length)}"
         + _OUTPUTS[traces.outputs],

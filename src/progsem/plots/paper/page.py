@@ -87,10 +87,12 @@ def header(results: Results) -> list[str]:
     about = results.summary["intervals"]
     kind = "programs with control flow" if programs.control_flow else "straight-line programs"
     shortest, longest = programs.train_length
+    steps = f"{last['step']:,} steps"
+    trained = f"trained elsewhere, {steps}" if lm.checkpoints else f"trained for {steps} ({last['tokens']:,} tokens)"
     return [
         f"Paper: {PAPER}.",
-        f"Language model: CodeGen, {count(lm.layers, 'layer')} of width {lm.width}, trained for {last['step']:,} steps "
-        f"({last['tokens']:,} tokens); {count(n['lm_seeds'], 'model')}.",
+        f"Language model: {lm.architecture}, {count(lm.layers, 'layer')} of width {lm.width}, {trained}; "
+        f"{count(n['lm_seeds'], 'model')}.",
         f"Data: worlds of {worlds.described}, {count(corpus.examples, 'example')}, {kind} of {shortest} "
         f"to {longest} statements; {n['training_programs']:,} training programs, {n['test_programs']:,} test "
         "specifications.",
