@@ -68,8 +68,11 @@ onstart:
     outputs = [str(path) for job in workflow.dag.needrun_jobs() for path in job.output]
     snakefile.refuse_other_triggers(workflow)
     snakefile.refuse_what_cannot_be_written(outputs, reporting.files_of(CAPTIONED))
-    if PLAN.files(PLAN.finetuning)["weights"] in outputs:
-        suitability.refuse_unsuitable(STUDY)
+    suitability.refuse_unsuitable(
+        STUDY,
+        programs=bool(STUDY.corpus.programs) and PLAN.corpus.file("manifest.json") in outputs,
+        model=PLAN.files(PLAN.finetuning)["weights"] in outputs,
+    )
     say_what_is_made_anew(PLAN, outputs)
     snakefile.say_remark(STUDY)
     if workflow.resource_settings.nodes is None:

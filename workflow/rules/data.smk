@@ -12,7 +12,7 @@ rule corpus:
     resources:
         **asked(STUDY, sizes.data_mb(STUDY), sizes.data_minutes(STUDY)),
     params:
-        command=command("corpus", PLAN.corpus.slice(), STUDY.compute.threads),
+        command=command("corpus", PLAN.corpus_slice(), STUDY.compute.threads),
     message:
         "Sampling and executing {STUDY.corpus.train} training programs and {STUDY.corpus.test} test programs"
     shell:

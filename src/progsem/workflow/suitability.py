@@ -1,7 +1,7 @@
-"""Before jobs start: whether the model in `lm.pretrained` can be fine-tuned on the study's text.
+"""Before jobs start: whether programs and models that the user gives are what the study needs.
 
-`refuse_unsuitable` asks `python -m progsem.workflow.suitability`, a process of its own: torch and the model would stay
-in Snakemake's memory as long as it runs.
+`refuse_unsuitable` asks `python -m progsem.workflow.suitability`, a process of its own: numpy, torch and a model would
+stay in Snakemake's memory as long as it runs.
 """
 
 from __future__ import annotations
@@ -15,23 +15,52 @@ from pathlib import Path
 
 import progsem
 from progsem.errors import UserError
+from progsem.study import given
 from progsem.study.config import Study, load
 from progsem.workflow.refusal import refuse
 
 
-def refuse_unsuitable(study: Study) -> None:
-    """End the process in one line if the model cannot be read, cannot be run, or cannot spell the text."""
+def refuse_unsuitable(study: Study, programs: bool, model: bool) -> None:
+    """End the process in one line if lines of `corpus.programs`, or the model in `lm.pretrained`, cannot be used.
+
+    programs, model: whether there is a job that needs them. Says which lines are left out, where they may be.
+    """
+    asked = [name for name, wanted in (("programs", programs), ("model", model)) if wanted]
+    if not asked:
+        return
     environment = os.environ | {"PYTHONPATH": str(Path(progsem.__file__).parents[1])}
-    command = [sys.executable, "-m", "progsem.workflow.suitability"]
+    command = [sys.executable, "-m", "progsem.workflow.suitability", *asked]
     done = subprocess.run(
         command, input=study.model_dump_json(), env=environment, capture_output=True, encoding="utf-8"
     )
     if done.returncode:
         said = done.stderr.strip().splitlines() or [f"status {done.returncode}"]
         refuse(said[-1])
+    if done.stdout:
+        print(f"progsem: {done.stdout.strip()}", file=sys.stderr)
 
 
-def check(study: Study) -> None:
+def check_programs(study: Study) -> str:
+    """Raise `UserError` where programs of the file cannot be used; returns what is left out, in a line, or nothing."""
+    from progsem.data import corpus
+    from progsem.languages import LANGUAGE
+
+    LANGUAGE.use(study.language)
+    job = _corpus_job(study, {})
+    corpus.samplers(job)
+    left_out = job.notes["programs_from_file"]["why"]
+    return f"corpus.programs: {study.corpus.programs}: {left_out}; they are left out" if left_out else ""
+
+
+def _corpus_job(study: Study, outputs: dict):
+    from progsem.jobs.job import Job
+
+    file = study.corpus.programs
+    programs = given.slice_of(file) | ({"file": file} if file else {})
+    return Job("corpus", study.model_dump(mode="json") | programs, {}, outputs)
+
+
+def check_model(study: Study) -> None:
     """Raise `UserError` where the model is unsuitable, judging by the first documents that the corpus will have."""
     from progsem.data import corpus, tokens
     from progsem.jobs.job import Job
@@ -43,12 +72,12 @@ def check(study: Study) -> None:
     pretrained = Pretrained.load(Path(study.lm.pretrained))
     encoding = LANGUAGE.text.ENCODINGS[study.tokens.encoding]()
     sizes = {"train": CHECKED, "validation": 1, "test": 1}
-    few = study.model_copy(update={"corpus": study.corpus.model_copy(update=sizes)}).model_dump(mode="json")
+    few = study.model_copy(update={"corpus": study.corpus.model_copy(update=sizes)})
     with tempfile.TemporaryDirectory() as folder:
         drawn, spelled = ({split: [Path(folder, what, split)] for split in sizes} for what in ("drawn", "spelled"))
         more = {name: [Path(folder, name)] for name in ("tokenizer", "tokenizer_config")}
-        corpus.run(Job("corpus", few, {}, drawn))
-        tokens.run(Job("tokens", few, drawn, spelled | more))
+        corpus.run(_corpus_job(few, drawn))
+        tokens.run(Job("tokens", few.model_dump(mode="json"), drawn, spelled | more))
         columns, metadata = read_tables(spelled["train"])
         documents = Documents(pretrained, encoding, columns["tokens"], columns["length"], metadata)
         pretrained.refuse_unsuitable(encoding, documents)
@@ -56,7 +85,11 @@ def check(study: Study) -> None:
 
 if __name__ == "__main__":
     try:
-        check(load(json.load(sys.stdin)))
+        asked_of = load(json.load(sys.stdin))
+        if "programs" in sys.argv[1:]:
+            print(check_programs(asked_of), end="")
+        if "model" in sys.argv[1:]:
+            check_model(asked_of)
     except UserError as error:
         print(error, file=sys.stderr)
         raise SystemExit(2) from None
