@@ -16,12 +16,14 @@ SCHEMA = Path("workflow/schemas/config.schema.json")
 TABLE = Path("docs/config.md")
 
 _ALTERNATIVES = language(DEFAULT).config.ALTERNATIVES
-# Files that pass for a pretrained model as long as nobody reads what is in them.
+# Files that pass for a pretrained model, and one of them for programs, as long as nobody reads what is in them.
 _FOLDER = TemporaryDirectory()
 for _name in ("config.json", "model.safetensors", "tokenizer.json"):
     Path(_FOLDER.name, _name).write_text('{"model_type": "t5"}', encoding="utf-8")
+_PROGRAMS = {"programs": str(Path(_FOLDER.name, "config.json"))}
 # Where `edited` needs help: another value than the default, and what both studies have beside it.
 _EDITS = {
+    "corpus.programs": _PROGRAMS["programs"],
     "lm.heads": 8,
     "lm.seeds": [0, 1, 2, 3, 4, 5],
     "probes.layer": "layer_1",
@@ -41,6 +43,8 @@ _EDITS = {
 _BESIDE = {
     "lm.config": {"lm": {"model_type": "gpt2"}},
     "lm.checkpoints": {"lm": {"seeds": [0]}},
+    "corpus.programs_for": {"corpus": _PROGRAMS},
+    "corpus.unusable": {"corpus": _PROGRAMS},
     "lm.heads": {"lm": {"rotary": 12}},
     "probes.layer": {"traces": {"layers": "each"}},
     "lm.pretrained": {"synthesis": {"writers": ["greedy"]}},

@@ -348,7 +348,7 @@ def test_an_unsuitable_model_is_one_line(name, tmp_path, data, encoding):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("encoding", ["compact", "spaced"])
 def test_a_suitable_model_is_none(kind, encoding, tmp_path):
-    suitability.check(asked(KINDS[kind](tmp_path / "given"), tokens={"encoding": encoding}))
+    suitability.check_pretrained(asked(KINDS[kind](tmp_path / "given"), tokens={"encoding": encoding}))
 
 
 def test_snakemake_says_it_before_any_job(tmp_path):

@@ -18,7 +18,7 @@ for SUFFIX, MADE, _ in PLAN.makers("corpus"):
         resources:
             **asked(MADE.study, sizes.data_mb(MADE.study), sizes.data_minutes(MADE.study)),
         params:
-            command=command("corpus", MADE.corpus.slice(), MADE.study.compute.threads),
+            command=command("corpus", MADE.corpus_slice(), MADE.study.compute.threads),
         message:
             f"Sampling and executing {MADE.study.corpus.train} training programs and "
             f"{MADE.study.corpus.test} test programs"

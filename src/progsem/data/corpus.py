@@ -3,7 +3,8 @@
 Three splits, disjoint in (program, shown inputs): a training program that
 repeats a specification of validation or test is drawn again, as is one that
 does not halt within the step limit on all of its worlds. Validation and test
-hold no specification twice.
+hold no specification twice. Where a file gives programs (`corpus.programs`), they
+take the place of drawn ones (`progsem.data.given`).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from threading import Semaphore
 
 import numpy as np
 
+from progsem.data import given
 from progsem.errors import UserError
 from progsem.jobs.job import Job
 from progsem.languages import LANGUAGE
@@ -84,6 +86,24 @@ def sampler(job: Job, split: int, length: tuple[int, int]):
     return LANGUAGE.sampling.Sampler(*sections, split, length)
 
 
+def samplers(job: Job) -> dict:
+    """The sampler of every split. Where a file gives programs, it is read, and the job's notes say what is left out."""
+    programs = job.section("programs")
+    found = {
+        split: sampler(job, number, programs.train_length if split == "train" else programs.test_length)
+        for number, split in enumerate(SPLITS)
+    }
+    if "file" not in job.slice:
+        return found
+    of_file, read = given.samplers(job, found)
+    job.notes["programs_from_file"] = {
+        "usable": len(read.lines),
+        "left_out": len(read.left_out),
+        "why": read.remark,
+    }
+    return found | of_file
+
+
 def distinct(shard: Shard, taken: np.ndarray) -> np.ndarray:
     """Draw rows again until no key is in `taken` (sorted) or twice in the shard; returns the sorted union."""
     while True:
@@ -115,12 +135,8 @@ def _each_once(keys: np.ndarray) -> np.ndarray:
 
 def run(job: Job) -> None:
     """Write the shards of every split; `outputs` name them `train`, `validation`, `test`."""
-    worlds, programs, corpus = job.section("worlds"), job.section("programs"), job.section("corpus")
-    step_limit = programs.step_limit
-    samplers = {
-        split: sampler(job, number, programs.train_length if split == "train" else programs.test_length)
-        for number, split in enumerate(SPLITS)
-    }
+    worlds, corpus = job.section("worlds"), job.section("corpus")
+    step_limit, drawing = job.section("programs").step_limit, samplers(job)
     metadata = {
         **LANGUAGE.execution.shape(worlds),
         "worlds": corpus.examples + corpus.held_out,
@@ -133,7 +149,7 @@ def run(job: Job) -> None:
     def train_shard(index: int) -> np.ndarray:
         first = index * corpus.shard
         with computing:
-            shard = Shard(samplers["train"], first, min(corpus.shard, corpus.train - first), step_limit)
+            shard = Shard(drawing["train"], first, min(corpus.shard, corpus.train - first), step_limit)
             apart(shard, taken)
             programs = _each_once(shard.program_keys)
         shard.write(job.outputs["train"][index], metadata)
@@ -146,7 +162,7 @@ def run(job: Job) -> None:
             keys = []
             for index, path in enumerate(job.outputs[split]):
                 first = index * corpus.shard
-                shard = Shard(samplers[split], first, min(corpus.shard, whole - first), step_limit)
+                shard = Shard(drawing[split], first, min(corpus.shard, whole - first), step_limit)
                 taken = distinct(shard, taken)
                 written.append(pool.submit(shard.write, path, metadata))
                 keys.append(shard.program_keys)

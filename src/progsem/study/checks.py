@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from progsem.errors import UserError
 from progsem.languages import language
 from progsem.limits import FEWEST_STATES, MAX_POSITIONS
-from progsem.study import bounds, checkpoints, pretrained
+from progsem.study import bounds, checkpoints, given, pretrained
 from progsem.study.vocabulary import DECODERS, LAST, LAYER, LAYERS, LEARNED, MEAN, PATTERN, SPLITS, WEIGHTS
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ def check(study: Study) -> None:
     """Raise ValueError for the first problem, with its keys, what was given and what to do."""
     language(study.language).config.check(study)
     for problem in chain(
+        _given(study),
         _documents(study),
         _probes(study),
         _edits(study),
@@ -48,6 +49,22 @@ def remark(study: Study) -> str:
         f"lm.seeds has two language models, whose {confidence:.0%} intervals reach {factor:.1f} standard errors to "
         "either side, and say little of a third; give five or more"
     )
+
+
+def _given(study: Study) -> Iterator[str]:
+    corpus, programs = study.corpus, study.programs
+    if not corpus.programs:
+        return
+    if corpus.programs_for == "all" and programs.train_length != programs.test_length:
+        yield (
+            f"corpus.programs_for is all, but programs.train_length is {list(programs.train_length)} and "
+            f"programs.test_length {list(programs.test_length)}; make them the same, as any program may come into any "
+            "split"
+        )
+    try:
+        given.refuse_unreadable(corpus.programs)
+    except UserError as error:
+        yield str(error)
 
 
 def _documents(study: Study) -> Iterator[str]:

@@ -23,11 +23,13 @@ from progsem.stages import CHECKPOINT, LOGS, RESULTS, STAGES
 from progsem.storage.files import canonical_json, digest
 from progsem.storage.inventory import Unit, unit_of
 from progsem.storage.sources import code_digest
-from progsem.study import pretrained
+from progsem.study import given, pretrained
 from progsem.study.baseline import beyond_baseline
 from progsem.study.checkpoints import checksums, folders
 from progsem.study.config import Study, variants
 from progsem.study.vocabulary import COMPARED, ORIGINAL, SPLITS
+
+_OF_PROGRAMS = ("programs_for", "unusable")  # keys of `corpus` about `corpus.programs`
 
 
 @dataclass(frozen=True)
@@ -103,9 +105,12 @@ class Plan:
         self.study = study
         self.variants = {name: Plan(one) for name, one in variants(study).items()}
         config = study.model_dump(mode="json")
-        given = config["lm"].pop("pretrained")  # where that is, is in no digest, nor where checkpoints are
+        # Where a model, checkpoints and programs from elsewhere are is in no digest, but what they hold.
+        folder, self._programs = config["lm"].pop("pretrained"), config["corpus"].pop("programs")
         config["lm"]["checkpoints"] = dict.fromkeys(study.lm.checkpoints, "")
         self._folders = folders(study.lm)
+        if not self._programs:  # what would be done with them names nothing
+            config["corpus"] = {key: value for key, value in config["corpus"].items() if key not in _OF_PROGRAMS}
         seam = language(study.language)
         code = {job: code_digest(job, study.language) for job in {stage.job for stage in STAGES.values()}}
         shape = f"{study.lm.layers}x{study.lm.width}"
@@ -143,7 +148,8 @@ class Plan:
             return artifact("edits", semantics, asked | {"semantics": semantics, "mapping": mapping}, self.lm)
 
         size = "x".join(map(str, study.worlds.size.values()))
-        self.corpus = artifact("corpus", f"{size}-{study.corpus.examples}examples", of("worlds programs corpus"))
+        drawn = of("worlds programs corpus") | given.slice_of(self._programs)
+        self.corpus = artifact("corpus", f"{size}-{study.corpus.examples}examples", drawn)
         self.tokens = artifact("tokens", study.tokens.encoding, of("tokens"), self.corpus)
         trained = {key: value for key, value in config["lm"].items() if key != "seeds"}
         self._checksums = {at: checksums(folder) for at, folder in self._folders.items()}
@@ -190,8 +196,8 @@ class Plan:
         self.synthesis = artifact("synthesis", shape, _asking(decoded, study.synthesis.decoders), self.lm)
         # Without a folder, what would be asked of one: its code has a digest all the same.
         kind, self._tokenizer, model = "none", [], {}
-        if given:
-            found, model = pretrained.files(given), pretrained.checksums(given)
+        if folder:
+            found, model = pretrained.files(folder), pretrained.checksums(folder)
             kind, self._tokenizer = found.name, [path.name for path in found.tokenizer]
         tuned = of("finetuning programs tokens traces.extra_statements lm.precision") | {"model": model}
         self.finetuning = artifact("finetuning", kind, tuned, self.tokens)
@@ -214,11 +220,11 @@ class Plan:
             | of("worlds programs corpus")
             | of("figures.gallery")
             | {"permutations": [list(pair) for pair in pairs]}
-            | ({"pretrained": True} if given else {}),
+            | ({"pretrained": True} if folder else {}),
             *(self.corpus, self.lm, self.traces, *self.probed(), *self.edits.values()),
             *(one for one in (self.controls, self.generalisation, self.synthesis) if self.steps[one.key]),
             *([self.writers] if study.synthesis.plain else []),
-            *([self.pretrained] if given else []),
+            *([self.pretrained] if folder else []),
         )
         of_stages = (self.corpus, self.tokens, self.lm, self.traces, self.probes, self.controls, self.generalisation)
         of_stages += (self.writers, self.synthesis, self.finetuning, self.pretrained, self.statistics)
@@ -268,6 +274,10 @@ class Plan:
             return []
         earlier = self.study.lm.before(int(step))
         return [self.files(self.lm)[name].format(seed=seed, step=_step(earlier))]
+
+    def corpus_slice(self) -> str:
+        """Slice of the job that makes the corpus, with the file that programs are read from."""
+        return self.corpus.slice(**({"file": self._programs} if self._programs else {}))
 
     def training_slice(self, seed: str, step: str) -> str:
         """Slice of the job that trains up to `step` from the checkpoint before it, or takes it from a folder."""

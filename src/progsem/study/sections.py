@@ -51,6 +51,19 @@ class Corpus(Section):
     held_out: int = Field(3, ge=0, le=20, description="further worlds, never shown, for strict correctness")
     shard: int = Field(50_000, ge=100, le=1_000_000, description="programs in one Arrow shard")
     seed: Seed = Field(0, description="of all random numbers of the corpus")
+    programs: str = Field(
+        "",
+        max_length=4096,
+        pattern=ONE_LINE,
+        description="file of programs that take the place of drawn ones, one a line; empty: none",
+    )
+    programs_for: Literal["test", "all"] = Field(
+        "test",
+        description="splits that have these programs; all: shared out, so that no two splits have one in common",
+    )
+    unusable: Literal["refuse", "leave_out"] = Field(
+        "refuse", description="what to do where lines of that file are no programs of this study"
+    )
 
     @property
     def held_apart(self) -> int:

@@ -1,8 +1,7 @@
-"""Before jobs start: whether models of `transformers` can do what a study wants of them.
+"""Before jobs start: whether programs and models that the user gives are what the study needs.
 
-An architecture has to have the parts that stages read and edit, the model in `lm.pretrained` to spell the study's text.
-`refuse_unsuitable` asks `python -m progsem.workflow.suitability WHAT`, a process of its own: torch and the models would
-stay in Snakemake's memory as long as it runs.
+`refuse_unsuitable` asks `python -m progsem.workflow.suitability WHAT`, a process of its own: numpy, torch and models
+would stay in Snakemake's memory as long as it runs.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from pathlib import Path
 
 import progsem
 from progsem.errors import UserError
-from progsem.study import bounds
+from progsem.study import bounds, given
 from progsem.study.config import Study, load
 from progsem.study.plan import Plan
 from progsem.study.vocabulary import CODEGEN
@@ -24,30 +23,38 @@ from progsem.workflow.refusal import refuse
 
 
 def refuse_unsuitable(plan: Plan, outputs: list[str]) -> None:
-    """End the process in one line if these outputs are to be made with a model of `transformers` that cannot do it."""
-    asked = set(outputs)
+    """End the process in one line if these outputs are to be made of programs or models that cannot be used.
+
+    Says which lines of a file of programs are left out, where they may be.
+    """
+    wanted = set(outputs)
     for one in plan.whole():
-        if asked & set(one.everywhere([one.lm], "weights")):
-            if one.study.lm.checkpoints:
-                _ask("checkpoints", one.study)
-            elif one.study.lm.model_type != CODEGEN:
-                _ask("architecture", one.study)
-        if one.files(one.finetuning)["weights"] in asked:
-            _ask("pretrained", one.study)
+        corpus, lm = one.study.corpus, one.study.lm
+        models = not wanted.isdisjoint(one.everywhere([one.lm], "weights"))
+        asked = {
+            "programs": bool(corpus.programs) and one.corpus.file("manifest.json") in wanted,
+            "checkpoints": models and bool(lm.checkpoints),
+            "architecture": models and not lm.checkpoints and lm.model_type != CODEGEN,
+            "pretrained": one.files(one.finetuning)["weights"] in wanted,
+        }
+        if any(asked.values()):
+            _ask(one.study, [name for name, needed in asked.items() if needed])
 
 
-def _ask(what: str, study: Study) -> None:
+def _ask(study: Study, what: list[str]) -> None:
     environment = os.environ | {"PYTHONPATH": str(Path(progsem.__file__).parents[1])}
-    command = [sys.executable, "-m", "progsem.workflow.suitability", what]
+    command = [sys.executable, "-m", "progsem.workflow.suitability", *what]
     done = subprocess.run(
         command, input=study.model_dump_json(), env=environment, capture_output=True, encoding="utf-8"
     )
     if done.returncode:
         said = done.stderr.strip().splitlines() or [f"status {done.returncode}"]
         refuse(said[-1])
+    if done.stdout:
+        print(f"progsem: {done.stdout.strip()}", file=sys.stderr)
 
 
-def architecture(study: Study) -> None:
+def check_architecture(study: Study) -> None:
     """Raise `UserError` where no model of `lm.model_type` can be made and read, judging by random documents."""
     from progsem.languages import LANGUAGE
     from progsem.lm import model
@@ -57,7 +64,7 @@ def architecture(study: Study) -> None:
     model.refuse_unsuitable(study.lm, vocabulary, _documents(study, vocabulary))
 
 
-def checkpoints(study: Study) -> None:
+def check_checkpoints(study: Study) -> None:
     """Raise `UserError` where a folder of `lm.checkpoints` has no model that can be read, judging in the same way."""
     from progsem.languages import LANGUAGE
     from progsem.lm.checkpoints import load as load_checkpoint
@@ -76,7 +83,27 @@ def _documents(study: Study, vocabulary: int):
     return torch.randint(vocabulary, (2, bounds.longest_document(study)), generator=torch.Generator().manual_seed(0))
 
 
-def pretrained(study: Study) -> None:
+def check_programs(study: Study) -> str:
+    """Raise `UserError` where programs of the file cannot be used; returns what is left out, in a line, or nothing."""
+    from progsem.data import corpus
+    from progsem.languages import LANGUAGE
+
+    LANGUAGE.use(study.language)
+    job = _corpus_job(study, {})
+    corpus.samplers(job)
+    left_out = job.notes["programs_from_file"]["why"]
+    return f"corpus.programs: {study.corpus.programs}: {left_out}; they are left out" if left_out else ""
+
+
+def _corpus_job(study: Study, outputs: dict):
+    from progsem.jobs.job import Job
+
+    file = study.corpus.programs
+    programs = given.slice_of(file) | ({"file": file} if file else {})
+    return Job("corpus", study.model_dump(mode="json") | programs, {}, outputs)
+
+
+def check_pretrained(study: Study) -> None:
     """Raise `UserError` where `lm.pretrained` is unsuitable, judging by the first documents of the corpus to be."""
     from progsem.data import corpus, tokens
     from progsem.jobs.job import Job
@@ -88,21 +115,30 @@ def pretrained(study: Study) -> None:
     model = Pretrained.load(Path(study.lm.pretrained))
     encoding = LANGUAGE.text.ENCODINGS[study.tokens.encoding]()
     sizes = {"train": CHECKED, "validation": 1, "test": 1}
-    few = study.model_copy(update={"corpus": study.corpus.model_copy(update=sizes)}).model_dump(mode="json")
+    few = study.model_copy(update={"corpus": study.corpus.model_copy(update=sizes)})
     with tempfile.TemporaryDirectory() as folder:
         drawn, spelled = ({split: [Path(folder, what, split)] for split in sizes} for what in ("drawn", "spelled"))
         more = {name: [Path(folder, name)] for name in ("tokenizer", "tokenizer_config")}
-        corpus.run(Job("corpus", few, {}, drawn))
-        tokens.run(Job("tokens", few, drawn, spelled | more))
+        corpus.run(_corpus_job(few, drawn))
+        tokens.run(Job("tokens", few.model_dump(mode="json"), drawn, spelled | more))
         columns, metadata = read_tables(spelled["train"])
         documents = Documents(model, encoding, columns["tokens"], columns["length"], metadata)
         model.refuse_unsuitable(encoding, documents)
 
 
+CHECKS = {
+    "programs": check_programs,
+    "architecture": check_architecture,
+    "checkpoints": check_checkpoints,
+    "pretrained": check_pretrained,
+}
+
 if __name__ == "__main__":
     try:
-        asked = {"architecture": architecture, "checkpoints": checkpoints, "pretrained": pretrained}
-        asked[sys.argv[1]](load(json.load(sys.stdin)))
+        study = load(json.load(sys.stdin))
+        for what in sys.argv[1:]:
+            if said := CHECKS[what](study):
+                print(said)
     except UserError as error:
         print(error, file=sys.stderr)
         raise SystemExit(2) from None

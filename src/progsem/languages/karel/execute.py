@@ -22,51 +22,25 @@ from progsem.errors import UserError
 from progsem.jobs import streams
 from progsem.languages.karel import interpreter, syntax
 from progsem.languages.karel.codes import HEADINGS
-from progsem.languages.karel.world import World
+from progsem.languages.karel.world import read_world
+from progsem.storage.json_lines import member, value_of
 
 STEP_LIMIT = 10_000  # executed actions and tested conditions
 
 
 def execute_line(line: str) -> dict:
     """What a line's program does to its worlds, in the output format; UserError says what is wrong with the line."""
+    task = value_of(line)
     try:
-        task = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise UserError(f"column {error.colno}: not JSON ({error.msg}); expected an object on one line") from None
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"not JSON that can be read ({error})") from None
-    try:
-        program = syntax.parse(_member(task, "", "program", str))
+        program = syntax.parse(member(task, "", "program", str))
     except syntax.KarelSyntaxError as error:
         raise UserError(f"program, {error}") from None
-    worlds = _member(task, "", "worlds", list)
+    worlds = member(task, "", "worlds", list)
     return {"worlds": [_execute(program, world, f"worlds[{index}]") for index, world in enumerate(worlds)]}
 
 
-def _member(value: object, name: str, key: str, kind: type):
-    """A member of a JSON object, of the given type."""
-    kinds = {str: "text", list: "a list"}
-    prefix = f"{name}: " if name else ""
-    if not isinstance(value, dict):
-        raise UserError(f"{prefix}given {_kind(value)}, expected an object with {key!r}")
-    if key not in value:
-        raise UserError(f"{prefix}{key!r} is missing; expected {kinds[kind]}")
-    if not isinstance(value[key], kind):
-        raise UserError(f"{prefix}{key!r} is {_kind(value[key])}, expected {kinds[kind]}")
-    return value[key]
-
-
-def _kind(value: object) -> str:
-    names = {dict: "an object", list: "a list", str: "text", bool: "a truth value", type(None): "null"}
-    return names.get(type(value), "a number")
-
-
 def _execute(program: syntax.Program, value: object, name: str) -> dict:
-    rows = _member(value, name, "input", list)
-    try:
-        world = World.from_rows(rows)
-    except UserError as error:
-        raise UserError(f"{name}.input, {error}") from None
+    world = read_world(value, name)
     after, trace, halted = interpreter.run(program, world, STEP_LIMIT)
     if not halted:
         raise UserError(f"{name}: the program did not halt within {STEP_LIMIT} steps, expected one that does")

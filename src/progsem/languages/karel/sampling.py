@@ -181,19 +181,28 @@ def _key(values, first):
 
 
 @njit(nogil=True, cache=True)
-def _sample(seed, first, attempts, rows, low, high, cumulative, control, max_depth, wall, marker, width, shown, out):
+def _put_keys(rows, shown, out):
+    """Compute keys and program_keys of these rows from what stands in them."""
     programs, cells, poses, keys, program_keys = out
-    codes, (worlds, area) = programs.shape[1], cells.shape[1:]
+    codes, area = programs.shape[1], cells.shape[2]
+    for row in rows:
+        program_keys[row] = _key(programs[row], 0)
+        keys[row] = program_keys[row]
+        keys[row] += _key(cells[row, :shown].reshape(-1), codes)
+        keys[row] += _key(poses[row, :shown].reshape(-1), codes + shown * area)
+
+
+@njit(nogil=True, cache=True)
+def _sample(seed, first, attempts, rows, low, high, cumulative, control, max_depth, wall, marker, width, shown, out):
+    programs, cells, poses, _, _ = out
+    worlds, area = cells.shape[1:]
     drawn = np.empty(worlds * (area + 1), np.uint8)
     for row in rows:
         state = _mix(seed + _GOLDEN * np.uint64(first + row))
         state = _mix(state + _GOLDEN * np.uint64(attempts[row]))
         state = _program(state, low, high, cumulative, control, max_depth, programs[row])
         _worlds(state, wall, marker, width, drawn, cells[row], poses[row])
-        program_keys[row] = _key(programs[row], 0)
-        keys[row] = program_keys[row]
-        keys[row] += _key(cells[row, :shown].reshape(-1), codes)
-        keys[row] += _key(poses[row, :shown].reshape(-1), codes + shown * area)
+    _put_keys(rows, shown, out)
 
 
 def _threshold(probability: float) -> np.uint64:
@@ -242,7 +251,6 @@ class Sampler:
         attempts: (N,) int64, how often each row was drawn before; rows: (M,) int64; `out` comes from `allocate`.
         """
         low, high = self._length
-        cells, poses = out.worlds
         _sample(
             self._seed,
             first,
@@ -257,5 +265,15 @@ class Sampler:
             self._marker,
             np.uint64(self._shape[2]),
             self._shown,
-            (out.programs, cells.reshape(*cells.shape[:2], -1), poses, out.keys, out.program_keys),
+            _flat(out),
         )
+
+    def put_keys(self, rows: np.ndarray, out: Drawn) -> None:
+        """Give the rows the keys of what stands in them, where that has been changed."""
+        _put_keys(rows, self._shown, _flat(out))
+
+
+def _flat(drawn: Drawn) -> tuple[np.ndarray, ...]:
+    """The arrays of what is drawn, cells as (N, K, H * W)."""
+    cells, poses = drawn.worlds
+    return drawn.programs, cells.reshape(*cells.shape[:2], -1), poses, drawn.keys, drawn.program_keys

@@ -15,6 +15,7 @@ import numpy as np
 
 from progsem.errors import UserError
 from progsem.languages.karel.codes import GLYPHS, HEADINGS, MAX_DIGIT, WALL
+from progsem.storage.json_lines import member
 
 _EXPECTED = "# (wall), . (empty), 1 to 9 (markers) or one of ^ > v < (robot)"
 
@@ -93,6 +94,15 @@ class World:
         inner[self.row][self.column] = GLYPHS[self.heading]
         border = "#" * (self.cells.shape[1] + 2)
         return [border, *("#" + "".join(row) + "#" for row in inner), border]
+
+
+def read_world(value: object, name: str) -> World:
+    """The world whose drawing is `input` of a JSON object that is called `name`; UserError says what is wrong."""
+    rows = member(value, name, "input", list)
+    try:
+        return World.from_rows(rows)
+    except UserError as error:
+        raise UserError(f"{name}.input, {error}") from None
 
 
 def _check_shape(rows: list[str]) -> None:

@@ -90,6 +90,8 @@ def mirror_pairs(study: Study) -> tuple[tuple[str, str], ...]:
 
 def check(study: Study) -> None:
     """Raise ValueError for what the language does not have."""
+    if study.corpus.programs:
+        raise ValueError("corpus.programs is given, but rectangles are not read from files; leave it empty")
     if study.tokens.encoding != "compact":
         raise ValueError(
             f"tokens.encoding is {study.tokens.encoding}, but rectangles are written a character a token; set it to "
