@@ -35,18 +35,31 @@ class Files(NamedTuple):
         return f"{self.kind}-{-(-sum(path.stat().st_size for path in self.weights) // 10**6)}MB"
 
 
+class NoModel(Exception):
+    """A folder has no model with a tokenizer; the text goes on after the name of the folder."""
+
+
 def files(folder: str) -> Files:
     """What stands in a folder; a `UserError` where that is no model with a tokenizer. Nothing heavy is read."""
     place = Path(folder)
+    if not place.is_absolute():
+        raise refusal(folder, f"a relative path; did you mean {str(place.absolute())!r}?")
+    try:
+        return standing_in(place)
+    except NoModel as problem:
+        raise refusal(folder, str(problem)) from None
+
+
+def standing_in(place: Path) -> Files:
+    """What stands in a folder; raises `NoModel` where that is no model with a tokenizer."""
     try:
         here = sorted(path for path in place.iterdir() if path.is_file()) if place.is_dir() else []
     except OSError as error:
-        raise refusal(folder, f"which cannot be read ({error.strerror})") from None
+        raise NoModel(f"which cannot be read ({error.strerror})") from None
     config = [path for path in here if _OF_MODEL.fullmatch(path.name)]
     weights = [path for path in here if _WEIGHTS.fullmatch(path.name)]
     others = [path for path in here if path.suffix in _OF_TOKENIZER and path not in config and path.name != _OURS]
     lacks = {
-        f"a relative path; did you mean {str(place.absolute())!r}?": place.is_absolute(),
         "no such folder": place.is_dir(),
         "no config.json there": place / "config.json" in config,
         "no weights (model.safetensors) there": weights,
@@ -57,7 +70,7 @@ def files(folder: str) -> Files:
     lacks |= {f"whose {path.name} cannot be read": os.access(path, os.R_OK) for path in (*config, *weights, *others)}
     for problem, there in lacks.items():
         if not there:
-            raise refusal(folder, problem)
+            raise NoModel(problem)
     return Files(_kind(place), config, weights, others)
 
 
@@ -82,4 +95,4 @@ def _kind(place: Path) -> str:
             return kind
     except (OSError, ValueError, KeyError, TypeError):
         pass
-    raise refusal(place, "whose config.json has no model_type")
+    raise NoModel("whose config.json has no model_type")
