@@ -9,8 +9,11 @@ FIND_STUDY = study=$$(test -z '$(STUDY)' || $(BIN)/progsem study '$(STUDY)')
 CONFIGFILE = $${study:+--configfile "$$study"}
 # Where .venv leads to, looked up after it has been made: what runs from there goes on when .venv leads elsewhere.
 BIN = $(or $(shell readlink .venv),.venv)/bin
+# Tests with an environment of their own, made as .venv is.
+INTEROP := tests/interop
 # What .venv is made from: the place it stands in, whatever other names that has, and every pinned package.
 STAMP := { pwd -P; cat requirements.lock pyproject.toml; }
+STAMP_INTEROP := { pwd -P; cat $(INTEROP)/requirements.lock pyproject.toml; }
 # One line, where .venv has to be made and $(PYTHON) cannot do it; else nothing.
 PYTHON_PROBLEM = $(shell \
     if $(STAMP) | cmp -s - .venv/stamp; then :; \
@@ -34,7 +37,7 @@ export HOME := $(CURDIR)/.snakemake/home
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help figures plan report bench test test-slurm lint format schema env
+.PHONY: help figures plan report bench test test-slurm test-interop lint format schema env env-interop
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 20
@@ -57,6 +60,9 @@ test: lint  ## lint, then every test (TESTS=tests/test_plan.py picks some)
 test-slurm: env  ## the workflow on a SLURM that is brought up for it (root, Debian; installs it, takes minutes)
 	@$(BIN)/python -m pytest -q -rs tests/slurm
 
+test-interop: env-interop  ## what other tools make of the results: TransformerLens, nnsight, SAELens, datasets, polars
+	@$(INTEROP)/.venv/bin/python -m pytest -q $(INTEROP)
+
 lint: env  ## ruff, snakefmt and Snakemake's own linter
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/ruff format --quiet --check . || { echo "ruff format: run 'make format'"; exit 1; }
@@ -74,3 +80,6 @@ schema: env  ## write what is generated: the config's schema and baseline, docs/
 env:  ## make .venv from requirements.lock, unless it is that already
 	$(if $(PYTHON_PROBLEM),$(error $(PYTHON_PROBLEM)))
 	@$(STAMP) | cmp -s - .venv/stamp || $(STAMP) | $(PYTHON) workflow/environment.py
+
+env-interop: env
+	@$(STAMP_INTEROP) | cmp -s - $(INTEROP)/.venv/stamp || $(STAMP_INTEROP) | $(BIN)/python workflow/environment.py $(INTEROP)

@@ -19,7 +19,14 @@ from pathlib import Path
 from snakemake.utils import min_version
 
 min_version("9.0")
-sys.path.insert(0, str(Path(workflow.basedir) / "src"))
+HERE = Path(workflow.current_basedir.get_path_or_uri(secret_free=True))
+if not HERE.is_dir():
+    print(
+        f"progsem: given the Snakefile in {HERE}, expected one in a clone on this machine",
+        file=sys.stderr,
+    )
+    raise SystemExit(2)
+sys.path.insert(0, str(HERE / "src"))
 
 from progsem.jobs import streams
 from progsem.stages import CHECKPOINT, FIGURES, LOGS, RESULTS, STAGES
@@ -29,29 +36,38 @@ from progsem.study.vocabulary import SPLITS
 from progsem.workflow import redrawing, reporting, snakefile, suitability
 from progsem.workflow.consent import say_what_is_made_anew
 from progsem.workflow.duration import say_how_long
-from progsem.workflow.lock import remove_stale_locks
+from progsem.workflow.lock import hold_folder, remove_stale_locks
 from progsem.workflow.rules import COMMAND, ancients, asked, command
 
 streams.prepare()
 
-# `config` counts in jobs on other machines; here --configfile and --config are read by the study's own rules.
-STUDY = snakefile.study_or_exit(workflow, config)
+# A part of another workflow (`module`) leaves alone what is that one's: cores, locks, the shell, the report's text.
+MODULE = not workflow.modifier.is_main_snakefile()
+
+if MODULE:
+    STUDY = snakefile.study_of_module_or_exit(HERE, config)
+    COMMAND = snakefile.prepare_environment(HERE / "src", module=True) + COMMAND
+    if workflow.is_main_process:
+        hold_folder()
+else:
+    # `config` counts in jobs on other machines; here --configfile and --config are read by the study's own rules.
+    STUDY = snakefile.study_or_exit(workflow, config)
+    shell.prefix(snakefile.prepare_environment(HERE / "src"))
+    # A bare `snakemake` uses every core that it may. On a cluster, --jobs is the limit.
+    if workflow.resource_settings.cores is None and workflow.resource_settings.nodes is None:
+        snakefile.use_every_core(workflow)
+    snakefile.say_less()
+    if workflow.is_main_process:
+        remove_stale_locks()
+
+    report: "workflow/report/study.rst"
+
+
 PLAN = Plan(STUDY)
-
-# A bare `snakemake` uses every core that it may. On a cluster, --jobs is the limit.
-if workflow.resource_settings.cores is None and workflow.resource_settings.nodes is None:
-    snakefile.use_every_core(workflow)
-
 snakefile.take_turns(workflow)
-snakefile.say_less()
-
-if workflow.is_main_process:
-    remove_stale_locks()
-
-shell.prefix(snakefile.prepare_environment(Path(workflow.basedir) / "src"))
 
 # Snakemake takes braces in a path for wildcards, also those of the folder that this file is in.
-CONDA = str(Path(workflow.basedir) / "envs/progsem.yaml").replace("{", "{{").replace("}", "}}")
+CONDA = str(HERE / "envs/progsem.yaml").replace("{", "{{").replace("}", "}}")
 
 
 # A cluster's jobs take turns within a group, not among groups.
@@ -75,16 +91,12 @@ onstart:
         say_how_long(PLAN, outputs, workflow.resource_settings.cores)
 
 
-localrules:
-    all,
-
-
 include: "workflow/rules/figures.smk"
 
 
-# What there is to see, and what `snakemake --report` shows of it, with a caption each.
+# What there is to see, and what `snakemake --report` shows of it, with a caption each. The first rule that does not
+# stand in an included file, and so the one that is run where none is asked for.
 rule all:
-    default_target: True
     input:
         ancient(rules.figures.output[0]),
     output:
@@ -95,6 +107,7 @@ rule all:
             category=lambda wildcards: CAPTIONED[wildcards.figure].category,
             labels=lambda wildcards: reporting.labels(CAPTIONED, wildcards.figure, wildcards.kind),
         ),
+    localrule: True
     params:
         # What captions say. The title is not among them: it is the user's text, and captions are markup.
         facts=reporting.facts(STUDY),

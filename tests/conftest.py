@@ -22,6 +22,20 @@ LONGEST = (
 )
 
 
+# Folders of tests that need more than a Python: a scheduler, other packages.
+APART = ("slurm", "interop")
+
+
+def pytest_ignore_collect(collection_path, config):
+    """Pass by what is apart, unless the command line names such a folder or something in it, as continuous integration
+    and `make test-slurm` do.
+    """
+    if collection_path.parent != ROOT / "tests" or collection_path.name not in APART:
+        return None
+    asked = (Path(config.invocation_params.dir, str(argument).split("::")[0]).resolve() for argument in config.args)
+    return None if any(path.is_relative_to(collection_path) for path in asked) else True
+
+
 def pytest_collection_modifyitems(items):
     order = {name: number for number, name in enumerate(LONGEST)}
     items.sort(key=lambda item: order.get(item.path.stem, len(order)))

@@ -1,6 +1,7 @@
 """Make the environment that `.venv` leads to: run by make, which says on standard input what it is made from.
 
-Every environment has a folder of its own in `.venvs`, for the scripts in it hold its path. Once it is whole nothing
+`.venv` stands beside `requirements.lock`, in this folder or in the one that is given. Every environment has a folder of
+its own in `.venvs`, for the scripts in it hold its path. Once it is whole nothing
 changes it: what runs from an earlier one goes on undisturbed, and a lock that comes back finds its own again.
 """
 
@@ -11,7 +12,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-LINK, FOLDERS = Path(".venv"), Path(".venvs")
+PLACE = Path(*sys.argv[1:])
+LOCK, LINK, FOLDERS = PLACE / "requirements.lock", PLACE / ".venv", PLACE / ".venvs"
 
 
 def main() -> None:
@@ -22,11 +24,11 @@ def main() -> None:
         fcntl.flock(lock, fcntl.LOCK_EX)  # of two that make it at the same time, the second finds it made
         stamp = folder / "stamp"
         if not stamp.is_file():
-            print("making .venv from requirements.lock (a minute or two)", flush=True)
+            print(f"making {LINK} from {LOCK} (a minute or two)", flush=True)
             python = folder / "bin" / "python"
             install = [python, "-m", "pip", "install", "-qq"]
             run(sys.executable, "-m", "venv", "--clear", folder)
-            run(*install, "--requirement", "requirements.lock")
+            run(*install, "--requirement", LOCK)
             run(*install, "--no-deps", "--no-build-isolation", "--editable", ".")
             run(python, "-m", "compileall", "-q", "src")  # so that what only looks writes nothing
             stamp.write_bytes(made_from)
@@ -37,7 +39,7 @@ def main() -> None:
             LINK.rename(FOLDERS / f"earlier-{os.getpid()}")  # a folder of somebody's own
         new = FOLDERS / "link"
         new.unlink(missing_ok=True)
-        new.symlink_to(folder)
+        new.symlink_to(folder.relative_to(PLACE))
         new.replace(LINK)
 
 

@@ -18,6 +18,7 @@ COMMANDS = {
     "keep": ("progsem.housekeeping.keep", "use results of earlier code for the plan as it is now"),
     "verify": ("progsem.housekeeping.verify", "check every file in results/ against its checksum"),
     "study": ("progsem.housekeeping.study", "the file of a study, by its name"),
+    "export": ("progsem.export.command", "write a model or the corpus as other tools open them"),
     "artifacts": ("progsem.housekeeping.artifacts", "list what is in results/, its size and which studies use it"),
     "prune": ("progsem.housekeeping.prune", "list the results that no study needs; --delete deletes them"),
 }

@@ -1,22 +1,11 @@
-"""Tests on a real scheduler, which take minutes, root and Debian's packages: only where this folder is asked for.
-
-`make test-slurm` and continuous integration name it; a bare `pytest` passes it by.
-"""
+"""Tests on a real scheduler, which take minutes, root and Debian's packages: `make test-slurm` runs them."""
 
 import os
-from pathlib import Path
 
 import pytest
 from cluster import Cluster, problem
 
-HERE = Path(__file__).parent
 TOLD = "told"  # the property of a test's report whose lines stand at the end of the tests' output
-
-
-def pytest_ignore_collect(collection_path, config):
-    """Collect nothing here unless the command line names this folder or something in it."""
-    asked = (Path(config.invocation_params.dir, str(argument).split("::")[0]).resolve() for argument in config.args)
-    return None if any(path == HERE or HERE in path.parents for path in asked) else True
 
 
 @pytest.fixture(scope="session")

@@ -3,16 +3,10 @@
 # a rule without a command, and the job that draws into it makes a mark.
 import os
 
-CAPTIONS = Path(workflow.basedir, "workflow", "report", "figures")
+CAPTIONS = HERE / "workflow" / "report" / "figures"
 CAPTIONED = reporting.captions(CAPTIONS)
-OUTDATED = workflow.is_main_process and redrawing.prepare(PLAN)
-
-
-report: "../report/study.rst"
-
-
-localrules:
-    figures,
+IN_PLACE = workflow.modifier.modify_path  # below the `prefix` that another workflow gives
+OUTDATED = workflow.is_main_process and redrawing.prepare(PLAN, IN_PLACE)
 
 
 rule figures:
@@ -31,12 +25,15 @@ rule figures:
         report(touch(redrawing.DRAWN)) if OUTDATED else touch(redrawing.DRAWN),
     log:
         "results/logs/figures.log",
+    localrule: True
     conda:
         CONDA
     params:
         # A title may have `</script>`, which would end that of the report, where commands stand.
         command=command(
-            "figures", PLAN.figures_slice.replace("<", r"\u003c"), files={"figures": FIGURES}
+            "figures",
+            PLAN.figures_slice.replace("<", r"\u003c"),
+            files={"figures": IN_PLACE(FIGURES)},
         ),
     message:
         "Drawing figures and tables of {STUDY.study}"

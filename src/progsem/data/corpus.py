@@ -77,7 +77,7 @@ class Shard:
     def write(self, path: Path, metadata: dict) -> None:
         """Write the rows as one Arrow shard."""
         columns = {"program": self.programs, **self.worlds.columns(), **self.outputs.columns("out_")}
-        write_table(path, columns, metadata)
+        write_table(path, columns, metadata, "corpus")
 
 
 def sampler(job: Job, split: int, length: tuple[int, int]):

@@ -65,7 +65,7 @@ def run(job: Job) -> None:
     def shard(source: Path, target: Path) -> None:
         with computing:
             documents, metadata = encode_shard(source, encoding)
-        write_table(target, documents, metadata)
+        write_table(target, documents, metadata, "tokens")
 
     with ThreadPoolExecutor(job.threads + WRITERS) as pool:
         list(pool.map(shard, *zip(*pairs, strict=True)))

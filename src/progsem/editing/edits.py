@@ -26,23 +26,8 @@ Writes `counterfactuals` (Arrow, a row per feature and pair of test specificatio
 edit), `readings` (Arrow, a row per test state and block) and `subspaces` (safetensors: an orthonormal basis (C, d) for
 each `FEATURE.EDIT.LAYER`).
 
-counterfactuals.arrow: feature int8 (index into a list in the metadata); pair int32, its number among those of the
-feature; program and donor_program int32 (numbers among the test specifications); length int8, statements; base, target
-and donor uint8 (L), the codes of the beginnings, PAD behind them.
-
-edits.arrow: feature, edit, control, source, layer int8 (indices into lists in the metadata; the layer is a block, 0 for
-`none` and `target`); pair, program int32; length int8; distance_base and distance
-float32, total variation between the distributions of the next statement behind the base, and under the edit, and that
-behind the target; top_base, top_target, top uint8, the likeliest codes; written uint8 (L), the codes of the program
-that is written on; ends_target and ends_base bool, whether what is written ends in the outputs shown, from the target's
-or the base's state; norm float32, how far the
-stream was moved, as a share of its own norm; and for the probes of each depth, bool (depths): target_here and
-target_last, whether they read the target's value of the feature, behind the edited block and behind the last; kept_here
-and kept_last, whether they read all other features as before. The metadata have also `pairs`, by feature the
-numbers of training and test counterfactuals.
-
-readings.arrow: layer int8, program int32, statement int16, final bool, and for each feature f: right_f bool (depths),
-majority_f bool.
+Their columns stand in `progsem.storage.columns`. The metadata of `edits` have also `pairs`, by feature the numbers of
+training and test counterfactuals.
 """
 
 from __future__ import annotations
@@ -429,9 +414,9 @@ def run(job: Job) -> None:
     pairs = {name: [len(train[name].program), len(test[name].program)] for name in config.features}
     tables = tables or [no_rows(len(stage.depths), stage.texts.codes)]
     columns = {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
-    write_table(job.output("counterfactuals"), stage.pairs(test), metadata)
-    write_table(job.output("edits"), columns, {**metadata, **named, "pairs": pairs})
-    write_table(job.output("readings"), stage.readings(), metadata)
+    write_table(job.output("counterfactuals"), stage.pairs(test), metadata, "counterfactuals")
+    write_table(job.output("edits"), columns, {**metadata, **named, "pairs": pairs}, "edits")
+    write_table(job.output("readings"), stage.readings(), metadata, "readings")
     save_tensors(job.output("subspaces"), found)
     job.notes["pairs"] = pairs
 

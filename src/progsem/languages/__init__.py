@@ -28,6 +28,7 @@ class Language:
     sampling: `Sampler`, which draws specifications.
     execution: `execute` and `trace` under a mapping; `WorldStates` and `ProgramStates`, the arrays that worlds and the
         states of programs are held in.
+    columns: `INPUTS` and `OUTPUTS`, what the columns of tables mean that hold worlds.
     text: `ENCODINGS`, what specifications and programs look like to the language model; `glyphs`, `source`.
     features: `heads` and `labels`, what a probe is asked about a program state.
     writers: what the language has for writers without a model: `described`, a specification as categories, which

@@ -7,11 +7,9 @@ fixed by the set's name. Programs are decoded greedily under the grammar and jud
 the traces. The outputs of the examples are always shown, whatever `traces.outputs` says:
 without them nobody could write the program.
 
-programs.arrow, a row per specification: set int8 (index into metadata["sets"]); reference
-(L) and generated (K) uint8 codes, the second with room for `traces.extra_statements` more;
-generated_finished, correct_shown, correct_all, unconstrained_parses,
-unconstrained_correct bool, as in the traces. Metadata: sets (names); shapes (by name:
-length, the shortest and longest program, height, width); seed and step of the language model.
+Writes `programs` (Arrow, a row per specification; columns in `progsem.storage.columns`).
+Metadata: sets (names); shapes (by name: length, the shortest and longest program, height,
+width); seed and step of the language model.
 """
 
 from __future__ import annotations
@@ -108,7 +106,7 @@ def run(job: Job) -> None:
         "seed": job.slice["seed"],
         "step": job.slice["step"],
     }
-    write_table(job.output("programs"), columns, metadata)
+    write_table(job.output("programs"), columns, metadata, "generalisation")
     job.notes["generative_accuracy"] = {
         name: round(float(columns["correct_shown"][columns["set"] == number].mean()), 6)
         for number, name in enumerate(jobs)

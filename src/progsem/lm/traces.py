@@ -242,9 +242,10 @@ def run(job: Job) -> None:
             **specifications.worlds.at(np.s_[:, 0]).columns(),
         },
         metadata,
+        "programs",
     )
     generated = np.concatenate([batch.activations for batch in written])
-    write_table(job.output("generated"), state_columns(programs, generated, model.layers), metadata)
+    write_table(job.output("generated"), state_columns(programs, generated, model.layers), metadata, "states")
     columns = state_columns(specifications.programs, np.concatenate(forced), model.layers)
-    write_table(job.output("forced"), columns, metadata)
+    write_table(job.output("forced"), columns, metadata, "states")
     job.notes["generative_accuracy"] = round(float(shown[specifications.split == TEST].mean()), 6)

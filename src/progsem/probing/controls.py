@@ -28,15 +28,10 @@ training states are cut into blocks, and each is coded by probes fitted to all b
 Probes that extract labels more easily need fewer bits, whatever they reach in the end.
 
 Writes `predictions` and `accuracy` as the stage `probes` does, each with one column more
-in front, `control` (in predictions.arrow int8, an index into the list `controls` of the
-metadata), and `description`.
-
-description.arrow: a row per coded state, in the order of the code: source int8, program
-int32, block int16 (0 is coded without a probe, all labels being equally likely), and for
-each feature f bits_f (depths * seeds) float32, C order, summed over the heads. The
-metadata have `depths`, `seeds`, `features`, `step` and `seed` as predictions.arrow does;
-`uniform`, by feature, what a state costs in block 0; and `portions`, by source, at how
-many states each block ends.
+in front, `control`, and `description` (columns in `progsem.storage.columns`). The metadata
+of description.arrow have `depths`, `seeds`, `features`, `step` and `seed` as those of
+predictions.arrow do; `uniform`, by feature, what a state costs in block 0; and `portions`,
+by source, at how many states each block ends.
 """
 
 from __future__ import annotations
@@ -123,6 +118,7 @@ def run(job: Job) -> None:
         job.output("predictions"),
         one_behind_another(parts),
         {**metadata, "semantics": job.slice["semantics"], "controls": controls},
+        "controls",
     )
     write_csv(job.output("accuracy"), ["control", *ACCURACY_COLUMNS], rows)
     write_table(
@@ -133,6 +129,7 @@ def run(job: Job) -> None:
             "uniform": uniform(traced.heads),
             "portions": {one.data.source: one.ends for one in described},
         },
+        "description",
     )
 
 

@@ -7,15 +7,8 @@ and reported on test specifications. An intervention is this stage with another
 `mapping`: the same hidden states, minibatches and initial weights, other labels. The
 slices of alternatives ask for the offsets at which they are compared with the original.
 
-Writes `predictions` (Arrow, a row per test state; columns and metadata below) and
+Writes `predictions` (Arrow, a row per test state; columns in `progsem.storage.columns`) and
 `accuracy` (CSV, a row per source, offset, feature, depth and seed).
-
-predictions.arrow: source int8 (0 generated, 1 forced), offset int8, program int32
-(row in programs.arrow), statement int16, final bool (the program's last statement),
-and for each feature f: label_f (heads) uint8; majority_f bool, whether the most
-frequent training label is right; predicted_f (depths * seeds * heads) uint8, C order;
-confidence_f (depths * seeds) float16, the probability that the probe gives to its
-answer, multiplied over the heads.
 """
 
 from __future__ import annotations
@@ -78,7 +71,7 @@ def run(job: Job) -> None:
         rows += accuracies(data, fitted, traced.heads, recipe, job.slice["semantics"])
     prober.close()
     metadata = {**about(traced, recipe), "semantics": job.slice["semantics"]}
-    write_table(job.output("predictions"), one_behind_another(parts), metadata)
+    write_table(job.output("predictions"), one_behind_another(parts), metadata, "predictions")
     write_csv(job.output("accuracy"), ACCURACY_COLUMNS, rows)
 
 

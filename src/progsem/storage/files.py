@@ -226,21 +226,28 @@ def matrix(array: np.ndarray) -> pa.FixedSizeListArray:
     return pa.FixedSizeListArray.from_arrays(_column(array.reshape(-1)), array.shape[1])
 
 
-def write_table(path: Path, columns: dict, metadata: dict | None = None) -> None:
+def write_table(path: Path, columns: dict, metadata: dict | None = None, table: str | None = None) -> None:
     """Write columns as one Arrow IPC file.
 
     `columns` maps names to NumPy arrays of shape (N,) or (N, K); (N, K) becomes
-    fixed-size lists. `metadata` is kept as JSON under the schema key `progsem`.
+    fixed-size lists. `metadata` is kept as JSON under the schema key `progsem`. `table` is
+    the name by which `progsem.storage.columns` knows what stands in each column: each
+    field has that as its metadata. Raises `KeyError` for a column that is not known there.
     """
     import pyarrow as pa
 
-    arrays = {
-        name: matrix(value) if getattr(value, "ndim", 1) == 2 else _column(value) for name, value in columns.items()
-    }
-    table = pa.table(arrays).replace_schema_metadata({"progsem": canonical_json(metadata or {})})
+    from progsem.storage.columns import described
+
+    fields, arrays = [], []
+    for name, value in columns.items():
+        arrays.append(matrix(value) if getattr(value, "ndim", 1) == 2 else _column(value))
+        about = described(table, name) if table else None
+        said = {"description": about.meaning, "unit": about.unit} if about else None
+        fields.append(pa.field(name, arrays[-1].type, metadata=said))
+    schema = pa.schema(fields, {"progsem": canonical_json(metadata or {})})
     with replacing(path) as temporary:
-        with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
-            writer.write_table(table)
+        with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
+            writer.write_table(pa.table(arrays, schema))
 
 
 def read_table(path: Path) -> tuple[dict[str, np.ndarray], dict]:

@@ -14,6 +14,7 @@ import platform
 import re
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import progsem
@@ -143,8 +144,13 @@ def _named(folder: Path) -> dict[str, str]:
 
 def verify_inputs(job) -> dict[str, str]:
     """SHA-256 by path of every input file, each as the manifest beside it says; else a `UserError` that names it."""
+    return verify(path for paths in job.inputs.values() for path in paths)
+
+
+def verify(paths: Iterable[Path]) -> dict[str, str]:
+    """SHA-256 by path of these files, each as the manifest beside it says; else a `UserError` that names it."""
     manifests: dict[Path, dict] = {}
-    return {str(path): _verified(path, manifests) for paths in job.inputs.values() for path in paths}
+    return {str(path): _verified(path, manifests) for path in paths}
 
 
 def _verified(path: Path, manifests: dict[Path, dict]) -> str:

@@ -24,7 +24,8 @@ from progsem.stages import MODULES
 from progsem.storage.files import digest
 
 _PACKAGE = Path(progsem.__file__).parent
-# Packages and modules, with all below them; * is the language. What they give to a stage is in its slice of the config.
+# Packages and modules, with all below them; * is the language. What they give to a stage is in its slice of the config,
+# or no more than what columns mean.
 NOT_COUNTED = (
     "progsem.study",
     "progsem.languages.*.config",
@@ -32,6 +33,7 @@ NOT_COUNTED = (
     "progsem.stages",
     "progsem.errors",
     "progsem.storage.manifest",
+    "progsem.storage.columns",
     "progsem.storage.sources",
 )
 _PARTS = (".py", ".html", ".js", ".css")

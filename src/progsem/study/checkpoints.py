@@ -37,7 +37,7 @@ def refusal(folder: str | Path, problem: str) -> UserError:
 
 def files(folder: str | Path) -> list[Path]:
     """Config and weights of a folder, which are what counts; a `UserError` where there are none."""
-    found = pretrained.model_files(str(folder), refusal)
+    found = pretrained.standing_in_absolute(str(folder), refusal, tokenizer=False)
     return [*found.config, *found.weights]
 
 

@@ -36,36 +36,47 @@ class Files(NamedTuple):
         return f"{self.kind}-{-(-sum(path.stat().st_size for path in self.weights) // 10**6)}MB"
 
 
-def model_files(folder: str, refusal: Callable[[str, str], UserError]) -> Files:
-    """What stands in a folder; where that is no model, what `refusal` makes of it and of the problem is raised."""
-    place = Path(folder)
-    try:
-        here = sorted(path for path in place.iterdir() if path.is_file()) if place.is_dir() else []
-    except OSError as error:
-        raise refusal(folder, f"which cannot be read ({error.strerror})") from None
-    config = [path for path in here if _OF_MODEL.fullmatch(path.name)]
-    weights = [path for path in here if _WEIGHTS.fullmatch(path.name)]
-    others = [path for path in here if path.suffix in _OF_TOKENIZER and path not in config and path.name != _OURS]
-    lacks = {
-        f"a relative path; did you mean {str(place.absolute())!r}?": place.is_absolute(),
-        "no such folder": place.is_dir(),
-        "no config.json there": place / "config.json" in config,
-        "no weights (model.safetensors) there": weights,
-    }
-    lacks |= {f"whose {path.name} cannot be read": os.access(path, os.R_OK) for path in (*config, *weights, *others)}
-    for problem, there in lacks.items():
-        if not there:
-            raise refusal(folder, problem)
-    return Files(_kind(place, refusal), config, weights, others)
+class NoModel(Exception):
+    """A folder has no model of `transformers`; the text goes on after the name of the folder."""
 
 
 def files(folder: str) -> Files:
     """What stands in a folder; a `UserError` where that is no model with a tokenizer. Nothing heavy is read."""
-    found = model_files(folder, refusal)
-    names = [path for path in found.tokenizer if path.suffix in (".model", ".spm")]
-    if not names and not any("token" in path.name or "vocab" in path.name for path in found.tokenizer):
-        raise refusal(folder, "no tokenizer (tokenizer_config.json or the like) there")
-    return found
+    return standing_in_absolute(folder, refusal, tokenizer=True)
+
+
+def standing_in_absolute(folder: str, refusal: Callable[[str, str], UserError], tokenizer: bool) -> Files:
+    """As `standing_in`, of an absolute path in a config; what is wrong is raised as `refusal` says it."""
+    place = Path(folder)
+    if not place.is_absolute():
+        raise refusal(folder, f"a relative path; did you mean {str(place.absolute())!r}?")
+    try:
+        return standing_in(place, tokenizer)
+    except NoModel as problem:
+        raise refusal(folder, str(problem)) from None
+
+
+def standing_in(place: Path, tokenizer: bool = True) -> Files:
+    """What stands in a folder; raises `NoModel` where that is no model, or none with a `tokenizer`."""
+    try:
+        here = sorted(path for path in place.iterdir() if path.is_file()) if place.is_dir() else []
+    except OSError as error:
+        raise NoModel(f"which cannot be read ({error.strerror})") from None
+    config = [path for path in here if _OF_MODEL.fullmatch(path.name)]
+    weights = [path for path in here if _WEIGHTS.fullmatch(path.name)]
+    others = [path for path in here if path.suffix in _OF_TOKENIZER and path not in config and path.name != _OURS]
+    lacks = {
+        "no such folder": place.is_dir(),
+        "no config.json there": place / "config.json" in config,
+        "no weights (model.safetensors) there": weights,
+        "no tokenizer (tokenizer_config.json or the like) there": not tokenizer
+        or any("token" in path.name or "vocab" in path.name or path.suffix in (".model", ".spm") for path in others),
+    }
+    lacks |= {f"whose {path.name} cannot be read": os.access(path, os.R_OK) for path in (*config, *weights, *others)}
+    for problem, there in lacks.items():
+        if not there:
+            raise NoModel(problem)
+    return Files(_kind(place), config, weights, others)
 
 
 def refusal(folder: str | Path, problem: str) -> UserError:
@@ -82,11 +93,11 @@ def checksums(folder: str) -> dict[str, str]:
     return {path.name: file_digest(path) for paths in found[1:] for path in paths}
 
 
-def _kind(place: Path, refusal: Callable[[str, str], UserError]) -> str:
+def _kind(place: Path) -> str:
     try:
         kind = json.loads((place / "config.json").read_bytes())["model_type"]
         if re.fullmatch(NAME, kind):
             return kind
     except (OSError, ValueError, KeyError, TypeError):
         pass
-    raise refusal(str(place), "whose config.json has no model_type")
+    raise NoModel("whose config.json has no model_type")

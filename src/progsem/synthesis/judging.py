@@ -1,15 +1,10 @@
 """Proposals of writers, judged: columns of proposals.arrow, which the stages `writers`, `synthesis` and
 `pretrained` write.
 
-proposals.arrow, a row for each different program that a writer has proposed for a specification: writer int8 (index
-into metadata["writers"]); program int32, number among the test specifications; first int32, which of the proposals was
-the first of this program, and count int32, how many there were; whole bool, whether it is a program; shown and held_out
-bool, whether it is right on the examples in the text, and on all; statements int16; codes uint8 (L). All that are no
-programs count as one.
-
-Metadata: `writers`, a list of `Writer` as dictionaries; `test` and `proposals`, how many specifications, and how many
-proposals were asked for at most; `references`, statements of the specifications' own programs; seed and step of the
-language model, if there is one.
+A row is one of the different programs that a writer has proposed for a specification; columns stand in
+`progsem.storage.columns`. Metadata: `writers`, a list of `Writer` as dictionaries; `test` and
+`proposals`, how many specifications, and how many proposals were asked for at most; `references`, statements of the
+specifications' own programs; seed and step of the language model, if there is one.
 """
 
 from __future__ import annotations
@@ -57,7 +52,7 @@ def judge(job: Job, writers: dict[Writer, Propose], specifications: Specificatio
     """Write what writers propose for specifications, judged, as a job's `proposals`; `more` is said in the metadata."""
     columns, seconds = judged(writers, specifications, job.section("programs").step_limit, what)
     metadata = about(list(writers), specifications, job.section("synthesis").samples)
-    write_table(job.output("proposals"), columns, metadata | more)
+    write_table(job.output("proposals"), columns, metadata | more, "proposals")
     job.notes["writer_seconds"] = {label: round(spent, 1) for label, spent in seconds.items()}
 
 

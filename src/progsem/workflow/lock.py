@@ -12,7 +12,7 @@ import fcntl
 import os
 import platform
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from progsem.errors import UserError
@@ -28,6 +28,22 @@ def remove_stale_locks() -> None:
 
     Only where this host ran last; else `snakemake --unlock` does it.
     """
+    _hold(_remove_leftovers)
+
+
+def hold_folder() -> None:
+    """Be one that is alive here, and no more: what another workflow has left behind is not ours."""
+    _hold(lambda: None)
+
+
+def _remove_leftovers() -> None:
+    shutil.rmtree(LOCKS, ignore_errors=True)
+    shutil.rmtree(_MARKS, ignore_errors=True)
+    _MARKS.mkdir(exist_ok=True)  # without it, Snakemake takes its records for those of an old version
+
+
+def _hold(if_alone: Callable[[], None]) -> None:
+    """Lock the folder until this process ends; first do what is to be done if nobody is alive here or elsewhere."""
     host = platform.node()
     try:
         LOCKS.parent.mkdir(exist_ok=True)
@@ -38,11 +54,8 @@ def remove_stale_locks() -> None:
         with contextlib.suppress(BlockingIOError):
             fcntl.flock(alive, fcntl.LOCK_EX | fcntl.LOCK_NB)
             alive.seek(0)
-            here = alive.read() == host
-            if here:
-                shutil.rmtree(LOCKS, ignore_errors=True)
-                shutil.rmtree(_MARKS, ignore_errors=True)
-                _MARKS.mkdir(exist_ok=True)  # without it, Snakemake takes its records for those of an old version
+            if alive.read() == host:
+                if_alone()
             if not any(LOCKS.glob("*.lock")):
                 alive.truncate(0)
                 alive.write(host)

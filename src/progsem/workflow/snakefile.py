@@ -6,6 +6,7 @@ import contextlib
 import getpass
 import logging
 import os
+import shlex
 import sys
 from pathlib import Path
 
@@ -46,6 +47,17 @@ def study_or_exit(workflow, frozen: dict) -> Study:
     return study
 
 
+def study_of_module_or_exit(root: Path, changes: dict) -> Study:
+    """The study in config.yaml in the folder `root`, with the changes that another workflow says (`module`'s `config`).
+
+    That workflow has read them, and says them again in jobs on other machines. A bad config is refused.
+    """
+    try:
+        return load(changed(read_config(root / "config.yaml"), changes))
+    except UserError as error:
+        refuse(error)
+
+
 def _freeze(workflow, study: Study) -> None:
     """Write every key of the study to a file, and let that be what Snakemake tells jobs on other machines."""
     # The text has the order of keys, which the plan follows.
@@ -58,18 +70,19 @@ def _freeze(workflow, study: Study) -> None:
         workflow.config_settings.config_args = []
 
 
-def prepare_environment(source: Path) -> str:
-    """Set what every job inherits; returns the shell prefix that also holds inside conda environments.
+def prepare_environment(source: Path, module: bool = False) -> str:
+    """Set what every job inherits; returns what its shell command begins with, also inside conda environments.
 
     `source` is the folder that holds the package. Jobs use the Python that runs
     Snakemake unless an environment of their own is activated, and never the network.
+    Of a `module`, those of another workflow would inherit it as well: there, the command sets it.
     """
     try:
         getpass.getuser()
     except (KeyError, OSError):  # an ID without a name, as in a container; Snakemake and torch ask for one
         os.environ["USER"] = str(os.getuid())
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
-    os.environ.update(
+    variables = dict(
         HF_HUB_OFFLINE="1",
         TRANSFORMERS_OFFLINE="1",
         HF_HUB_DISABLE_TELEMETRY="1",
@@ -83,9 +96,14 @@ def prepare_environment(source: Path) -> str:
         PYTHONSAFEPATH="1",  # a file in the working directory is not a module
         PYTHONUTF8="1",  # whatever the locale
     )
+    exported = ""
+    if module:
+        exported = f"export {' '.join(f'{name}={shlex.quote(value)}' for name, value in variables.items())}; "
+    else:
+        os.environ.update(variables)
     # Setting a prefix takes the place of Snakemake's own, which is the first command here. What a job
     # says goes to its log and to the terminal, also what it says after a signal that everybody gets.
-    commands = f'set -euo pipefail; export PYTHONPATH="$PROGSEM_SOURCES"; {_LOG} '
+    commands = f'set -euo pipefail; {exported}export PYTHONPATH="$PROGSEM_SOURCES"; {_LOG} '
     return commands.replace("{", "{{").replace("}", "}}")  # Snakemake takes what stands in single ones for its own
 
 
