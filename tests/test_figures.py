@@ -170,8 +170,8 @@ def test_variants_stand_side_by_side(job, drawn, looks):
     first, second = ([row | {"variant": ""} for row in rows if row["variant"] == name] for name in job_names(job))
     assert first == second and len(first) == len(rows) // 2
     assert {(row["measure"], row["step"]) for row in first} == {
-        *((measure, step) for measure in ("solved", "read", "ahead_forced", "ahead_generated") for step in (0, 600)),
-        ("used", 600),
+        *((measure, step) for measure in ("solved", "read", "ahead_forced") for step in (0, 600)),
+        *(("ahead_generated", 600), ("used", 600)),  # babbling has no states to compare
     }
     for row in rows:
         scale = 100 if row["measure"].startswith("ahead") else 1

@@ -409,3 +409,11 @@ def test_read_only_and_strided_arguments():
         arguments[name] = wide
     for a, b in zip(kernels.execute(**arguments), expected, strict=True):
         assert np.array_equal(a, b)
+
+
+def test_nothing_to_execute():
+    """As where a writer proposes no program for any of several specifications."""
+    programs, cells, poses = np.empty((0, 6), np.uint8), np.empty((0, 2, 3, 4), np.uint8), np.empty((0, 2, 3), np.uint8)
+    after, _, halted = kernels.execute(programs, cells, poses, ORIGINAL, LIMIT)
+    assert after.shape == cells.shape and halted.shape == (0, 2)
+    assert kernels.trace(programs, cells[:, 0], poses[:, 0], ORIGINAL, LIMIT).executed.shape == (0, 6)

@@ -284,6 +284,8 @@ def test_the_corpus_is_disjoint_and_right(tmp_path):
 
     found = Specifications(outputs, {"test": 300, "validation": 200, "train": 3000})
     assert satisfied(found.programs, found.worlds, found.outputs, 5).all()
+    none = np.s_[:0]
+    assert satisfied(found.programs[none], found.worlds.at(none), found.outputs.at(none), 5).shape[0] == 0
     keys = [
         (tuple(program), points.tobytes())
         for program, points in zip(found.programs.tolist(), found.worlds.points[:, 0], strict=True)

@@ -240,7 +240,7 @@ def test_stages_find_in_it_what_they_find_in_codegen(chain, tmp_path, monkeypatc
         (
             "gemma2",
             {"head_dim": 8, "num_key_value_heads": 4},
-            "does more behind its last hidden state than a linear head",
+            "which does more behind its last hidden state",
         ),
     ],
 )
@@ -252,8 +252,9 @@ def test_what_is_unsuitable_is_refused_in_one_line(kind, keys, said):
 
 
 def test_suitable_ones_are_not_refused():
-    for kind in (*KINDS, "gptj", "olmo2", "mistral"):
-        keys = {"rotary_dim": 4} if kind == "gptj" else KINDS.get(kind, {})
+    for kind in (*KINDS, "gptj", "olmo2", "mistral", "qwen3", "mamba2"):
+        keys = {"gptj": {"rotary_dim": 4}, "mamba2": {"num_heads": 4, "head_dim": 16, "n_groups": 1}} | KINDS
+        keys = keys.get(kind, {})
         lm.refuse_unsuitable(LM(model_type=kind, config=keys, layers=2, width=32, heads=4), VOCABULARY, documents(2))
 
 

@@ -139,8 +139,7 @@ def test_models_that_do_not_fit_are_refused(tmp_path):
     assert f"has 40 tokens, but the study's encoding {VOCABULARY}" in refused(saved("vocabulary", 40))
     assert "reads 40 tokens, but a document takes up to 41" in refused(fits, length=41)
     assert "has 2 blocks of width 32, but lm.layers is 3 and lm.width 64 (set them to these)" in refused(fits, 3, 64)
-    gemma = {"head_dim": 8, "num_key_value_heads": 4}
-    assert "more behind its last hidden state than a linear head" in refused(saved("gemma", kind="gemma2", **gemma))
+    assert "more behind its last hidden state than a linear head" in refused(saved("gemma", kind="gemma2"))
     tokenizer = {"model": {"vocab": {token: 5 for token in ("<pad>", "x")}}}
     (fits / "tokenizer.json").write_text(json.dumps(tokenizer), encoding="utf-8")
     assert "a tokenizer to which '<pad>' is 5, and not 0" in refused(fits)

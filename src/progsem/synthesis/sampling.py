@@ -139,7 +139,8 @@ class Proposer:
         document = torch.from_numpy(prompt).to(device).long()[None]
         states = self.inference.prefill(document, self._prompt, 1, len(prompt))
         everything = torch.arange(rows, device=device)
-        self._cache.start_from(self._prompt, torch.zeros_like(everything), len(prompt), len(prompt) + self.tokens)
+        room = len(prompt) + self.tokens + 1  # without the grammar, the end is a token as well
+        self._cache.start_from(self._prompt, torch.zeros_like(everything), len(prompt), room)
         return [state[:, 0].expand(rows, -1) for state in states], everything
 
     @torch.inference_mode()

@@ -352,7 +352,7 @@ def execute(
     programs, cells, poses, meanings = _check(programs, cells, poses, meanings, step_limit, ("N", "K"))
     out_cells, out_poses = cells.copy(), poses.copy()
     halted = np.empty(poses.shape[:2], np.bool_)
-    flat = out_cells.reshape(*cells.shape[:2], -1)
+    flat = out_cells.reshape(*cells.shape[:2], cells.shape[2] * cells.shape[3])  # of no program, too
     _raise(*_execute(programs, *_grid(*cells.shape[2:]), flat, out_poses, meanings, step_limit, halted))
     return out_cells, out_poses, halted
 
@@ -371,6 +371,6 @@ def trace(programs: np.ndarray, cells: np.ndarray, poses: np.ndarray, meanings, 
         np.zeros(programs.shape, np.uint8),
         np.zeros(programs.shape, np.bool_),
     )
-    flat = cells.reshape(len(cells), -1)
+    flat = cells.reshape(len(cells), cells.shape[1] * cells.shape[2])
     _raise(*_trace(programs, *_grid(*cells.shape[1:]), flat, poses, meanings, step_limit, out))
     return out

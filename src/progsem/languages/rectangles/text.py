@@ -26,7 +26,8 @@ def glyphs(worlds: Points | Sides) -> np.ndarray:
         return np.empty((*worlds.points.shape[:2], 0), np.uint8)
     signs = worlds.sides[..., None] + np.uint8(SIGNS)
     points = np.where(worlds.points == NOWHERE, np.uint8(EMPTY), worlds.points)
-    return np.concatenate([points, signs], axis=-1).reshape(*worlds.points.shape[:2], -1)
+    rows = np.concatenate([points, signs], axis=-1)
+    return rows.reshape(*rows.shape[:2], rows.shape[2] * rows.shape[3])  # of no list, too
 
 
 def source(program: np.ndarray) -> str:

@@ -169,6 +169,8 @@ def made(
         "num_hidden_layers": layers,
         "hidden_size": width,
         "num_attention_heads": heads,
+        "num_key_value_heads": heads,
+        "head_dim": width // heads,
         "intermediate_size": _FEED_FORWARD * width,
         "max_position_embeddings": MAX_POSITIONS,
         "initializer_range": std,
