@@ -239,7 +239,7 @@ def test_stages_find_in_it_what_they_find_in_codegen(chain, tmp_path, monkeypatc
         ("bert", {}, "which looks ahead, so that it is not causal|which has no norm behind its last block"),
         (
             "gemma2",
-            {"head_dim": 8, "num_key_value_heads": 4},
+            {},
             "which does more behind its last hidden state",
         ),
     ],

@@ -33,7 +33,10 @@ def models(folder, steps=(0, 7)) -> dict[int, str]:
 
 def test_a_variant_is_the_study_with_its_changes():
     study = load(
-        {"lm": {"steps": 40, "checkpoint_every": 20, "decay_steps": 40}, "variants": {"gpt2": GPT2, "same": {}}}
+        {
+            "lm": {"steps": 40, "checkpoint_every": 20, "decay_steps": 40, "warmup_steps": 5},
+            "variants": {"gpt2": GPT2, "same": {}},
+        }
     )
     found = variants(study)
     assert list(found) == ["gpt2", "same"] and [one.study for one in found.values()] == ["gpt2", "same"]
@@ -171,7 +174,7 @@ def test_architectures_and_models_from_elsewhere_beside_codegen(tree, tmp_path):
         **{"checkpoint_gpt2": 3, "traces_gpt2": 3, "probes_gpt2": 10, "controls_gpt2": 2, "edits_gpt2": 2},
         **{"checkpoint_elsewhere": 2, "traces_elsewhere": 2, "probes_elsewhere": 7, "controls_elsewhere": 2},
         **{"edits_elsewhere": 2, "checkpoint_last_only": 1, "traces_last_only": 1, "probes_last_only": 4},
-        **{"controls_last_only": 1, "edits_last_only": 2},
+        **{"controls_last_only": 1, "edits_last_only": 2},  # which stand for both ends
         **{"statistics_codegen": 1, "statistics_gpt2": 1, "statistics_elsewhere": 1, "statistics_last_only": 1},
         "figures": 1,
     }

@@ -53,13 +53,17 @@ class MeasuredControls:
 
 
 def measure_controls(analysis: Analysis) -> dict[int | str, dict[int, MeasuredControls]]:
-    """What controls say by language model and step: at each step that has any, and at the first."""
+    """What controls say by language model and step: at each step that has any, and of untrained models."""
     settings, draws = analysis.settings, analysis.draws
     if not settings.control_steps:
         return {name: {} for name in analysis.names}
-    untrained = analysis.at_each([0], lambda here: [_model_contents(one, settings, draws) for one in here])[0]
+    contents = analysis.at_each(
+        settings.untrained, lambda here: [_model_contents(one, settings, draws) for one in here]
+    )
+    untrained = contents.get(0, [{} for _ in settings.lm.seeds])
     measured = analysis.at_each(
-        sorted({0, *settings.control_steps}), lambda here: measure_step(here, settings, draws, untrained)
+        sorted({*settings.untrained, *settings.control_steps}),
+        lambda here: measure_step(here, settings, draws, untrained),
     )
     found = {name: {step: here[name] for step, here in measured.items()} for name in analysis.names}
     for seed in settings.lm.seeds if settings.controls.checkpoints == "every" else ():
@@ -72,7 +76,8 @@ def measure_step(
 ) -> dict[int | str, MeasuredControls]:
     """What controls say at one step, by LM seed and `pooled` if there are several.
 
-    `untrained` has the contents of the first step's model, of each language model: a baseline at all other steps.
+    `untrained` has the contents of each language model before training, as far as they are there: a baseline at all
+    other steps.
     """
     contents, coded = {}, {}
     for one, first in zip(checkpoints, untrained, strict=True):
@@ -241,9 +246,9 @@ def completed_controls(analysis: Analysis) -> list[tuple[dict, Estimated, dict[s
     found = []
     for step in settings.control_steps:
         for name in analysis.names:
-            here, first = measured[name][step], measured[name][0]
+            here, first = measured[name][step], measured[name].get(0)
             bits, untrained = {MODEL: here.bits}, {}
-            if step > 0:
+            if step > 0 and first:
                 bits[UNTRAINED] = first.bits
                 untrained = headline(analysis, name, 0).estimates
                 for key, columns in first.estimated.estimates.items():

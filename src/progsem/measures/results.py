@@ -160,6 +160,11 @@ class Settings:
         return tuple(sorted(names, key=lambda name: name != self.interventions.difficulty_matched))
 
     @property
+    def untrained(self) -> list[int]:
+        """The step before training, if there is a checkpoint of it: those from elsewhere may have none."""
+        return [step for step in self.lm.every_step() if step == 0]
+
+    @property
     def control_steps(self) -> tuple[int, ...]:
         """Steps whose checkpoints have controls."""
         return tuple(self.controls.steps(self.lm))

@@ -223,7 +223,7 @@ class LM(Section):
     def chosen(self, which: Checkpoints) -> list[int]:
         """Steps of all checkpoints, of the last one, or of the untrained one and the last."""
         every = self.every_step()
-        return {"last": every[-1:], "ends": [every[0], every[-1]], "every": every}[which]
+        return {"last": every[-1:], "ends": sorted({every[0], every[-1]}), "every": every}[which]
 
     def before(self, step: int) -> int:
         """The checkpoint from which the one at `step` is trained; what is not trained stands for itself."""
