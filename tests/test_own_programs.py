@@ -32,6 +32,7 @@ THREE = (
     "DEF run m( move turnRight putMarker m)",
     '["DEF", "run", "m(", "pickMarker", "m)"]',
 )
+FEWEST = 10  # test programs that a config has to ask for, so that they can be probed
 EMPTY = ["#####", "#...#", "#.^.#", "#...#", "#####"]
 WALLED = ["#####", "#.#.#", "#.^1#", "#...#", "#####"]
 
@@ -42,14 +43,14 @@ def study_of(path: Path, **sections):
         "worlds": {"height": 3, "width": 3},
         "programs": {"train_length": [1, 4], "test_length": [1, 4]},
         "corpus": {**SIZES, "programs": str(path)},
-        "traces": {"train": 20, "validation": 20, "test": 20},
+        "traces": {"train": 20, "validation": FEWEST, "test": FEWEST},
         "figures": {"gallery": 1},
         "generalisation": {"sets": {}},
     }
     for name, keys in sections.items():
         raw[name] = {**raw.get(name, {}), **keys}
-    raw["corpus"]["test"], wanted = max(20, raw["corpus"]["test"]), raw["corpus"]["test"]
-    study = load(raw)  # which asks for enough to be probed
+    raw["corpus"]["test"], wanted = max(FEWEST, raw["corpus"]["test"]), raw["corpus"]["test"]
+    study = load(raw)
     return study.model_copy(update={"corpus": study.corpus.model_copy(update={"test": wanted})})
 
 
@@ -173,7 +174,7 @@ STRAIGHT = {
     "no program": ("move()", "given 'move()', expected a program, as def run() { move() } or DEF run m( move m)"),
     "a misspelt statement": ("def run() { mov() }", "line 1, column 13: given 'mov'", "did you mean move?"),
     "a misspelt token": ("DEF run m( mov m)", "token 4: given 'mov'"),
-    "no JSON": ('{"program": ', "column 13: not JSON"),
+    "no JSON": ('{"program": ', "column 12: not JSON"),
     "an object without a program": ({"code": "x"}, "'program' is missing; expected text or a list"),
     "a program that is a number": ({"program": 3}, "'program' is a number, expected text or a list"),
     "a token that is a number": ('["DEF", 3]', "token 2: given a number, expected text"),
@@ -198,14 +199,14 @@ WITH_CONTROL = {
     ),
     "for ever": (
         "def run() { while (not front_is_clear()) { put_marker() }; while (front_is_clear()) { put_marker() } }",
-        "does not halt within 200 steps (programs.step_limit) on any of 100 draws of its worlds",
+        "does not halt on any of 100 draws of its worlds within 200 steps (programs.step_limit)",
     ),
     "for ever in the given worlds": (
         {
             "program": "def run() { while (front_is_clear()) { put_marker() } }",
             "worlds": [{"input": WALLED}, {"input": EMPTY}],
         },
-        "does not halt within 200 steps (programs.step_limit) on all of its worlds",
+        "does not halt on all of its worlds within 200 steps (programs.step_limit)",
     ),
 }
 
@@ -364,9 +365,9 @@ def test_splits_have_no_program_in_common(tmp_path):
     assert [len(set(found[split])) for split in SPLITS] == [30, 15, 15]
     assert len(set().union(*found.values())) == 60
     assert {len(rows(job, split)["program"]) for split in SPLITS} == {300, 15}
-    # Each training program ten times, in other worlds each time.
+    # Each training program ten times, in worlds that are drawn anew, of which few are the same by chance.
     assert {found["train"].count(text) for text in set(found["train"])} == {10}
-    assert len(set(specifications(job, "train"))) == 300
+    assert len(set(specifications(job, "train"))) > 290
     assert job.notes["share_of_programs_also_in_training"] == {"validation": 0, "test": 0}
 
 
@@ -374,10 +375,10 @@ def test_lines_of_one_program_stay_in_one_split(tmp_path):
     path = many(tmp_path / "programs", 20)
     lines = path.read_text(encoding="utf-8").splitlines()
     written(path, *lines, *lines[:10], *lines[:10])
-    study = study_of(path, corpus={"programs_for": "all", "test": 7, "validation": 8, "train": 200})
+    study = study_of(path, corpus={"programs_for": "all", "test": 7, "validation": 10, "train": 200})
     job = made(tmp_path, study)
     found = {split: texts(job, split) for split in SPLITS}
-    assert len(found["test"]) == 7 and len(found["validation"]) == 8
+    assert len(found["test"]) == 7 and len(found["validation"]) == 10
     assert sum(len(set(found[split])) for split in SPLITS) == len(set().union(*found.values()))
     often = [found["train"].count(text) for text in set(found["train"])]
     assert max(often) >= 2.5 * min(often)  # as frequent as in the file
@@ -393,9 +394,8 @@ def test_programs_that_do_not_suffice_for_all_splits_are_refused(tmp_path):
 
 def test_given_worlds_are_shown_again_with_their_program(tmp_path):
     own = [{"input": EMPTY}, {"input": WALLED}]
-    lines = [
-        {"program": json.loads(f'"{line}"'), "worlds": own} for line in many(tmp_path / "x").read_text().splitlines()
-    ]
+    programs = many(tmp_path / "drawn").read_text(encoding="utf-8").splitlines()
+    lines = [{"program": program, "worlds": own} for program in programs]
     path = written(tmp_path / "programs", *lines)
     job = made(tmp_path, study_of(path, corpus={"programs_for": "all", "test": 10, "validation": 10, "train": 120}))
     for split in SPLITS:

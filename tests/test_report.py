@@ -95,6 +95,8 @@ def test_captions_name_facts_that_there_are():
         ({"probes": {"layer": "layer_1"}, "traces": {"layers": "each"}}, "probing", "on states (layer 1) of 60"),
         ({"statistics": {"confidence": 0.9, "resamples": 3000}}, "intervals", "90 %, over test programs (3,000 "),
         ({"programs": {"test_length": [3, 3]}}, "n", "made from programs of 3 statements"),
+        ({"corpus": {"programs": __file__}}, "n", "made from programs of 1 to 4 statements (from a file)"),
+        ({"corpus": {"programs": __file__, "programs_for": "all"}}, "data", "of 1 to 4 statements (from a file)"),
         ({"traces": {"outputs": "blank"}}, "n", "with their outputs blanked"),
         ({"probes": {"drop_final": True}}, "states", "without each program's last state"),
     ],

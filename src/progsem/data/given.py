@@ -108,32 +108,17 @@ def samplers(job, drawing: dict) -> tuple[dict, Given]:
 def read(job, drawing) -> Given:
     """The programs of the file in `job.slice` that the study can have. drawing: a sampler of worlds."""
     worlds, programs, corpus = job.section("worlds"), job.section("programs"), job.section("corpus")
-    count, path = corpus.examples + corpus.held_out, Path(job.slice["file"])
-    lines, codes, own, left_out = [], [], [], {}
-    for number, line in _lines(path):
+    count = corpus.examples + corpus.held_out
+    entries, left_out = [], {}
+    for number, line in _lines(Path(job.slice["file"])):
         try:
-            program, drawn = _entry(line)
-            program = LANGUAGE.reading.program(program, programs)
+            said, own = _entry(line)
+            program = np.array(LANGUAGE.reading.program(said, programs), np.uint8)
             _refuse_length(program, programs, corpus.programs_for)
-            own.append(None if drawn is None else LANGUAGE.reading.worlds(drawn, worlds, count))
+            entries.append((number, program, None if own is None else LANGUAGE.reading.worlds(own, worlds, count)))
         except UserError as error:
             left_out[number] = str(error)
-            continue
-        lines.append(number)
-        codes.append(bytes(program))
-    filled = drawing.allocate(len(codes)).programs
-    filled.fill(LANGUAGE.codes.PAD)
-    for row, program in enumerate(codes):
-        filled[row, : len(program)] = np.frombuffer(program, np.uint8)
-    there = [entry for entry in own if entry is not None]
-    stacked = drawing.allocate(len(there)).worlds
-    for array, *parts in zip(stacked, *there, strict=True):
-        for row, part in enumerate(parts):
-            array[row] = part
-    has = np.array([entry is not None for entry in own], bool)
-    world = np.where(has, np.cumsum(has) - 1, -1)
-    given = Given(np.array(lines, np.int64), filled, stacked, world, left_out)
-    return _with_runs(given, drawing, programs.step_limit)
+    return _with_runs(_together(entries, left_out, drawing), drawing, programs.step_limit)
 
 
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
@@ -160,9 +145,9 @@ def _entry(line: bytes) -> tuple[str | list, list | None]:
     return member(value, "", "program", str, list), worlds
 
 
-def _refuse_length(program: list[int], programs, programs_for: str) -> None:
-    """Raise `UserError` for a program that is longer or shorter than the study's."""
-    statements = int(LANGUAGE.codes.is_action(np.array(program)).sum())
+def _refuse_length(program: np.ndarray, programs, programs_for: str) -> None:
+    """Raise `UserError` for a program (L,) that is longer or shorter than the study's."""
+    statements = int(LANGUAGE.codes.is_action(program).sum())
     (low, high), key = programs.test_length, "programs.test_length"
     if programs_for == "all":
         key = "programs.train_length and programs.test_length"
@@ -170,6 +155,21 @@ def _refuse_length(program: list[int], programs, programs_for: str) -> None:
         raise UserError(f"takes {statements} statements, the study has up to {high}; raise {key}")
     if statements < low:
         raise UserError(f"takes {statements} statements, the study has from {low}; lower {key}")
+
+
+def _together(entries: list[tuple], left_out: dict[int, str], drawing) -> Given:
+    """Lines with their programs (L,) and worlds (K,) or None, as arrays."""
+    programs = drawing.allocate(len(entries)).programs
+    programs.fill(LANGUAGE.codes.PAD)
+    for row, (_, program, _) in enumerate(entries):
+        programs[row, : len(program)] = program
+    has = [row for row, (_, _, own) in enumerate(entries) if own is not None]
+    worlds, world = drawing.allocate(len(has)).worlds, np.full(len(entries), -1)
+    for index, row in enumerate(has):
+        world[row] = index
+        for array, part in zip(worlds, entries[row][2], strict=True):
+            array[index] = part
+    return Given(np.array([number for number, _, _ in entries], np.int64), programs, worlds, world, left_out)
 
 
 def _with_runs(given: Given, drawing, step_limit: int) -> Given:
@@ -184,10 +184,11 @@ def _with_runs(given: Given, drawing, step_limit: int) -> Given:
         attempts[rows] += 1
         if not rows.size:
             break
-    within = f"within {step_limit} steps (programs.step_limit)"
+    within = f" within {step_limit} steps (programs.step_limit)"
     reasons = {
-        int(row): f"does not halt {within} on "
+        int(row): "does not halt on "
         + (f"any of {_TRIES} draws of its worlds" if given.world[row] < 0 else "all of its worlds")
+        + within
         for row in rows
     }
     seen: dict[int, int] = {}

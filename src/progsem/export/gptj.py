@@ -13,7 +13,7 @@ from pathlib import Path
 from torch import Tensor
 
 from progsem.errors import UserError
-from progsem.lm.model import GROUPS
+from progsem.lm.codegen.model import GROUPS
 from progsem.storage import manifest
 from progsem.storage.files import filling
 from progsem.study.pretrained import Files, NoModel, standing_in

@@ -26,6 +26,7 @@ class Language:
     permutations: `mirror_pairs`, `meaning`, `is_mirror_image`: other meanings of the statements, and mirror images.
     grammar: `GRAMMAR`, a `progsem.languages.grammar.Grammar` of the codes.
     sampling: `Sampler`, which draws specifications.
+    reading: `program` and `worlds`, as files give them; without it, `config.check` refuses `corpus.programs`.
     execution: `execute` and `trace` under a mapping; `WorldStates` and `ProgramStates`, the arrays that worlds and the
         states of programs are held in.
     columns: `INPUTS` and `OUTPUTS`, what the columns of tables mean that hold worlds.

@@ -23,6 +23,7 @@ _OUTPUTS = {
     "blank": ", traced with their outputs blanked",
     "copied": ", traced with each output replaced by its input",
 }
+_FROM_FILE = " (from a file)"
 _DEPTHS = {"linear": "linear", "mlp1": "one hidden layer", "mlp2": "two hidden layers"}
 
 
@@ -71,19 +72,21 @@ def facts(study: Study) -> dict[str, str]:
     tuning = f"; pretrained: {study.finetuning.steps:,} steps of {_count(study.finetuning.batch, 'program')}"
     tuned = tuning if study.lm.pretrained else ""
     depths = [_DEPTHS[name] + (f" ({_list(widths)})" if widths else "") for name, widths in probes.depths.items()]
+    of_file = study.corpus.programs_for if study.corpus.programs else ""
     sets = {name: study.varied(new) for name, new in study.generalisation.sets.items()}
     trained = "trained elsewhere" if lm.checkpoints else f"{lm.steps:,} steps of {_count(lm.batch, 'program')}"
     return {
         "study": study.study,
         "data": f"worlds of {study.worlds.described}, "
         f"{_count(study.corpus.examples, 'example')} in the text of each program, {study.corpus.train:,} training "
-        f"programs of {_range(study.programs.train_length)}",
+        f"programs of {_range(study.programs.train_length)}" + _FROM_FILE * (of_file == "all"),
         "model": f"{lm.architecture}, {_count(lm.layers, 'layer')} of width {lm.width} (about "
         f"{_rough(work.parameters(study))} weights), {trained}, {_count(len(lm.seeds), 'LM seed')} ({_list(lm.seeds)})",
         "checkpoints": _count(len(lm.every_step()), "checkpoint"),
         "last": f"step {lm.every_step()[-1]:,}",
         "first_seed": str(lm.seeds[0]),
         "n": f"n = {traces.test:,} test specifications, made from programs of {_range(study.programs.test_length)}"
+        + _FROM_FILE * bool(of_file)
         + _OUTPUTS[traces.outputs],
         "sources": " and ".join(text for name, text in _SOURCES.items() if name in probes.sources),
         "features": _list(name.replace("_", " ") for name in probes.features),
