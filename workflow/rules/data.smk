@@ -14,7 +14,7 @@ rule corpus:
     params:
         command=command("corpus", PLAN.corpus.slice(), STUDY.compute.threads),
     message:
-        "Sampling and executing {STUDY.corpus.train} training programs and {STUDY.corpus.test} test programs"
+        f"Sampling and executing {STUDY.corpus.train} training programs and {STUDY.corpus.test} test programs"
     shell:
         COMMAND
 
@@ -37,6 +37,6 @@ rule tokens:
     params:
         command=command("tokens", PLAN.tokens.slice(), STUDY.compute.threads),
     message:
-        "Encoding the corpus as {STUDY.tokens.encoding} tokens"
+        f"Encoding the corpus as {STUDY.tokens.encoding} tokens"
     shell:
         COMMAND

@@ -35,6 +35,6 @@ rule checkpoint:
             processes=STUDY.compute.processes,
         ),
     message:
-        "Training the language model, seed {wildcards.seed}, up to step {wildcards.step} of {STUDY.lm.steps}"
+        f"Training the language model, seed {{wildcards.seed}}, up to step {{wildcards.step}} of {STUDY.lm.steps}"
     shell:
         COMMAND

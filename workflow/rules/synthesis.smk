@@ -82,7 +82,7 @@ rule finetuning:
             device=STUDY.compute.device,
         ),
     message:
-        "Fine-tuning the model in {STUDY.lm.pretrained}"
+        f"Fine-tuning the model in {literally(STUDY.lm.pretrained)}"
     shell:
         COMMAND
 
