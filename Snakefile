@@ -37,7 +37,7 @@ from progsem.workflow import redrawing, reporting, snakefile, suitability
 from progsem.workflow.consent import say_what_is_made_anew
 from progsem.workflow.duration import say_how_long
 from progsem.workflow.lock import hold_folder, remove_stale_locks
-from progsem.workflow.rules import COMMAND, ancients, asked, command
+from progsem.workflow.rules import COMMAND, ancients, asked, command, literally
 
 streams.prepare()
 
@@ -66,8 +66,7 @@ else:
 PLAN = Plan(STUDY)
 snakefile.take_turns(workflow)
 
-# Snakemake takes braces in a path for wildcards, also those of the folder that this file is in.
-CONDA = str(HERE / "envs/progsem.yaml").replace("{", "{{").replace("}", "}}")
+CONDA = literally(str(HERE / "envs/progsem.yaml"))
 
 
 # A cluster's jobs take turns within a group, not among groups.

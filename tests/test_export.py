@@ -21,7 +21,7 @@ from progsem.export.gptj import unfused
 from progsem.housekeeping import common
 from progsem.jobs.job import Job
 from progsem.languages.karel.text import ENCODINGS
-from progsem.lm.model import GROUPS
+from progsem.lm.codegen.model import GROUPS
 from progsem.storage import manifest
 from progsem.storage.files import file_digest, read_tables
 from progsem.study.vocabulary import SPLITS
@@ -157,7 +157,7 @@ def test_no_room(kind, checkpoint, tmp_path):
     own = place / "own" if kind == "full" else place
     own.write_text("mine", encoding="utf-8")
     said = "not empty" if kind == "full" else "no folder"
-    with pytest.raises(UserError, match=f"{said}.*name a"):
+    with pytest.raises(UserError, match=f"{said}.*name "):
         command.main(["model", str(checkpoint.folder), str(place), "--as", "gptj"])
     assert own.read_text(encoding="utf-8") == "mine"
 
@@ -167,7 +167,7 @@ def test_no_room(kind, checkpoint, tmp_path):
     [
         ([], "required: "),
         (["modl"], "invalid choice: 'modl'"),
-        (["model", "a"], "required: FOLDER"),
+        (["model", "a", "--as", "gptj"], "required: FOLDER"),
         (["model", "a", "b"], "required: --as"),
         (["model", "a", "b", "--as", "llama"], "invalid choice: 'llama'"),
     ],

@@ -9,6 +9,8 @@ import pytest
 import yaml
 from tree import ROOT, Tree, tiny
 
+from progsem.study.config import changed, load
+from progsem.study.configfiles import read_config
 from progsem.study.plan import Plan
 
 PAGE = (ROOT / "docs" / "own.md").read_text(encoding="utf-8")
@@ -49,7 +51,8 @@ def host(finished, study, tmp_path) -> Host:
 
 
 def test_the_page_has_a_config_that_is_one():
-    assert Plan(tiny(yaml.safe_load(CONFIG)["progsem"])).study.study == "mine"
+    study = load(changed(read_config(ROOT / "config.yaml"), yaml.safe_load(CONFIG)["progsem"]))
+    assert study.study == "mine" and study.lm.steps == 600
 
 
 def test_the_first_stages_below_the_other_folder(host, finished):

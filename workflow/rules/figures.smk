@@ -36,6 +36,6 @@ rule figures:
             files={"figures": IN_PLACE(FIGURES)},
         ),
     message:
-        "Drawing figures and tables of {STUDY.study}"
+        f"Drawing figures and tables of {STUDY.study}"
     shell:
         COMMAND

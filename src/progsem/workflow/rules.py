@@ -13,6 +13,11 @@ from progsem.study.config import Study
 COMMAND = "{params.command} 2>&1 | log {log}"  # of every rule
 
 
+def literally(text: str) -> str:
+    """A text for Snakemake, which takes what stands in single braces for its own."""
+    return text.replace("{", "{{").replace("}", "}}")
+
+
 def ancients(files: dict) -> dict:
     """Inputs by name whose times do not matter."""
     return {name: ancient(paths) for name, paths in files.items()}

@@ -20,6 +20,7 @@ from progsem.study.configfiles import read_changes, read_config
 from progsem.study.forecast import available_cores
 from progsem.workflow.redrawing import DRAWN
 from progsem.workflow.refusal import refuse, refuse_read_only
+from progsem.workflow.rules import literally
 
 _FROZEN = Path(".snakemake/studies")
 _DEVICES = Path("/dev")
@@ -104,7 +105,7 @@ def prepare_environment(source: Path, module: bool = False) -> str:
     # Setting a prefix takes the place of Snakemake's own, which is the first command here. What a job
     # says goes to its log and to the terminal, also what it says after a signal that everybody gets.
     commands = f'set -euo pipefail; {exported}export PYTHONPATH="$PROGSEM_SOURCES"; {_LOG} '
-    return commands.replace("{", "{{").replace("}", "}}")  # Snakemake takes what stands in single ones for its own
+    return literally(commands)
 
 
 def say_less() -> None:
