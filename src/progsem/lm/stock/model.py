@@ -103,7 +103,7 @@ class StockModel(LanguageModel):
     @classmethod
     def load(cls, folder: Path) -> StockModel:
         """Read a folder as `from_pretrained` does, and nothing but that. Raises `Unsuitable`."""
-        logging.disable_progress_bar()  # jobs have their own
+        _quiet()
         try:
             model, about = AutoModelForCausalLM.from_pretrained(
                 folder, dtype=torch.float32, output_loading_info=True, local_files_only=True, trust_remote_code=False
@@ -160,6 +160,7 @@ def made(
 
     `keys` are those of the config class, and go before all else. Raises `Unsuitable`.
     """
+    _quiet()
     if model_type not in CONFIG_MAPPING or CONFIG_MAPPING[model_type] not in MODEL_FOR_CAUSAL_LM_MAPPING:
         raise Unsuitable("is no causal language model of transformers")
     kind = CONFIG_MAPPING[model_type]
@@ -190,6 +191,12 @@ def made(
         raise
     except Exception as error:  # every class says in its own way what it cannot be made of
         raise Unsuitable(f"cannot be made of these sizes ({_first_line(error)})") from None
+
+
+def _quiet() -> None:
+    """No progress bars of the library, as jobs have their own, and no warnings of padding, which has no say here."""
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
 
 
 def _blocks_and_norm(model: PreTrainedModel) -> tuple[list[nn.Module], nn.Module]:
