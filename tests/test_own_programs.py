@@ -180,7 +180,7 @@ STRAIGHT = {
     "a token that is a number": ('["DEF", 3]', "token 2: given a number, expected text"),
     "control flow": ("def run() { if (front_is_clear()) { move() } }", "control flow", "programs.control_flow above 0"),
     "too long": ("DEF run m( move move move move move m)", "takes 5 statements", "up to 4; raise programs.test_length"),
-    "too few worlds": ({"program": THREE[0], "worlds": [{"input": EMPTY}]}, "has 1 worlds", "2 of each", "held_out"),
+    "too few worlds": ({"program": THREE[0], "worlds": [{"input": EMPTY}]}, "worlds: given 1, expected 2", "held_out"),
     "worlds that are text": ({"program": THREE[0], "worlds": "no"}, "'worlds' is text, expected a list"),
     "a world that is a list": ({"program": THREE[0], "worlds": [EMPTY, EMPTY]}, "worlds[0]: given a list", "'input'"),
     "a world without a robot": (
@@ -257,7 +257,9 @@ def test_the_same_program_and_shown_worlds_count_once(tmp_path):
 
 def test_a_length_below_the_studys_is_said(tmp_path):
     path = written(tmp_path / "programs", *THREE)
-    with pytest.raises(UserError, match="line 3: takes 1 statements, the study has from 2; lower programs.test_length"):
+    with pytest.raises(
+        UserError, match="line 3: takes 1 of at least 2 statements that the study has; lower programs.test_length"
+    ):
         made(tmp_path, study_of(path, programs={"test_length": [2, 4]}))
     both = "raise programs.train_length and programs.test_length"
     with pytest.raises(UserError, match=f"line 2: takes 3 statements, the study has up to 2; {both}"):
@@ -380,6 +382,11 @@ def test_lines_of_one_program_stay_in_one_split(tmp_path):
     found = {split: texts(job, split) for split in SPLITS}
     assert len(found["test"]) == 7 and len(found["validation"]) == 10
     assert sum(len(set(found[split])) for split in SPLITS) == len(set().union(*found.values()))
+    # A program's lines do not follow each other: what takes the first rows of a split takes any.
+    assert any(
+        found["train"][n] != found["train"][n + 1] and found["train"][n] in found["train"][n + 2 : 20]
+        for n in range(18)
+    )
     often = [found["train"].count(text) for text in set(found["train"])]
     assert max(often) >= 2.5 * min(often)  # as frequent as in the file
 

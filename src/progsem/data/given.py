@@ -7,12 +7,13 @@ line and with a reason: other syntax, too many statements, other worlds, a progr
 
 For the test split alone, every line is a specification; training and validation are drawn as ever. For all splits,
 lines are shared out by program, so that no two splits have a program in common. The order of lines follows from
-`corpus.seed`, and training goes through its own again and again, each time with other worlds where worlds are drawn.
+`corpus.seed`, and training goes through its own again and again, with worlds that are drawn anew unless they are given.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -154,7 +155,7 @@ def _refuse_length(program: np.ndarray, programs, programs_for: str) -> None:
     if statements > high:
         raise UserError(f"takes {statements} statements, the study has up to {high}; raise {key}")
     if statements < low:
-        raise UserError(f"takes {statements} statements, the study has from {low}; lower {key}")
+        raise UserError(f"takes {statements} of at least {low} statements that the study has; lower {key}")
 
 
 def _together(entries: list[tuple], left_out: dict[int, str], drawing) -> Given:
@@ -200,31 +201,46 @@ def _with_runs(given: Given, drawing, step_limit: int) -> Given:
 
 
 def _orders(given: Given, corpus, file: str) -> dict[str, np.ndarray]:
-    """Which programs a split has, one behind the other, for every split that has them from the file."""
-    seed = f"{corpus.seed}:".encode()
-    # By a digest of the program: lines of one program stand together, and where they stand in the file is no matter.
-    places = [hashlib.sha256(seed + program.tobytes()).digest() for program in given.programs]
-    order = np.array(sorted(range(len(places)), key=places.__getitem__), np.int64)
+    """Which programs a split has, one behind the other, for every split that has them from the file.
+
+    By digests of the programs, so that where they stand in the file is no matter.
+    """
+    texts = [program.tobytes() for program in given.programs]
+    place = [_digest(corpus.seed, text) for text in texts]  # the same for all lines of a program
+    earlier: Counter = Counter()
+    place_of_line = []
+    for text in texts:
+        place_of_line.append(_digest(corpus.seed, text, earlier[text]))
+        earlier[text] += 1
+
+    def mixed(rows) -> np.ndarray:
+        return np.array(sorted(rows, key=place_of_line.__getitem__), np.int64)
+
     if corpus.programs_for == "test":
-        if len(order) < corpus.test:
+        if len(texts) < corpus.test:
             raise UserError(
-                f"corpus.test is {corpus.test}, but {file} has {len(order)} programs for this study, each of which "
+                f"corpus.test is {corpus.test}, but {file} has {len(texts)} programs for this study, each of which "
                 "makes one specification; ask for at most as many, or give more programs"
             )
-        return {"test": order[: corpus.test]}
-    first = [at for at, row in enumerate(order) if at == 0 or places[row] != places[order[at - 1]]]
+        return {"test": mixed(range(len(texts)))[: corpus.test]}
+    order = sorted(range(len(texts)), key=place.__getitem__)
+    begins = [at for at, row in enumerate(order) if at == 0 or place[row] != place[order[at - 1]]]
 
     def behind(at: int) -> int:
         """Where, from there on, the next program begins."""
-        return next((begin for begin in first if begin >= at), len(order))
+        return next((begin for begin in begins if begin >= at), len(order))
 
     validation = behind(corpus.test)
     train = behind(validation + corpus.validation)
     if train == len(order):
         raise UserError(
             f"corpus.test and corpus.validation are {corpus.test} and {corpus.validation}, but {file} has "
-            f"{len(order)} programs for this study, {len(first)} different ones, and training needs one that they do "
+            f"{len(order)} programs for this study, {len(begins)} different ones, and training needs one that they do "
             "not have; ask for fewer, or give more programs"
         )
     parts = order[train:], order[validation : validation + corpus.validation], order[: corpus.test]
-    return dict(zip(SPLITS, parts, strict=True))
+    return dict(zip(SPLITS, map(mixed, parts), strict=True))
+
+
+def _digest(seed: int, program: bytes, line: int | None = None) -> bytes:
+    return hashlib.sha256(f"{seed} {line} ".encode() + program).digest()

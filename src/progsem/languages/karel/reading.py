@@ -62,7 +62,7 @@ def worlds(given: list, section, count: int) -> WorldStates:
     """
     if len(given) != count:
         raise UserError(
-            f"has {len(given)} worlds, but the study has {count} of each program (corpus.examples and corpus.held_out)"
+            f"worlds: given {len(given)}, expected {count}, as many as corpus.examples and corpus.held_out are together"
         )
     read = [_world(world, f"worlds[{index}]", section) for index, world in enumerate(given)]
     return WorldStates(np.stack([world.cells for world in read]), np.stack([world.pose for world in read]))
