@@ -52,7 +52,7 @@ def host(finished, study, tmp_path) -> Host:
 
 def test_the_page_has_a_config_that_is_one():
     study = load(changed(read_config(ROOT / "config.yaml"), yaml.safe_load(CONFIG)["progsem"]))
-    assert study.study == "mine" and study.lm.steps == 600
+    assert study.study == "mine" and study.lm.seeds == (0, 1)
 
 
 def test_the_first_stages_below_the_other_folder(host, finished):
