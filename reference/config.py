@@ -139,8 +139,8 @@ def table_text() -> str:
         "default study. *Runs* lists the stages that run when a study that has all its results is edited",
         "in this key; results of the earlier value stay, and editing back runs `figures` only.",
         "",
-        "`interventions.alternatives`, `probes.depths` and `generalisation.sets` are replaced whole by a",
-        "study that names them; all other sections are merged key by key.",
+        "`lm.config`, `lm.checkpoints`, `interventions.alternatives`, `probes.depths`, `generalisation.sets` and",
+        "`variants` are replaced whole by a study that names them; all other sections are merged key by key.",
     ]
     section, kind = None, study_type(DEFAULT)
     for key, field in keys().items():

@@ -26,6 +26,10 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # What is said -> what the error line must contain: the key, what was given, what to do.
 BAD = {
+    "no name of an architecture": ({"lm": {"model_type": "GPT 2"}}, ["lm.model_type", "'GPT 2'", "gpt_neox, llama"]),
+    "keys for CodeGen": ({"lm": {"config": {"n_inner": 3}}}, ["lm.config", "'n_inner'", "leave lm.config empty"]),
+    "a step in words": ({"lm": {"checkpoints": {"last": "/x"}}}, ["lm.checkpoints.last", "a step from 0 to 999999"]),
+    "a variant that is none": ({"variants": {"a": {"lm": {"layerz": 3}}}}, ["variants.a", "did you mean 'layers'?"]),
     "misspelt section": ({"prob": {}}, ["prob", "did you mean 'probes'?"]),
     "misspelt key": ({"lm": {"layerz": 3}}, ["lm.layerz", "did you mean 'layers'?"]),
     "unknown key without a neighbour": ({"tokens": {"zzz": 1}}, ["tokens.zzz", "encoding"]),
@@ -555,7 +559,7 @@ def test_a_setting_that_is_no_mapping_is_text():
 
 
 def test_later_files_and_settings_go_over_earlier_ones(tmp_path):
-    """Key by key throughout; only config.yaml's alternatives, depths and sets are replaced whole."""
+    """Key by key throughout; config.yaml's alternatives, depths, sets and the like are replaced whole."""
     (tmp_path / "one").write_text("lm: {layers: 2, batch: 8}", encoding="utf-8")
     (tmp_path / "two").write_text("lm: {layers: 4}\nprobes: {depths: {mlp1: [8]}}", encoding="utf-8")
     settings = ["probes={depths: {linear: []}}", "lm={clip: 1}", "lm={clip: 2}"]

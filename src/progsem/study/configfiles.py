@@ -16,7 +16,14 @@ import yaml
 from progsem.errors import UserError
 
 # Mappings that are one value: what a study says takes the place of config.yaml's.
-REPLACED = (("interventions", "alternatives"), ("probes", "depths"), ("generalisation", "sets"))
+REPLACED = (
+    ("lm", "config"),
+    ("lm", "checkpoints"),
+    ("interventions", "alternatives"),
+    ("probes", "depths"),
+    ("generalisation", "sets"),
+    ("variants",),
+)
 
 
 def read_config(path: Path) -> dict:
