@@ -637,7 +637,7 @@ def test_a_snakemake_that_runs_holds_the_lock(place):
 def test_the_command_line(place):
     answer = run_progsem("--help")
     listed = re.findall("^    ([a-z]+)  +[a-z]", answer.stdout, re.MULTILINE)
-    assert listed == ["execute", "plan", "power", "keep", "verify", "study", "artifacts", "prune"]
+    assert listed == ["execute", "plan", "power", "keep", "verify", "study", "export", "artifacts", "prune"]
     for arguments in (["kepe"], [], ["plan", "--all"], ["prune", "--delet"]):
         answer = run_progsem(*arguments, status=2)
         assert answer.stderr.count("\n") == 1 and answer.stderr.startswith("progsem: ")

@@ -89,7 +89,7 @@ class Tree:
 
     def planned(self, *arguments: str) -> dict[str, int]:
         """How many jobs of each rule would run, from a dry run."""
-        text = self.snakemake("-n", "--quiet", "rules", *arguments)
+        text = self.snakemake(*arguments, "-n", "--quiet", "rules")
         if "Nothing to be done" in text:
             return {}
         table = text.split("Job stats:\n")[1].split("\n\n")[0].splitlines()[2:]
