@@ -134,7 +134,7 @@ def test_saelens(reader):
 
     names = reader.follow("The text", "transformers", "SAELens")
     sae = SAE.load_from_disk("sae")
-    ids = names["tokenizer"](names["text"]["test"]["prompt"], return_tensors="pt")["input_ids"]
+    ids = names["tokenizer"](list(names["text"]["test"]["prompt"]), return_tensors="pt")["input_ids"]
     given = []
     with torch.inference_mode():
         handle = names["model"].transformer.h[1].register_forward_hook(lambda _, __, made: given.append(made))
