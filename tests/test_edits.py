@@ -30,7 +30,7 @@ def finish(tree: Tree, study: Study) -> None:
     """Make every file that Snakemake would, empty, with figures that say they are this study's."""
     summary = tree.snakemake("--summary", "--cores", "1", *write_study(tree, "finished", study))
     outputs = [line.split("\t")[0] for line in summary.splitlines() if line.startswith("results/")]
-    assert len(outputs) > 200
+    assert len(outputs) > 100
     for output in outputs:
         path = tree.root / output
         if output != FIGURES:
@@ -65,7 +65,9 @@ def test_the_table_says_what_runs(edits, tmp_path):
             finish(tree, old)
             assert tree.planned(*write_study(tree, "finished", old)) == {}
             trees.append((tree, old))
-        planned[key] = set(tree.planned(*write_study(tree, key, new)))
+        rules = tree.planned(*write_study(tree, key, new))
+        # Those of a variant are called as the stage is, and as it is.
+        planned[key] = {rule.removesuffix("".join(f"_{name}" for name in new.variants)) for rule in rules}
         (text,) = re.findall(rf"^\| `{re.escape(key)}` \|.*\| ([^|]*) \|$", table, re.MULTILINE)
         every = [stage for stage, jobs in Plan(new).jobs().items() if jobs]
         stages = {"nothing": (), "everything": every}.get(text, text.split(", "))

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from progsem.lm import operations
+from progsem.lm.codegen import operations
 
 TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 2e-2}  # of the largest value
 
