@@ -16,7 +16,7 @@ from progsem.errors import UserError
 from progsem.jobs.job import Job
 from progsem.languages.karel.text import ENCODINGS
 from progsem.lm import model as lm
-from progsem.lm import traces, train
+from progsem.lm import resume, traces, train
 from progsem.lm.codegen.model import CodeGen, Shape
 from progsem.lm.stock.model import StockModel, Unsuitable, made
 from progsem.storage.files import read_table
@@ -174,6 +174,19 @@ def test_cutting_the_training_changes_no_bit(kind, chain, tmp_path):
     model = AutoModelForCausalLM.from_pretrained(whole)
     assert model.config.model_type == kind and len(model.get_input_embeddings().weight) == VOCABULARY
     assert (model.config.bos_token_id, model.config.eos_token_id, model.config.pad_token_id) == (2, 3, 0)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_interrupted_training_goes_on(kind, chain, tmp_path, monkeypatch):
+    """From what is saved at each step, here the last one; tied weights are saved once."""
+    monkeypatch.setattr(resume, "SAVE_EVERY", 0)
+    study = small(model_type=kind, config=KINDS[kind])
+    place = chain.train(tmp_path, study, [0, 4])
+    first = (place / "model.safetensors").read_bytes()
+    assert (place / "resume.safetensors").exists()
+    (place / "model.safetensors").unlink()
+    chain.train(tmp_path, study, [0, 4])
+    assert (place / "model.safetensors").read_bytes() == first
 
 
 def test_weights_follow_from_the_seed_and_the_keys():

@@ -252,14 +252,17 @@ class Trainer:
     def state(self, steps: int) -> tuple[dict[str, Tensor], dict]:
         """What `restore` goes on from after that many steps: tensors by name, and JSON values."""
         log = self.log
-        tensors = {f"weights.{name}": tensor for name, tensor in self.model.state_dict().items()}
+        # Parameters once each: those that are tied have two names in `state_dict`.
+        tensors = {f"weights.{name}": parameter for name, parameter in self.model.named_parameters()}
         tensors |= optimizer_tensors(self.model, self.optimizer)
         tensors |= {"losses": _column(log.losses), "norms": _column(log.norms)}
         return tensors, {"rows": log.rows, "tokens": log.tokens}
 
     def restore(self, steps: int, tensors: dict[str, Tensor], log: dict) -> None:
         """Put back what `state` gave."""
-        self.model.load_state_dict({name: tensors[f"weights.{name}"] for name in self.model.state_dict()})
+        with torch.no_grad():
+            for name, parameter in self.model.named_parameters():
+                parameter.copy_(tensors[f"weights.{name}"])
         restore_optimizer(self.model, self.optimizer, tensors, steps)
         losses, norms = (list(tensors[name].to(self.device)) for name in ("losses", "norms"))
         self.log = Log(log["rows"], losses, norms, log["tokens"])

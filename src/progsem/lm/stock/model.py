@@ -44,7 +44,8 @@ class StockModel(LanguageModel):
     def __init__(self, model: PreTrainedModel):
         super().__init__()
         self.model = model
-        self._blocks, self._norm = _blocks_and_norm(model)
+        self._blocks, norm = _blocks_and_norm(model)
+        self._norm = [norm]  # in a list, as it is the model's own, and has one name
         takes = inspect.signature(model.base_model.forward).parameters
         self._cache_name = next((name for name in ("past_key_values", "cache_params") if name in takes), None)
         if self._cache_name is None:
@@ -56,7 +57,7 @@ class StockModel(LanguageModel):
 
     @property
     def norm(self) -> nn.Module:
-        return self._norm
+        return self._norm[0]
 
     @property
     def embedding(self) -> nn.Embedding:
