@@ -33,8 +33,6 @@ def load(folder: Path, layers: int, width: int, encoding: Encoding, documents: T
                 f"has {model.layers} blocks of width {model.width}, but lm.layers is {layers} and lm.width {width} "
                 "(set them to these)"
             )
-        if model.positions < documents.shape[1]:
-            raise Unsuitable(f"reads {model.positions} tokens, but a document takes up to {documents.shape[1]}")
         model.refuse_unsuitable(documents)
     except Unsuitable as problem:
         raise refusal(folder, f"whose model {problem}") from None

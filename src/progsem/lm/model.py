@@ -43,8 +43,6 @@ def refuse_unsuitable(config: LM, vocabulary: int, documents: Tensor) -> None:
 
     made = make(config, vocabulary, 0)
     try:
-        if made.positions < documents.shape[1]:
-            raise stock.Unsuitable(f"reads {made.positions} tokens, but a document takes up to {documents.shape[1]}")
         made.refuse_unsuitable(documents)
     except stock.Unsuitable as problem:
         raise _refusal(config, problem) from None

@@ -32,9 +32,9 @@ from progsem.lm.parallel import Team, together
 from progsem.lm.resume import RollingState
 from progsem.storage.files import copy_file, load_tensors, read_tables, save_tensors, write_csv, write_json
 from progsem.study.config import LM
+from progsem.study.vocabulary import METRICS
 
 _LOG_EVERY = 50  # steps averaged in a row of metrics.csv
-METRICS = ("step", "tokens", "programs", "loss", "learning_rate", "gradient_norm")
 
 
 def learning_rate(config: LM, step: int) -> float:

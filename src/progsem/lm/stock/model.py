@@ -121,6 +121,8 @@ class StockModel(LanguageModel):
 
         documents: (B, T) int64, those that it has to read.
         """
+        if self.positions < documents.shape[1]:
+            raise Unsuitable(f"reads {self.positions} tokens, but a document takes up to {documents.shape[1]}")
         self.eval()
         found: list[Tensor] = []
         other = documents.clone()
