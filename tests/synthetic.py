@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import csv
 import math
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -113,19 +114,19 @@ def write_results(folder: Path, study: Study, *, babbling: int = 0, gap: float =
                 inputs["manifests"].append(place / f"{stage}.json")
                 write_json(inputs["manifests"][-1], {"stage": stage, "seconds": seconds})
             asked, matched = study.interventions, study.interventions.difficulty_matched
-            semantics = [("original", {}, [0])]
+            semantics = [({"original": {}}, [0])]
             if len(study.probes.offsets) > 1 and step in study.lm.chosen(study.probes.offset_checkpoints):
-                semantics.append(("original", {}, [offset for offset in study.probes.offsets if offset != 0]))
+                semantics.append(({"original": {}}, [offset for offset in study.probes.offsets if offset != 0]))
             semantics += [
-                (name, mapping, asked.offsets)
+                ({name: mapping}, asked.offsets)
                 for name, mapping in asked.alternatives.items()
                 if name == matched or step in study.lm.chosen(asked.checkpoints)
             ]
             if step == steps[-1]:
-                semantics += [(name, meaning(name), [0]) for pair in pairs for name in pair]
-            for name, mapping, offsets in semantics:
-                worse = 0.0 if name == "original" else gap * skill(study, step)
-                here = place / (name if 0 in offsets else "offsets")
+                semantics += [({name: meaning(name) for pair in pairs for name in pair}, [0])] if pairs else []
+            for meanings, offsets in semantics:
+                worse = 0.0 if "original" in meanings else gap * skill(study, step)
+                here = place / (next(iter(meanings)) if 0 in offsets else "offsets")
                 paths = here / "predictions.arrow", here / "accuracy.csv"
                 _predictions(
                     *paths,
@@ -133,8 +134,7 @@ def write_results(folder: Path, study: Study, *, babbling: int = 0, gap: float =
                     study,
                     lm_seed,
                     step,
-                    name,
-                    mapping,
+                    meanings,
                     offsets,
                     (generated, reference),
                     cells,
@@ -262,12 +262,12 @@ def _programs(path, rng, study, lm_seed, step, reference, generated, cells, pose
 
 
 def _predictions(
-    path, table, rng, study, lm_seed, step, name, mapping, offsets, programs, cells, poses, babbling, worse
+    path, table, rng, study, lm_seed, step, meanings, offsets, programs, cells, poses, babbling, worse
 ) -> None:
-    """predictions.arrow and accuracy.csv of one checkpoint and semantics."""
+    """predictions.arrow and accuracy.csv of one checkpoint and some semantics."""
     parts, accuracies = [], []
-    for source in _probed(study, step, babbling):
-        for offset in offsets:
+    for number, (name, mapping) in enumerate(meanings.items()):
+        for source, offset in product(_probed(study, step, babbling), offsets):
             states, labels = _states(study, source, programs, cells, poses, mapping, offset)
             if len(labels) < 20:
                 continue
@@ -278,9 +278,10 @@ def _predictions(
                 for depth in study.probes.depths
             }
             answers, rows = _answers(rng, study, labels, chances, [name, source, offset])
-            parts.append(states | answers)
+            parts.append({"semantics": np.full(len(labels), number, np.int16)} | states | answers)
             accuracies += rows
-    _write(path, parts, study, {"semantics": name, "offsets": list(offsets), "step": step, "seed": lm_seed})
+    about = {"semantics": list(meanings), "offsets": list(offsets), "step": step, "seed": lm_seed}
+    _write(path, parts, study, about, {"semantics": np.int16})
     _write_accuracies(table, ACCURACY, accuracies)
 
 

@@ -51,8 +51,6 @@ def control_job(folder, recipe, kinds=KINDS, out=None, **sections):
     frozen = {
         "controls": {"kinds": list(kinds)},
         "probes": json.loads(recipe.model_dump_json()),
-        "semantics": "original",
-        "mapping": {},
         "tokens": {"encoding": "compact"},
         "programs": {"step_limit": 200},
         "traces": {"outputs": "shown"},
@@ -435,7 +433,7 @@ def test_only_shuffled_labels_are_others(folder, written):
 
 def test_a_layer_is_what_the_probes_read_there(folder, written, tmp_path):
     """The control of a layer and the stage `probes` told to read that layer: the same fits."""
-    job = control_job(folder, recipe_of(**RECIPE, layer="layer_1"), out=tmp_path)
+    job = control_job(folder, recipe_of(**RECIPE, layer="layer_1"), out=tmp_path, meanings={"original": {}})
     probes.run(replace(job, stage="probes"))
     alone, _ = read_table(job.output("predictions"))
     columns, metadata = read_table(written.output("predictions"))
@@ -499,7 +497,8 @@ def test_a_source_with_too_few_states_is_left_out(folder, written, tmp_path):
     write_table(tmp_path / "generated.arrow", {name: column[:0] for name, column in generated.items()}, {})
     job = control_job(tmp_path, recipe_of(**RECIPE), ("start", "description_length"))
     run(job)
-    assert job.notes["left_out"] == [{"source": "generated", "offset": 0, "states": [0, 0, 0]}]
+    left_out = {"semantics": "original", "source": "generated", "offset": 0, "states": [0, 0, 0]}
+    assert job.notes["left_out"] == [left_out]
     forced = [row for row in table(written) if (row["control"], row["source"]) == ("start", "forced")]
     assert table(job) == forced
     columns, metadata = read_table(job.output("description"))

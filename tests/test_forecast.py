@@ -96,7 +96,7 @@ def test_controls_are_counted_by_kind():
 
     assert count() == 0
     assert count("counts") < count("text") < count("counts", "text") == count("counts") + count("text")
-    assert count("shuffled") == work.probing(study(), [0])
+    assert count("shuffled") == work.probing(study(), Plan(study()).probes)
     assert count("layers") == 5 * count("shuffled")  # the embedding, three blocks, and the mean of all
     assert count("shuffled") < count("description_length") < 6 * count("shuffled")
     assert controls.PORTIONS == (*work.PORTIONS, 1)
@@ -115,6 +115,7 @@ def test_controls_are_counted_by_kind():
         ({"probes": {"seeds": 2}}, {"probes", "interventions", "controls", "statistics"}),
         ({"probes": {"offsets": [-3, -2, -1, 0, 1, 2]}}, {"probes", "statistics"}),
         ({"interventions": {"checkpoints": "every"}}, {"interventions", "statistics"}),
+        ({"interventions": {"permutations": 7}}, {"interventions", "statistics"}),
         ({"controls": {"checkpoints": "every"}}, {"controls"}),
         ({"generalisation": {"test": 9_000}}, {"generalisation"}),
         ({"statistics": {"resamples": 4000}}, {"statistics"}),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from kills import artifacts
-from tree import HANGS, ROOT, TINY
+from tree import HANGS, ROOT, TINY, jobs_as_forks
 
 from progsem.plots.figures import read_rows
 from progsem.storage.files import read_json
@@ -33,7 +33,7 @@ def run(tree, script: str) -> str:
     done = subprocess.run(
         ["bash", "-euc", script],
         cwd=tree.root,
-        env=tree.environment() | variables,
+        env=tree.environment() | variables | jobs_as_forks(),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         encoding="utf-8",

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tree import HANGS, ROOT, Tree, say, tiny
+from tree import HANGS, ROOT, Tree, jobs_as_forks, say, tiny
 
 from progsem.data import corpus
 from progsem.errors import UserError
@@ -528,7 +528,7 @@ def test_the_recipe_reports_on_the_programs_in_its_file(copy):
     done = subprocess.run(
         ["bash", "-euc", RECIPE],
         cwd=copy.root,
-        env=copy.environment() | {"PATH": path},
+        env=copy.environment() | {"PATH": path} | jobs_as_forks(),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         encoding="utf-8",

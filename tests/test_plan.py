@@ -197,10 +197,21 @@ def test_offsets_are_probed_by_themselves():
     assert plan.offsets.sections["probes"]["offsets"] == [-2, 1]
     assert Plan(load({"probes": {"offsets": [0, 2]}})).probes.key == Plan(load({})).probes.key
     offsets = {artifact.name: artifact.sections["probes"]["offsets"] for artifact in plan.interventions.values()}
-    (first, second), *_ = mirror_pairs(False)
-    assert offsets.pop(first) == offsets.pop(second) == [0]  # drawn, not listed
+    assert offsets.pop("perm-pairs-1-1") == [0]  # drawn, not listed
     assert list(offsets) == list(plan.study.interventions.alternatives)
     assert all(given == [0, -2] for given in offsets.values())
+
+
+def test_more_mirror_pairs_leave_those_before_them_as_they_are():
+    """Some are probed by one job, one behind another."""
+    some, more = (Plan(load({"interventions": {"permutations": pairs}})) for pairs in (6, 12))
+    drawn = [one for one in more.interventions.values() if one.name.startswith("perm-")]
+    assert [one.name for one in drawn] == ["perm-pairs-1-5", "perm-pairs-6-10", "perm-pairs-11-12"]
+    wanted = [name for pair in mirror_pairs(False)[:12] for name in pair]
+    assert [name for one in drawn for name in one.sections["meanings"]] == wanted
+    assert set(some.interventions) - set(more.interventions) == {
+        one.key for one in some.interventions.values() if one.name == "perm-pairs-6-6"
+    }
 
 
 @pytest.mark.parametrize("kind", ["last", "ends", "every"])
@@ -220,8 +231,7 @@ def test_some_results_are_made_at_some_checkpoints_only(kind):
     assert plan.checkpoints(plan.probes) == every
     where = {artifact.name: plan.checkpoints(artifact) for artifact in plan.interventions.values()}
     assert where.pop("alt-0") == every  # the difficulty-matched one
-    for name in (name for pair in mirror_pairs(False)[:2] for name in pair):
-        assert where.pop(name) == last
+    assert where.pop("perm-pairs-1-2") == last
     assert len(where) == 4 and all(places == asked for places in where.values())
 
 

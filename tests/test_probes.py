@@ -357,15 +357,14 @@ def folder(tmp_path_factory):
     return folder
 
 
-def stage(folder, name, programs="programs.arrow", mapping=None, **changes):
+def stage(folder, name, programs="programs.arrow", mapping=None, meanings=None, **changes):
     settings = recipe(features=FEATURES, offsets=(0, 1), **changes)
     out = folder / name
     job = Job(
         "probes",
         {
             "probes": json.loads(settings.model_dump_json()),
-            "semantics": name,
-            "mapping": mapping or {},
+            "meanings": meanings or {name: mapping or {}},
             "lm": {},
             "programs": {"step_limit": 100},
         },
@@ -394,11 +393,12 @@ def test_stage_writes_what_it_promises(folder):
             "offset_from_start": {"heads": 2, "classes": [7, 5]},
             "wall_ahead": {"heads": 1, "classes": [2]},
         },
-        "semantics": "original",
+        "semantics": ["original"],
         "step": 500,
         "seed": 7,
     }
     assert {name: str(column.dtype) for name, column in columns.items() if "_" not in name} == {
+        "semantics": "int16",
         "source": "int8",
         "offset": "int8",
         "program": "int32",
@@ -459,6 +459,21 @@ def test_stage_under_an_alternative(folder):
     # The states hold the original heading only; where both agree the alternative's is decodable too.
     facing = [float(row["test_accuracy"]) for row in rows if row["feature"] == "facing" and row["offset"] == "0"]
     assert max(facing) < 0.9
+
+
+def test_several_semantics_in_one_job_are_what_each_is_alone(folder):
+    mirror = LANGUAGE.config.ALTERNATIVES["alt-0"]
+    meanings = {"original": {}, "alt-0": mirror}
+    columns, about, rows, _ = stage(folder, "both", meanings=meanings, sources=("forced",), steps=30)
+    assert about["semantics"] == list(meanings) and set(columns["semantics"]) == {0, 1}
+    for number, (name, mapping) in enumerate(meanings.items()):
+        alone, _, own, _ = stage(folder, f"{name}-alone", mapping=mapping, sources=("forced",), steps=30)
+        for column, values in alone.items():
+            if column != "semantics":
+                assert np.array_equal(columns[column][columns["semantics"] == number], values)
+        assert [row | {"semantics": ""} for row in rows if row["semantics"] == name] == [
+            row | {"semantics": ""} for row in own
+        ]
 
 
 def test_positions_that_train(folder):

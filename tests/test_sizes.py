@@ -54,7 +54,12 @@ def test_time_grows_with_steps_and_the_processor_counts():
 def test_the_paper_fits_ordinary_limits():
     """A day, and the share of one of a node's eight GPUs."""
     paper = shipped("paper")
-    operations = [work.tracing(paper), work.probing(paper, [0]), work.controls(paper), work.generalisation(paper)]
+    operations = [
+        work.tracing(paper),
+        work.probing(paper, Plan(paper).probes),
+        work.controls(paper),
+        work.generalisation(paper),
+    ]
     minutes = [sizes.minutes(paper, count) for count in operations]
     minutes += [sizes.minutes(paper, work.training(paper, paper.lm.checkpoint_every), share=1)]
     minutes += [sizes.minutes(paper, work.statistics(Plan(paper)), gpu=False)]

@@ -341,7 +341,7 @@ def test_equal_predictions_differ_by_exactly_nothing(study, tmp_path):
     for path in job.inputs["predictions"]:
         if path.parent.name == "mirror":
             columns, about = read_table(path.parent.parent / "original" / "predictions.arrow")
-            write_table(path, columns, about | {"semantics": "mirror"})
+            write_table(path, columns, about | {"semantics": ["mirror"]})
     statistics.run(job)
     rows = table(job, "alternatives")
     assert {row["states"] for row in rows} == {"all", "non_final"}  # no state's label differs

@@ -153,6 +153,7 @@ class Chain:
     def job(self, stage: str, study, checkpoint: Path, out: Path, *files: str) -> Job:
         inputs = {"weights": [checkpoint / "model.safetensors"], "config": [checkpoint / "config.json"], **self.shards}
         frozen = study.model_dump(mode="json") | {"semantics": "original", "mapping": {}, "step": 12, "seed": 0}
+        frozen |= {"meanings": {"original": {}}}
         return Job(stage, frozen, inputs, {file.split(".")[0]: [out / file] for file in files}, device="cpu")
 
 

@@ -9,9 +9,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from forks import Forks
+from forks import Forks, instead_of_python
 from snakemake.utils import update_config
 
+from progsem.stages import MODULES
 from progsem.study import configfiles
 from progsem.study.config import Study, changed, load
 
@@ -33,7 +34,18 @@ def default_signals() -> None:
 @functools.cache
 def of_snakemake() -> Forks:
     """Forks of a process that has imported Snakemake, and nothing of progsem. It ends with this process."""
-    return Forks(["snakemake.cli"], variables())
+    return Forks(["snakemake.cli"], variables() | jobs_as_forks())
+
+
+@functools.cache
+def jobs_as_forks() -> dict[str, str]:
+    """Variables with which jobs that shells start are forks of a process that has imported what they import.
+
+    Modules of progsem are each job's own.
+    """
+    own = {"MPLBACKEND": "agg", "PYTHONUTF8": "1", "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
+    jobs = Forks(MODULES.values(), variables() | own | {"PYTHONPATH": str(ROOT / "src")}, fresh=True)
+    return {"BASH_ENV": str(instead_of_python(jobs))}
 
 
 def variables() -> dict[str, str]:

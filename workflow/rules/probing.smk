@@ -26,10 +26,7 @@ for SUFFIX, MADE, NEW in PLAN.makers("probes"):
                 MADE.study,
                 sizes.probes_mb(MADE.study),
                 lambda wildcards, MADE=MADE, PROBED=PROBED: sizes.minutes(
-                    MADE.study,
-                    work.probing(
-                        MADE.study, PROBED[wildcards.probed].sections["probes"]["offsets"]
-                    ),
+                    MADE.study, work.probing(MADE.study, PROBED[wildcards.probed])
                 ),
                 tensors=1,
             ),

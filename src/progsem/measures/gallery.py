@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from itertools import islice
-from pathlib import Path
 
 import numpy as np
 
 from progsem.languages import LANGUAGE
-from progsem.measures.results import Checkpoint, Settings, read_outcomes, read_programs, read_readings, statements
+from progsem.measures.results import (
+    Checkpoint,
+    Predictions,
+    Settings,
+    read_outcomes,
+    read_programs,
+    read_readings,
+    statements,
+)
 from progsem.storage.files import read_metadata
 from progsem.study.vocabulary import FORCED, ORIGINAL, PROGRAMS, SOURCES
 
@@ -130,9 +137,9 @@ def _ends_elsewhere(entry: dict) -> bool:
     return None in ends or not all(LANGUAGE.gallery.judgement(*ends).values())
 
 
-def read_right(path: Path, settings: Settings, readings: Readings, correct: np.ndarray) -> float | None:
+def read_right(predictions: Predictions, settings: Settings, readings: Readings, correct: np.ndarray) -> float | None:
     """Of the states of correct programs (N,) the share that the deepest probe of seed 0 reads right, all features."""
-    outcomes = read_outcomes(path, settings, readings.programs["row_in_file"])
+    outcomes = read_outcomes(predictions, settings, readings.programs["row_in_file"])
     here = (outcomes.source == SOURCES.index(settings.sources[0])) & (outcomes.offset == 0) & correct[outcomes.cluster]
     return float(outcomes.right[here, :, -1, 0].all(axis=1).mean()) if here.any() else None
 

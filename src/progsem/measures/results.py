@@ -15,7 +15,7 @@ import numpy as np
 
 from progsem.errors import UserError
 from progsem.languages import LANGUAGE
-from progsem.storage.files import read_csv, read_metadata, read_table, read_tables
+from progsem.storage.files import read_csv, read_metadata, read_table
 from progsem.study import config
 from progsem.study.vocabulary import (
     DEPTHS,
@@ -52,6 +52,21 @@ class EditFiles:
 
 
 @dataclass(frozen=True)
+class Predictions:
+    """What probes answer under one semantics: its rows in a predictions.arrow of the stage `probes`."""
+
+    path: Path
+    semantics: str
+
+    def read(self) -> tuple[dict[str, np.ndarray], dict]:
+        """The columns of these rows, and the table's metadata."""
+        columns, about = read_table(self.path)
+        number = about["semantics"].index(self.semantics)
+        start, end = np.searchsorted(columns["semantics"], [number, number + 1])  # one semantics behind another
+        return {name: values[start:end] for name, values in columns.items()}, about
+
+
+@dataclass(frozen=True)
 class Checkpoint:
     """The files of one LM seed at one step: traces; predictions, accuracies and edits by semantics; controls if any.
 
@@ -61,9 +76,9 @@ class Checkpoint:
     seed: int
     step: int
     programs: Path
-    predictions: dict[str, Path]
+    predictions: dict[str, Predictions]
     accuracy: dict[str, Path]
-    offsets: Path | None
+    offsets: Predictions | None
     controls: ControlFiles | None
     edits: dict[str, EditFiles]
 
@@ -219,10 +234,10 @@ def find_checkpoints(job, settings: Settings) -> list[Checkpoint]:
         about = read_metadata(path)
         key = _key(about, paths, path, "predictions")
         if 0 not in about["offsets"]:
-            offsets[key] = path
+            offsets[key] = Predictions(path, ORIGINAL)
             continue
-        predictions[key][about["semantics"]] = path
-        accuracy[key][about["semantics"]] = table
+        predictions[key] |= {name: Predictions(path, name) for name in about["semantics"]}
+        accuracy[key] |= dict.fromkeys(about["semantics"], table)
     for path, table, description in _side_by_side(
         job, "controls_predictions", "controls_accuracy", "controls_description"
     ):
@@ -339,16 +354,21 @@ def read_programs(path: Path, expected: int) -> dict[str, np.ndarray]:
     return {name: values[rows] for name, values in columns.items()} | {"row_in_file": rows}
 
 
-def read_outcomes(path: Path, settings: Settings, rows: np.ndarray, more: Path | None = None) -> Outcomes:
-    """The probes' answers in a predictions.arrow, or in two; `rows` are the test programs' row numbers."""
-    columns, about = read_tables([path, more] if more else [path])
-    return _outcomes(path, columns, about, settings, rows)
+def read_outcomes(
+    predictions: Predictions, settings: Settings, rows: np.ndarray, more: Predictions | None = None
+) -> Outcomes:
+    """The probes' answers, also `more` of them at other offsets; `rows` are the test programs' row numbers."""
+    columns, about = predictions.read()
+    if more:
+        others, _ = more.read()
+        columns = {name: np.concatenate([values, others[name]]) for name, values in columns.items()}
+    return _outcomes(predictions.path, columns, about, settings, rows)
 
 
-def read_readings(path: Path, settings: Settings, rows: np.ndarray) -> ProbeReadings:
-    """What the deepest probe of seed 0 reads, from a predictions.arrow; `rows` are the test programs' row numbers."""
-    columns, about = read_table(path)
-    _refuse_missing_features(path, about, settings)
+def read_readings(predictions: Predictions, settings: Settings, rows: np.ndarray) -> ProbeReadings:
+    """What the deepest probe of seed 0 reads; `rows` are the test programs' row numbers."""
+    columns, about = predictions.read()
+    _refuse_missing_features(predictions.path, about, settings)
     depth = about["depths"].index(settings.depths[-1])
     shape = len(columns["program"]), len(about["depths"]), about["seeds"]
     return ProbeReadings(

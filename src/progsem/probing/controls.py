@@ -72,6 +72,7 @@ from progsem.study.vocabulary import (
     LAYER,
     LAYERS,
     MEAN,
+    ORIGINAL,
     PROGRAMS,
     SHUFFLED,
     SOURCES,
@@ -86,14 +87,14 @@ PORTIONS = tuple(2.0**-k for k in range(6, -1, -1))  # of the training states: w
 def run(job: Job) -> None:
     """Fit the probes of every kind, one after another, and report.
 
-    The slice holds `controls.kinds`, `probes` (with offset 0 only), `semantics`, `mapping`,
-    `programs.step_limit`, `lm.precision`, `tokens.encoding` and `traces.outputs`.
+    The slice holds `controls.kinds`, `probes` (with offset 0 only), `programs.step_limit`, `lm.precision`,
+    `tokens.encoding` and `traces.outputs`.
     """
     torch.set_num_threads(job.threads)
     recipe: Probes = job.section("probes")
     kinds = job.section("controls").kinds
     traced = Traced(job, recipe)
-    datasets = usable(job, recipe, traced)
+    datasets = usable(job, recipe, traced, ORIGINAL)
     controls = names(kinds, traced.metadata["layers"], recipe.layer)
     described = [Description(data, traced, recipe) for data in datasets if DESCRIPTION_LENGTH in kinds]
     fits = len(controls) * len(datasets) + sum(one.fits for one in described)
@@ -106,7 +107,7 @@ def run(job: Job) -> None:
             (fitted,) = prober.fit([data.states])
             answers = predictions(data, fitted, traced.heads)
             parts.append({"control": np.full(len(answers["source"]), index, np.int8), **answers})
-            scores = accuracies(data, fitted, traced.heads, recipe, job.slice["semantics"])
+            scores = accuracies(data, fitted, traced.heads, recipe, ORIGINAL)
             rows += [[control, *row] for row in scores]
     nothing = np.empty((0, len(recipe.depths) * recipe.seeds))
     blocks = [coded(GENERATED, nothing[:, 0], 0, dict.fromkeys(recipe.features, nothing))]
@@ -117,7 +118,7 @@ def run(job: Job) -> None:
     write_table(
         job.output("predictions"),
         one_behind_another(parts),
-        {**metadata, "semantics": job.slice["semantics"], "controls": controls},
+        {**metadata, "semantics": ORIGINAL, "controls": controls},
         "controls",
     )
     write_csv(job.output("accuracy"), ["control", *ACCURACY_COLUMNS], rows)

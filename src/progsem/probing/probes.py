@@ -3,12 +3,12 @@
 The programs of the traces are executed on the world they were traced on, under
 the semantics of the slice; each hidden state is paired with the world some
 statements before or after it; probes are fitted on training, chosen on validation
-and reported on test specifications. An intervention is this stage with another
-`mapping`: the same hidden states, minibatches and initial weights, other labels. The
-slices of alternatives ask for the offsets at which they are compared with the original.
+and reported on test specifications. An intervention is this stage with other `meanings`:
+the same hidden states, minibatches and initial weights, other labels. The slices of
+alternatives ask for the offsets at which they are compared with the original.
 
 Writes `predictions` (Arrow, a row per test state; columns in `progsem.storage.columns`) and
-`accuracy` (CSV, a row per source, offset, feature, depth and seed).
+`accuracy` (CSV, a row per semantics, source, offset, feature, depth and seed).
 """
 
 from __future__ import annotations
@@ -58,25 +58,29 @@ def aligned(
 def run(job: Job) -> None:
     """Execute, align, fit, report.
 
-    The slice holds `probes`, `semantics`, `mapping`, `programs.step_limit` and `lm.precision`.
+    The slice holds `probes`, `meanings` (mappings of statements by the names of the semantics),
+    `programs.step_limit` and `lm.precision`.
     """
     torch.set_num_threads(job.threads)
     recipe: Probes = job.section("probes")
+    meanings: dict[str, dict] = job.slice["meanings"]
     traced = Traced(job, recipe)
-    datasets = usable(job, recipe, traced)
-    prober = Prober(job, recipe, traced.heads, len(datasets))
-    parts, rows = [no_predictions(traced.heads, recipe)], []
-    for data, fitted in zip(datasets, prober.fit([data.states for data in datasets]), strict=True):
-        parts.append(predictions(data, fitted, traced.heads))
-        rows += accuracies(data, fitted, traced.heads, recipe, job.slice["semantics"])
+    prober = Prober(job, recipe, traced.heads, len(meanings) * len(recipe.sources) * len(recipe.offsets))
+    parts, rows = [_of_semantics(0, no_predictions(traced.heads, recipe))], []
+    for number, (semantics, mapping) in enumerate(meanings.items()):
+        traced.execute(mapping)
+        datasets = usable(job, recipe, traced, semantics)
+        for data, fitted in zip(datasets, prober.fit([data.states for data in datasets]), strict=True):
+            parts.append(_of_semantics(number, predictions(data, fitted, traced.heads)))
+            rows += accuracies(data, fitted, traced.heads, recipe, semantics)
     prober.close()
-    metadata = {**about(traced, recipe), "semantics": job.slice["semantics"]}
+    metadata = {**about(traced, recipe), "semantics": list(meanings)}
     write_table(job.output("predictions"), one_behind_another(parts), metadata, "predictions")
     write_csv(job.output("accuracy"), ACCURACY_COLUMNS, rows)
 
 
 class Traced:
-    """A checkpoint's traces, with its programs executed under the semantics of a slice.
+    """A checkpoint's traces, with its programs executed under one semantics after another, the original at first.
 
     `programs` and `metadata` are those of programs.arrow, `heads` those of the recipe's features on its worlds; by
     source, `tables` are the hidden states (memory-mapped), of which the recipe reads the column `layer`, and `runs`
@@ -90,12 +94,15 @@ class Traced:
         self.layer = f"{LAYER}{self.metadata['layers']}" if last else recipe.layer
         self.tables = {source: read_table(job.input(source))[0] for source in recipe.sources}
         self.worlds = LANGUAGE.execution.of_columns(self.programs, self.metadata)  # (programs, 1)
-        first, meanings = self.worlds.at(np.s_[:, 0]), LANGUAGE.codes.semantics(job.slice["mapping"])
+        self._sources, self._step_limit = recipe.sources, job.section("programs").step_limit
+        self.execute({})
+
+    def execute(self, mapping: dict[str, str]) -> None:
+        """Let the programs run with the statements meaning what a mapping says."""
+        first, meanings = self.worlds.at(np.s_[:, 0]), LANGUAGE.codes.semantics(mapping)
         self.runs = {
-            source: LANGUAGE.execution.trace(
-                self.programs[PROGRAMS[source]], first, job.section("programs").step_limit, meanings
-            )
-            for source in recipe.sources
+            source: LANGUAGE.execution.trace(self.programs[PROGRAMS[source]], first, self._step_limit, meanings)
+            for source in self._sources
         }
 
 
@@ -142,9 +149,10 @@ def labelled(traced: Traced, source: str, offset: int, recipe: Probes) -> DataSe
     )
 
 
-def usable(job: Job, recipe: Probes, traced: Traced) -> list[DataSet]:
+def usable(job: Job, recipe: Probes, traced: Traced, semantics: str) -> list[DataSet]:
     """The data sets of every source and offset that have enough states; the others go to the job's notes."""
-    datasets, left_out = [], []
+    datasets = []
+    left_out = job.notes.setdefault("left_out", [])
     for source in recipe.sources:
         for offset in recipe.offsets:
             data = labelled(traced, source, offset, recipe)
@@ -152,8 +160,9 @@ def usable(job: Job, recipe: Probes, traced: Traced) -> list[DataSet]:
             if all(counts[split] >= fewest for split, fewest in FEWEST.items()):
                 datasets.append(data)
             else:
-                left_out.append({"source": source, "offset": offset, "states": list(counts.values())})
-    job.notes["left_out"] = left_out
+                left_out.append(
+                    {"semantics": semantics, "source": source, "offset": offset, "states": list(counts.values())}
+                )
     return datasets
 
 
@@ -166,7 +175,7 @@ class Prober:
         self.precision = choose_precision(job.section("lm").precision, self.device)
         job.notes |= {"device": self.device.type, "precision": str(self.precision).removeprefix("torch.")}
         probes = fits * recipe.seeds * len(recipe.depths) * len(heads)
-        self._progress = Progress(f"{job.stage} of {job.slice['semantics']}", probes, "probes")
+        self._progress = Progress(job.stage, probes, "probes")
 
     def fit(self, states: list[States], by_likelihood: bool = False, **changed) -> list[Fitted]:
         """As `probe_fit.fit`; `changed` are keys of the recipe with other values."""
@@ -246,6 +255,10 @@ def predictions(data: DataSet, fitted: Fitted, heads: list[Head]) -> dict[str, n
         columns[f"predicted_{feature}"] = _rows(fitted.test[..., span])
         columns[f"confidence_{feature}"] = _rows(confidence)
     return columns
+
+
+def _of_semantics(number: int, columns: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {"semantics": np.full(len(columns["source"]), number, np.int16), **columns}
 
 
 def no_predictions(heads: list[Head], recipe: Probes) -> dict[str, np.ndarray]:

@@ -106,8 +106,9 @@ TABLES = {
     "predictions": table(
         "probes/NAME/CHECKPOINT/predictions.arrow interventions/NAME/CHECKPOINT/predictions.arrow",
         f"""
-        A test state with the answers of all probes.
+        A test state with the answers of all probes under a semantics.
 
+        | semantics | name | an index into the list `semantics` of the metadata |
         {_PREDICTED}
         """,
     ),

@@ -59,7 +59,7 @@ def statistics_files(study: Study) -> int:
     of_checkpoint = 4 + 3 * (2 + len(study.interventions.alternatives)) + 4
     edited = 8 * len(study.edits.steps(study.lm)) + 8 * study.edits.permutations * bool(study.edits.features)
     proposed = 2 * len(study.synthesis.steps(study.lm))
-    of_model = 2 + proposed + 6 * study.interventions.permutations + edited
+    of_model = 2 + proposed + 3 * study.interventions.permutations + edited
     return checkpoints(study) * of_checkpoint + len(study.lm.seeds) * of_model
 
 

@@ -27,8 +27,9 @@ from progsem.study import given, pretrained
 from progsem.study.baseline import beyond_baseline
 from progsem.study.checkpoints import checksums, folders
 from progsem.study.config import Study, variants
-from progsem.study.vocabulary import COMPARED, ORIGINAL, SPLITS
+from progsem.study.vocabulary import COMPARED, ORIGINAL, PERMUTATION, SPLITS
 
+PAIRS_A_JOB = 5  # mirror pairs of permutations, which are probed one behind another
 _OF_PROGRAMS = ("programs_for", "unusable")  # keys of `corpus` about `corpus.programs`
 
 
@@ -94,11 +95,11 @@ class Plan:
     """Every artifact of a study, and every file of each.
 
     `corpus`, `tokens`, `lm`, `traces`, `probes`, `offsets`, `controls`, `generalisation`, `writers`, `synthesis`,
-    `finetuning`, `pretrained` and `statistics` are artifacts, `offsets` of the stage `probes`; `interventions` and
-    `edits` map folder names to the artifacts of each semantics. `variants` are plans of the study's variants, by
-    name, which may have artifacts in common with it and with each other. `steps` says at which checkpoints an artifact
-    is made, by its key, where that is not at every one; `codes` has the digest of the code that each stage has now,
-    which is the same whatever the config.
+    `finetuning`, `pretrained` and `statistics` are artifacts, `offsets` of the stage `probes`; `interventions` map
+    folder names to the artifacts of each alternative, and of some drawn pairs each; `edits` to those of each semantics.
+    `variants` are plans of the study's variants, by name, which may have artifacts in common with it and with each
+    other. `steps` says at which checkpoints an artifact is made, by its key, where that is not at every one; `codes`
+    has the digest of the code that each stage has now, which is the same whatever the config.
     """
 
     def __init__(self, study: Study):
@@ -131,12 +132,10 @@ class Plan:
             said = beyond_baseline(sections, type(study))
             return Artifact(stage, name, sections, said, code[STAGES[stage].job], inputs)
 
-        def probing(
-            stage: str, name: str, semantics: str, mapping: dict, offsets: list[int], more: str = ""
-        ) -> Artifact:
+        def probing(stage: str, name: str, offsets: list[int], asked: dict) -> Artifact:
             recipe = {key: value for key, value in config["probes"].items() if key != "offset_checkpoints"}
-            asked = {"probes": {**recipe, "offsets": offsets}, "semantics": semantics, "mapping": mapping}
-            return artifact(stage, name, of(f"programs.step_limit lm.precision {more}") | asked, self.traces)
+            recipe = {"probes": {**recipe, "offsets": offsets}}
+            return artifact(stage, name, of("programs.step_limit lm.precision") | recipe | asked, self.traces)
 
         def editing(semantics: str, mapping: dict) -> Artifact:
             asked = of(
@@ -159,22 +158,24 @@ class Plan:
         self.lm = artifact("lm", shape, made, self.tokens)
         sampling = "worlds programs corpus.examples corpus.held_out tokens lm.precision"
         self.traces = artifact("traces", shape, of(f"traces {sampling}"), self.lm)
-        self.probes = probing("probes", shape, ORIGINAL, {}, [0])
+        original = {"meanings": {ORIGINAL: {}}}
+        self.probes = probing("probes", shape, [0], original)
         others = [offset for offset in study.probes.offsets if offset != 0]
-        self.offsets = probing("probes", f"{shape}-offsets", ORIGINAL, {}, others)
+        self.offsets = probing("probes", f"{shape}-offsets", others, original)
         every_pair = seam.config.mirror_pairs(study)
         pairs = every_pair[: study.interventions.permutations]
         named = [
-            probing("interventions", name, name, mapping, config["interventions"]["offsets"])
+            probing("interventions", name, config["interventions"]["offsets"], {"meanings": {name: mapping}})
             for name, mapping in study.interventions.alternatives.items()
         ]
-        drawn = [
-            probing("interventions", name, name, seam.permutations.meaning(name), [0])
-            for pair in pairs
-            for name in pair
-        ]
+        drawn = []
+        for first in range(0, len(pairs), PAIRS_A_JOB):
+            some = pairs[first : first + PAIRS_A_JOB]
+            meanings = {name: seam.permutations.meaning(name) for pair in some for name in pair}
+            name = f"{PERMUTATION}pairs-{first + 1}-{first + len(some)}"
+            drawn.append(probing("interventions", name, [0], {"meanings": meanings}))
         self.interventions = {one.key: one for one in (*named, *drawn)}
-        self.controls = probing("controls", shape, ORIGINAL, {}, [0], "controls.kinds tokens traces.outputs")
+        self.controls = probing("controls", shape, [0], of("controls.kinds tokens traces.outputs"))
         edited = {ORIGINAL: {}} if study.edits.features else {}
         edited |= {name: mapping for name, mapping in study.interventions.matched.items() if edited}
         more = [name for pair in every_pair[: study.edits.permutations] for name in pair if edited]

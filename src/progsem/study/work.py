@@ -19,7 +19,7 @@ from progsem.synthesis import BLOCK
 if TYPE_CHECKING:
     from progsem.storage.inventory import Unit
     from progsem.study.config import Study
-    from progsem.study.plan import Plan
+    from progsem.study.plan import Artifact, Plan
     from progsem.study.sections import LM
 
 LEARNING_STEPS, LEARNING_BATCH = 100, 128  # of a subspace that is learned from what a model does
@@ -43,7 +43,7 @@ def of_unit(plan: Plan, unit: Unit) -> float:
             return tracing(study)
         case "probes" | "interventions":
             (artifact,) = (one for one in plan.probed() if one.key == unit.key)
-            return probing(study, artifact.sections["probes"]["offsets"])
+            return probing(study, artifact)
         case "controls":
             return controls(study)
         case "edits":
@@ -130,9 +130,10 @@ def writers(study: Study) -> float:
     return study.synthesis.test * study.synthesis.samples * len(study.synthesis.plain)
 
 
-def probing(study: Study, offsets: list[int]) -> float:
-    """The fits of one semantics at one checkpoint."""
-    return len(study.probes.sources) * sum(_fit(study, offset=offset) for offset in offsets)
+def probing(study: Study, probes: Artifact) -> float:
+    """The fits of all semantics of an artifact at one checkpoint."""
+    fits = sum(_fit(study, offset=offset) for offset in probes.sections["probes"]["offsets"])
+    return len(probes.sections["meanings"]) * len(study.probes.sources) * fits
 
 
 def controls(study: Study) -> float:
@@ -171,7 +172,10 @@ def edits(study: Study) -> float:
 def statistics(plan: Plan) -> float:
     """Products of resamples with the answers of all probes."""
     study, probes = plan.study, plan.study.probes
-    fits = sum(len(one.sections["probes"]["offsets"]) * len(plan.checkpoints(one)) for one in plan.probed())
+    fits = sum(
+        len(one.sections["meanings"]) * len(one.sections["probes"]["offsets"]) * len(plan.checkpoints(one))
+        for one in plan.probed()
+    )
     answers = fits * len(probes.sources) * len(probes.depths) * probes.seeds * len(probes.features)
     return 2 * study.statistics.resamples * study.traces.test * answers
 
