@@ -4,7 +4,7 @@
 #     snakemake --configfile studies/tiny.yaml   another, given by its differences
 #     snakemake --config 'lm={seeds: [0, 1]}'    the same, with a key changed
 #
-# corpus -> tokens -> lm (a chain of checkpoints) -> traces -> probes, interventions,
+# corpus -> tokens -> lm (a chain of checkpoints; sequences -> warmup before them) -> traces -> probes, interventions,
 #        controls; lm -> edits, generalisation, synthesis; corpus -> writers; tokens -> finetuning -> pretrained;
 #        all of these -> statistics -> figures
 #
@@ -114,6 +114,7 @@ rule all:
 
 
 include: "workflow/rules/data.smk"
+include: "workflow/rules/warmup.smk"
 include: "workflow/rules/lm.smk"
 include: "workflow/rules/traces.smk"
 include: "workflow/rules/probing.smk"

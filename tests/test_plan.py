@@ -21,7 +21,15 @@ from progsem.workflow import snakefile
 from reference import config as reference
 
 ROOT = Path(__file__).resolve().parents[1]
-UNUSUAL = ("edits", "writers", "synthesis", "finetuning", "pretrained")  # that the default study does not have
+UNUSUAL = (
+    "sequences",
+    "warmup",
+    "edits",
+    "writers",
+    "synthesis",
+    "finetuning",
+    "pretrained",
+)  # that the default study does not have
 USUAL = [stage for stage in STAGES if stage not in UNUSUAL]
 DOWNSTREAM = {
     "corpus": USUAL,
@@ -59,7 +67,10 @@ FIRST = {  # section -> the stage where work starts again
     "variants": "lm",
     "figures": "figures",
 }
+WARMED_UP = ["sequences", "warmup", *USUAL[2:]]
 EXCEPTIONS = {
+    "lm.warmup.task": WARMED_UP,
+    "lm.warmup.tokens": WARMED_UP,
     "probes.offsets": ["probes", "statistics", "figures"],
     "probes.offset_checkpoints": ["probes", "statistics", "figures"],
     "traces.extra_statements": DOWNSTREAM["lm"][1:],
@@ -93,7 +104,8 @@ def test_an_edit_runs_its_stage_and_what_depends_on_it(key):
     section = key.split(".")[0]
     expected = EXCEPTIONS.get(key) or DOWNSTREAM.get(FIRST.get(section), [])
     assert reruns(old, new) == expected
-    back = USUAL if key == "language" else expected
+    # No warm-up, and the language that the default study is in.
+    back = {"language": USUAL, "lm.warmup.task": DOWNSTREAM["lm"]}.get(key, expected)
     more = ["figures"] if key == "variants" else ["statistics", "figures"]
     assert reruns(new, old) == (back if key not in MORE else more)
 
@@ -174,7 +186,8 @@ def test_adding_a_seed_leaves_the_others_alone():
         new = two.jobs()[stage] - one.jobs()[stage]
         assert one.jobs()[stage] <= two.jobs()[stage]
         assert all("/seed-3/" in name for name in new)
-        assert bool(new) == (stage not in ("corpus", "tokens", "writers", "finetuning", "pretrained"))
+        unseeded = ("corpus", "tokens", "sequences", "warmup", "writers", "finetuning", "pretrained")
+        assert bool(new) == (stage not in unseeded)
 
 
 def test_an_alternative_of_its_own_digest():

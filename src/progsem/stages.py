@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 from progsem.measures.tables import TABLES
+from progsem.study.vocabulary import SPLITS
 
 RESULTS = "results"
 FIGURES = f"{RESULTS}/figures"
@@ -12,14 +13,14 @@ CHECKPOINT = "seed-{seed}/step-{step}"  # folder of one checkpoint, below an art
 
 class Stage(NamedTuple):
     """Of one stage: the `job` that makes it (`python -m progsem JOB`), the `module` whose `run(job)` that calls, and
-    what is made, as paths below the artifact's folder or a checkpoint's by the names under which jobs know them. With
-    `shards`, there are also the corpus' splits; with `checkpoints`, there is a job a checkpoint.
+    what is made, as paths below the artifact's folder or a checkpoint's by the names under which jobs know them.
+    `shards` are splits of which there are Arrow shards as well; with `checkpoints`, there is a job a checkpoint.
     """
 
     job: str
     module: str
     files: dict[str, str]
-    shards: bool = False
+    shards: tuple[str, ...] = ()
     checkpoints: bool = False
 
 
@@ -30,12 +31,19 @@ def _named(*files: str) -> dict[str, str]:
 
 _PROBES = Stage("probes", "progsem.probing.probes", _named("predictions.arrow", "accuracy.csv"), checkpoints=True)
 STAGES = {
-    "corpus": Stage("corpus", "progsem.data.corpus", _named(), shards=True),
+    "corpus": Stage("corpus", "progsem.data.corpus", _named(), shards=SPLITS),
     "tokens": Stage(
         "tokens",
         "progsem.data.tokens",
         {"tokenizer": "tokenizer/tokenizer.json", "tokenizer_config": "tokenizer/tokenizer_config.json"} | _named(),
-        shards=True,
+        shards=SPLITS,
+    ),
+    "sequences": Stage("sequences", "progsem.warmup.sequences", _named(), shards=SPLITS[:1]),
+    "warmup": Stage(
+        "warmup",
+        "progsem.warmup.training",
+        {"weights": "model.safetensors"} | _named("config.json", "metrics.csv"),
+        checkpoints=True,
     ),
     "lm": Stage(
         "train",

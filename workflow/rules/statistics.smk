@@ -11,6 +11,7 @@ for SUFFIX, MADE, _ in PLAN.makers("statistics"):
                     "predictions": MADE.everywhere(MADE.probed(), "predictions"),
                     "accuracy": MADE.everywhere(MADE.probed(), "accuracy"),
                     "metrics": MADE.everywhere([MADE.lm], "metrics"),
+                    "warmup_metrics": MADE.everywhere([MADE.warmup], "metrics"),
                     "manifests": MADE.manifests(),
                     "corpus": MADE.shards(MADE.corpus, "train"),
                     "controls_predictions": MADE.everywhere([MADE.controls], "predictions"),

@@ -91,10 +91,12 @@ def main(argv: list[str]) -> int | None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     parser.add_argument("--batch", type=int, default=256, help="specifications decoded at once")
-    parser.add_argument("--processes", type=int, default=1, help="processes that train together (train only)")
+    parser.add_argument(
+        "--processes", type=int, default=1, help="processes that train together (train and warmup only)"
+    )
     arguments = parser.parse_args(argv)
-    if arguments.processes > 1 and arguments.stage != "train":
-        parser.error("--processes is for the stage train")
+    if arguments.processes > 1 and arguments.stage not in ("train", "warmup"):
+        parser.error("--processes is for the stages train and warmup")
     job = Job(
         stage=arguments.stage,
         slice=json.loads(arguments.slice),

@@ -15,6 +15,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -33,6 +34,7 @@ from progsem.lm.resume import RollingState
 from progsem.storage.files import copy_file, load_tensors, read_tables, save_tensors, write_csv, write_json
 from progsem.study.config import LM
 from progsem.study.vocabulary import METRICS
+from progsem.warmup.transfer import transfer
 
 _LOG_EVERY = 50  # steps averaged in a row of metrics.csv
 
@@ -244,6 +246,10 @@ class Trainer:
                 after(steps)
         return seen / (time.monotonic() - started)
 
+    def write_metrics(self, path: Path) -> None:
+        """Write metrics.csv."""
+        write_csv(path, METRICS, [[row[name] for name in METRICS] for row in self.log.rows])
+
     def refuse_divergence(self, steps: int) -> None:
         """Raise `UserError` if the training has diverged within that many steps."""
         if self.log.losses:
@@ -281,7 +287,8 @@ def train_interval(job: Job, trainer: Trainer, rolling: RollingState, asked: Cal
     start = first
     saved = rolling.load()
     if saved is None:
-        restore_optimizer(trainer.model, trainer.optimizer, load_tensors(job.input("state"))[0], first)
+        if first > 0:
+            restore_optimizer(trainer.model, trainer.optimizer, load_tensors(job.input("state"))[0], first)
     else:
         start = saved[0]
         trainer.restore(*saved)
@@ -305,10 +312,42 @@ def train_interval(job: Job, trainer: Trainer, rolling: RollingState, asked: Cal
         job.notes["tokens_per_second"] = round(speed, 1)
 
 
-def run(job: Job) -> None:
-    """Train from step `slice["from"]` to `slice["to"]`; equal ones write the untrained checkpoint.
+def prepared(job: Job) -> torch.device:
+    """Set up this process for a job's training; returns the device that it is done on."""
+    torch.set_num_threads(job.threads)
+    torch.set_flush_denormal(True)
+    return choose_device(job.device, job.gpu)
 
-    Of several processes, the first one writes. With `slice["folder"]`, the checkpoint is taken from there.
+
+def train(
+    job: Job, model: LanguageModel, columns: dict[str, np.ndarray], metadata: dict, save: Callable[[Trainer], None]
+) -> None:
+    """Train from step `slice["from"]` to `slice["to"]` on documents as `tokens` writes them, then `save`.
+
+    Of several processes, the first one saves.
+    """
+    config, first, last = job.section("lm"), job.slice["from"], job.slice["to"]
+    rolling = RollingState(job, first)
+    with deferred() as asked:
+        with together(job.rank, job.processes if last > first else 1, next(model.parameters()).device) as team:
+            trainer = Trainer(config, model, columns["tokens"], columns["length"], metadata, team)
+            if last > first:
+                train_interval(job, trainer, rolling, asked)
+        if job.rank > 0:
+            return
+        # A signal that comes from here on finds the interval done.
+        save(trainer)
+        job.obsolete.append(rolling.path)
+    job.notes["parameters"] = sum(parameter.numel() for parameter in model.parameters())
+    job.notes["precision"] = str(trainer.precision).removeprefix("torch.")
+    if job.processes > 1:
+        job.notes["processes"] = job.processes
+
+
+def run(job: Job) -> None:
+    """Train one interval; one of no steps writes the untrained checkpoint, warmed up if the study asks for it.
+
+    With `slice["folder"]`, the checkpoint is taken from there.
     """
     if "folder" in job.slice:
         from progsem.lm import checkpoints  # which imports transformers
@@ -321,31 +360,22 @@ def run(job: Job) -> None:
         return
     if config.batch % job.processes:
         raise UserError(f"lm.batch is {config.batch}, which {job.processes} processes cannot share; start fewer")
-    torch.set_num_threads(job.threads)
-    torch.set_flush_denormal(True)
-    device = choose_device(job.device, job.gpu)
+    device = prepared(job)
     columns, metadata = read_tables(job.inputs["train"])
+    before = lm.load(job.input("model"), job.input("config"), device) if job.inputs.get("model") else None
     if last == 0:
         model = lm.make(config, metadata["vocabulary"], job.slice["seed"]).to(device)
+        if before is not None:
+            transfer(before, model, config.warmup.transfer)
     else:
-        model = lm.load(job.input("model"), job.input("config"), device)
-    rolling = RollingState(job, job.slice["from"])
-    with deferred() as asked:
-        with together(job.rank, job.processes if last > 0 else 1, device) as team:
-            trainer = Trainer(config, model, columns["tokens"], columns["length"], metadata, team)
-            if last > 0:
-                train_interval(job, trainer, rolling, asked)
-        if job.rank > 0:
-            return
-        # A signal that comes from here on finds the interval done.
-        write_csv(job.output("metrics"), METRICS, [[row[name] for name in METRICS] for row in trainer.log.rows])
+        model = before
+
+    def save(trainer: Trainer) -> None:
+        trainer.write_metrics(job.output("metrics"))
         save_tensors(job.output("state"), optimizer_tensors(model, trainer.optimizer))
         for name in ("tokenizer", "tokenizer_config"):
             copy_file(job.input(name), job.output(name))
         write_json(job.output("generation_config"), lm.generation_config(model))
         model.save(job.output("weights"), job.output("config"))
-        job.obsolete.append(rolling.path)
-    job.notes["parameters"] = sum(parameter.numel() for parameter in model.parameters())
-    job.notes["precision"] = str(trainer.precision).removeprefix("torch.")
-    if job.processes > 1:
-        job.notes["processes"] = job.processes
+
+    train(job, model, columns, metadata, save)

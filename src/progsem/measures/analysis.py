@@ -24,6 +24,7 @@ from progsem.measures.results import (
 )
 from progsem.measures.steps import MeasuredStep, measure_step
 from progsem.measures.tables import TABLES
+from progsem.storage.files import read_csv
 
 
 @dataclass
@@ -39,6 +40,7 @@ class Analysis:
     generalisation: dict[int, Path]
     proposals: dict[tuple[int | str | None, int | None], Path]
     metrics: list[Path]
+    warmup_metrics: list[Path]
     training_lengths: np.ndarray
     workers: Executor
     _computed: dict[Callable, object] = field(default_factory=dict)
@@ -53,6 +55,7 @@ class Analysis:
             generalisation=find_generalisation(job, settings),
             proposals=find_proposals(job, settings),
             metrics=job.inputs["metrics"],
+            warmup_metrics=job.inputs.get("warmup_metrics", []),
             training_lengths=count_training_lengths(job.inputs["corpus"]),
             workers=workers,
         )
@@ -95,6 +98,13 @@ class Analysis:
         for step, found in self.steps.items():
             for name, one in found.items():
                 yield {"lm_seed": name, "step": step}, one
+
+    @cached_property
+    def warmup_tokens(self) -> dict[int, int]:
+        """Tokens that each language model was warmed up on, by LM seed; 0 where there was no warm-up."""
+        read = [sum(int(row["tokens"]) for row in read_csv(path)) for path in self.warmup_metrics]
+        seeds = self.settings.lm.seeds
+        return dict(zip(seeds, read or [0] * len(seeds), strict=True))
 
     @cached_property
     def training_length(self) -> float:

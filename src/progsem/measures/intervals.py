@@ -51,7 +51,7 @@ make the error. Where fits become twice as variable within twelve checkpoints,
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -71,6 +71,13 @@ def quotient(numerator: np.ndarray, denominator: np.ndarray, otherwise: float = 
     """Element-wise quotient, broadcast; `otherwise` where the denominator is 0."""
     shape = np.broadcast_shapes(np.shape(numerator), np.shape(denominator))
     return np.divide(numerator, denominator, out=np.full(shape, otherwise), where=np.asarray(denominator) != 0)
+
+
+def mean_interval(values: Sequence[float], confidence: float) -> tuple[float, float, float]:
+    """Mean of two or more numbers, such as those of language models, and the ends of Student's interval."""
+    mean, error = float(np.mean(values)), float(np.std(values, ddof=1)) / math.sqrt(len(values))
+    reach = float(stdtrit(len(values) - 1, (1 + confidence) / 2)) * error
+    return mean, mean - reach, mean + reach
 
 
 @dataclass(frozen=True)

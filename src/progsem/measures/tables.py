@@ -93,6 +93,19 @@ def checkpoints(analysis):
     return checkpoint_rows(analysis)
 
 
+@table("lm_seed accuracy tokens± warmup_tokens")
+def milestones(analysis):
+    """A row a language model and share of the test specifications: when it first solves so many.
+
+    | accuracy | share | | generative accuracy that is reached |
+    | tokens | tokens | | that it has been trained on by then, a warm-up's included; empty where it does not get there |
+    | warmup_tokens | tokens | | those of the warm-up |
+    """
+    from progsem.measures.milestones import milestone_rows
+
+    return milestone_rows(analysis)
+
+
 @table(
     "lm_seed step semantics source states depth feature accuracy± majority± corrected± n_states n_programs "
     "n_probe_seeds probe_seed_sd validation_accuracy± n_validation n_train"

@@ -210,8 +210,8 @@ def matched(results: Results) -> str | None:
 
 def edited(results: Results, **where) -> list[dict]:
     """Rows of the table `edits` at the last checkpoint that have an effect, no control."""
-    at = {"lm_seed": results.headline, "step": results.summary["step"], "control": "none"}
-    return [row for row in results.rows("edits", **at, **where) if row["layer"] and row["effect"] is not None]
+    at = {"lm_seed": results.headline, "step": results.summary["step"], "control": "none"} | where
+    return [row for row in results.rows("edits", **at) if row["layer"] and row["effect"] is not None]
 
 
 def learned(results: Results) -> tuple[str, int] | None:

@@ -99,9 +99,9 @@ class Results:
         return [row for row in self.tables[table] if all(row[key] == value for key, value in where.items())]
 
     def headline_rows(self, table: str, source: str | None = None, **where) -> list[dict]:
-        """Rows of the headline: its LM seed and states, its source unless another is given, mean over features."""
+        """Rows of the headline: its LM seed and states, its source, mean over features, unless others are given."""
         own = {"lm_seed": self.headline, "states": self.states, "feature": "mean"}
-        return self.rows(table, source=source or self.sources[0], **own, **where)
+        return self.rows(table, **{"source": source or self.sources[0], **own, **where})
 
     def rank(self, source: str, depth: str) -> dict | None:
         """Where the original stands among mirror pairs: rank, other_pairs, p; None if the summary does not say."""

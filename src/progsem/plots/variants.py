@@ -8,54 +8,68 @@ from typing import NamedTuple
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from progsem.measures.intervals import mean_interval
 from progsem.plots import findings, style
 from progsem.plots.style import Results
 from progsem.study.vocabulary import FORCED, GENERATED, ORIGINAL
+
+Rows = Callable[[Results, int, "int | str"], dict[str, dict]]
 
 
 class Panel(NamedTuple):
     """Of one measure: its name in the CSV, how it is called, and by what its numbers and their intervals are found.
 
-    `rows` gives the rows of a variant at a step, a row a series; `scale` is of the axis, where 1 is a share.
+    `rows` gives the rows of a variant at a step, a row a series, of one language model (`lm_seed`) or of the mean;
+    `scale` is of the axis, where 1 is a share.
     """
 
     measure: str
     title: str
     axis: str
-    rows: Callable[[Results, int], dict[str, dict]]
+    rows: Rows
     key: str
     interval: str | None = None
     scale: float = 1
 
 
-def solved(results: Results, step: int) -> dict[str, dict]:
+def solved(results: Results, step: int, model: int | str) -> dict[str, dict]:
     """Specifications whose examples the model's own programs satisfy."""
-    return dict(zip([""], results.rows("checkpoints", lm_seed=results.headline, step=step), strict=True))
+    return dict(zip([""], results.rows("checkpoints", lm_seed=model, step=step), strict=True))
 
 
-def read(results: Results, step: int) -> dict[str, dict]:
+def reached(accuracy: float) -> Rows:
+    """Tokens until so many specifications are solved, those of a warm-up among them; of the last checkpoint."""
+
+    def found(results: Results, step: int, model: int | str) -> dict[str, dict]:
+        rows = results.rows("milestones", lm_seed=model, accuracy=accuracy)
+        return dict(zip([""], rows, strict=True)) if step == results.summary["step"] else {}
+
+    return found
+
+
+def read(results: Results, step: int, model: int | str) -> dict[str, dict]:
     """What probes read from programs that are fed to the model, by their depth."""
-    rows = results.headline_rows("probes", source=FORCED, step=step, semantics=ORIGINAL)
+    rows = results.headline_rows("probes", source=FORCED, step=step, semantics=ORIGINAL, lm_seed=model)
     return {row["depth"]: row for row in rows}
 
 
-def ahead(source: str) -> Callable[[Results, int], dict[str, dict]]:
+def ahead(source: str) -> Rows:
     """How much better the original is read than the difficulty-matched alternative, by the probes' depth."""
 
-    def found(results: Results, step: int) -> dict[str, dict]:
-        where = {"family": "named", "difficulty_matched": True, "offset": 0}
+    def found(results: Results, step: int, model: int | str) -> dict[str, dict]:
+        where = {"family": "named", "difficulty_matched": True, "offset": 0, "lm_seed": model}
         return {row["depth"]: row for row in results.headline_rows("alternatives", source=source, step=step, **where)}
 
     return found
 
 
-def used(results: Results, step: int) -> dict[str, dict]:
+def used(results: Results, step: int, model: int | str) -> dict[str, dict]:
     """The effect of the largest subspace that was learned, where it does most, by feature; of the last checkpoint."""
     best = findings.learned(results)
     if best is None or step != results.summary["step"]:
         return {}
     edit, layer = best
-    rows = findings.edited(results, semantics=ORIGINAL, source="donor", edit=edit, layer=layer)
+    rows = findings.edited(results, semantics=ORIGINAL, source="donor", edit=edit, layer=layer, lm_seed=model)
     return {row["feature"]: row for row in rows}
 
 
@@ -64,6 +78,10 @@ PANELS = (
     Panel("read", "States read, programs\nfed to the model", "corrected accuracy", read, "corrected"),
     Panel("ahead_forced", "True meaning less its\nmirror image, fed", "points", ahead(FORCED), "difference", "ci", 100),
     Panel("ahead_generated", "The same, programs\nthat it writes", "points", ahead(GENERATED), "difference", "ci", 100),
+    Panel(
+        "to_50", "Until half of the\nspecifications are solved", "million tokens", reached(0.5), "tokens", scale=1e-6
+    ),
+    Panel("to_90", "Until nine tenths\nare solved", "million tokens", reached(0.9), "tokens", scale=1e-6),
     Panel("used", "Learned edits move\nthe next statement", "effect", used, "effect"),
 )
 _SPREAD = 0.6  # of the room of a variant, that its series are spread over
@@ -94,10 +112,25 @@ def variants(results: Results) -> tuple[Figure, list[dict]] | None:
     drawn = [
         {"variant": name, "measure": panel.measure, "step": step, "series": series}
         | dict(zip(("value", "low", "high"), _numbers(panel, row), strict=True))
+        | _beside_the_first(results, panel, name, step, series)
         for panel, rows in shown.items()
         for name, step, series, row in rows
     ]
     return figure, drawn
+
+
+def _beside_the_first(results: Results, panel: Panel, name: str, step: int, series: str) -> dict[str, float | None]:
+    """How much more a variant has than the first one, with the interval, at the ends of both trainings.
+
+    Language models of the same seed are a pair; there is nothing where there are not two pairs.
+    """
+    first, other = next(iter(results.variants.values())), results.variants[name]
+    pairs = []
+    for seed in set(first.seeds) & set(other.seeds) if step and first is not other else ():
+        both = [panel.rows(one, one.summary["step"], seed).get(series, {}).get(panel.key) for one in (first, other)]
+        pairs += [both[1] - both[0]] if None not in both else []
+    found = mean_interval(pairs, other.summary["intervals"]["confidence"]) if len(pairs) > 1 else (None, None, None)
+    return dict(zip(("difference", "difference_low", "difference_high"), found, strict=True)) | {"pairs": len(pairs)}
 
 
 def _found(panel: Panel, variants: dict[str, Results]) -> list[tuple[str, int, str, dict]]:
@@ -106,7 +139,7 @@ def _found(panel: Panel, variants: dict[str, Results]) -> list[tuple[str, int, s
     for name, one in variants.items():
         steps = [row["step"] for row in one.summary["checkpoints"]]
         for step in dict.fromkeys([*([0] if 0 in steps else []), steps[-1]]):
-            found += [(name, step, series, row) for series, row in panel.rows(one, step).items()]
+            found += [(name, step, series, row) for series, row in panel.rows(one, step, one.headline).items()]
     return found
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from progsem.languages import language
-from progsem.study.vocabulary import GENERATED, SPLITS
+from progsem.study.vocabulary import GENERATED, NO_WARMUP, SPLITS
 
 if TYPE_CHECKING:
     from progsem.study.config import Study
@@ -38,6 +38,15 @@ def longest_document(study: Study) -> int:
     """Most tokens of any document that a language model reads, those of `generalisation.sets` included."""
     varied = (study.varied(new) for new in study.generalisation.sets.values())
     return max([most_tokens(study), *(most_tokens(study, worlds, length[1]) for worlds, length in varied)])
+
+
+def warmup(study: Study) -> tuple[int, int]:
+    """Steps of the language model's warm-up, and tokens of a sequence: as long as the longest document.
+
+    No steps where there is none.
+    """
+    asked, length = study.lm.warmup, most_tokens(study)
+    return (asked.tokens // (study.lm.batch * length) if asked.task != NO_WARMUP else 0), length
 
 
 def most_states(study: Study, split: str) -> int:

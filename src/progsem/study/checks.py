@@ -11,7 +11,19 @@ from progsem.errors import UserError
 from progsem.languages import language
 from progsem.limits import FEWEST_STATES, MAX_POSITIONS
 from progsem.study import bounds, checkpoints, given, pretrained
-from progsem.study.vocabulary import DECODERS, LAST, LAYER, LAYERS, LEARNED, MEAN, PATTERN, SPLITS, WEIGHTS
+from progsem.study.sections import MOST_STEPS
+from progsem.study.vocabulary import (
+    DECODERS,
+    LAST,
+    LAYER,
+    LAYERS,
+    LEARNED,
+    MEAN,
+    NO_WARMUP,
+    PATTERN,
+    SPLITS,
+    WEIGHTS,
+)
 
 if TYPE_CHECKING:
     from progsem.study.config import Study
@@ -32,6 +44,7 @@ def check(study: Study) -> None:
         _edits(study),
         _generalisation(study),
         _synthesis(study),
+        _warmup(study),
         _checkpoints(study),
         _pretrained(study),
         _sizes(study),
@@ -216,6 +229,24 @@ def _synthesis(study: Study) -> Iterator[str]:
         yield (
             f"synthesis.test is {asked.test}, but corpus.test has {study.corpus.test} specifications; lower the first, "
             "or raise the second"
+        )
+
+
+def _warmup(study: Study) -> Iterator[str]:
+    asked = study.lm.warmup
+    if asked.task == NO_WARMUP:
+        return
+    if study.lm.checkpoints:
+        yield (
+            f"lm.warmup.task is {asked.task}, but lm.checkpoints are models that nothing is trained of; set it to "
+            f"{NO_WARMUP}"
+        )
+    steps, length = bounds.warmup(study)
+    if not 1 <= steps <= MOST_STEPS:
+        batch = study.lm.batch * length
+        yield (
+            f"lm.warmup.tokens is {asked.tokens}, but a step takes {batch} (lm.batch sequences of {length} tokens, "
+            f"the longest document's); give {batch} to {batch * MOST_STEPS}"
         )
 
 

@@ -39,6 +39,8 @@ class Cost(NamedTuple):
 COSTS = {
     "corpus": Cost(5, share=1_000_000),
     "tokens": Cost(1, share=1_000_000),
+    "sequences": Cost(3, share=200_000),
+    "warmup": Cost(2.6, "training", 0.88),
     "lm": Cost(2.6, "training", 0.88),
     "traces": Cost(2.5, "training", 0.55),
     "probes": Cost(2.2, "probing", 0.57),
@@ -55,7 +57,7 @@ COSTS = {
 }
 _MINUTE = 60
 _MEASURED = ("model_type", "config", "layers", "width", "heads", "precision")  # what the rate of training depends on
-_ALONE = ("corpus", "tokens", "statistics", "figures")  # stages beside whose jobs no other runs
+_ALONE = ("corpus", "tokens", "sequences", "statistics", "figures")  # stages beside whose jobs no other runs
 _PRETRAINED = ("finetuning", "pretrained")  # a job each, one behind the other
 
 
@@ -123,12 +125,13 @@ def elapsed(plan: Plan, jobs: dict[Unit, float], figures: float, cores: int) -> 
 
 def _chain(jobs: dict[Unit, float], seed: int, steps: list[int]) -> float:
     """Seconds of one language model's jobs on as many cores as they can use."""
-    trained = longest = 0.0
+    trained = sum(time for unit, time in jobs.items() if unit.stage == "warmup" and f"seed-{seed}/" in unit.checkpoint)
+    longest = trained
     for step in steps:
         here = [(unit.stage, time) for unit, time in jobs.items() if unit.checkpoint == f"seed-{seed}/step-{step:06d}"]
         first = dict(here)
         trained += first.get("lm", 0)
-        probed = max((time for stage, time in here if stage not in ("lm", "traces")), default=0)
+        probed = max((time for stage, time in here if stage not in ("warmup", "lm", "traces")), default=0)
         longest = max(longest, trained + first.get("traces", 0) + probed)
     return longest
 

@@ -23,13 +23,17 @@ from progsem.stages import CHECKPOINT, LOGS, RESULTS, STAGES
 from progsem.storage.files import canonical_json, digest
 from progsem.storage.inventory import Unit, unit_of
 from progsem.storage.sources import code_digest
-from progsem.study import given, pretrained
+from progsem.study import bounds, given, pretrained
 from progsem.study.baseline import beyond_baseline
 from progsem.study.checkpoints import checksums, folders
 from progsem.study.config import Study, variants
-from progsem.study.vocabulary import COMPARED, ORIGINAL, PERMUTATION, SPLITS
+from progsem.study.vocabulary import COMPARED, ORIGINAL, PERMUTATION
 
 PAIRS_A_JOB = 5  # mirror pairs of permutations, which are probed one behind another
+_OF_WARMUP = (  # keys of `lm` that make a warm-up what it is, beside its sequences
+    *("model_type", "config", "layers", "width", "heads", "rotary", "batch", "learning_rate", "final_learning_rate"),
+    *("betas", "weight_decay", "clip", "initial_std", "precision"),
+)
 _OF_PROGRAMS = ("programs_for", "unusable")  # keys of `corpus` about `corpus.programs`
 
 
@@ -94,12 +98,12 @@ class Artifact:
 class Plan:
     """Every artifact of a study, and every file of each.
 
-    `corpus`, `tokens`, `lm`, `traces`, `probes`, `offsets`, `controls`, `generalisation`, `writers`, `synthesis`,
-    `finetuning`, `pretrained` and `statistics` are artifacts, `offsets` of the stage `probes`; `interventions` map
-    folder names to the artifacts of each alternative, and of some drawn pairs each; `edits` to those of each semantics.
-    `variants` are plans of the study's variants, by name, which may have artifacts in common with it and with each
-    other. `steps` says at which checkpoints an artifact is made, by its key, where that is not at every one; `codes`
-    has the digest of the code that each stage has now, which is the same whatever the config.
+    `corpus`, `tokens`, `sequences`, `warmup`, `lm`, `traces`, `probes`, `offsets`, `controls`, `generalisation`,
+    `writers`, `synthesis`, `finetuning`, `pretrained` and `statistics` are artifacts, `offsets` of the stage `probes`;
+    `interventions` map folder names to the artifacts of each alternative, and of some drawn pairs each; `edits` to
+    those of each semantics. `variants` are plans of the study's variants, by name, which may have artifacts in common
+    with it and with each other. `steps` says at which checkpoints an artifact is made, by its key, where that is not at
+    every one; `codes` has the digest of the code that each stage has now, which is the same whatever the config.
     """
 
     def __init__(self, study: Study):
@@ -150,12 +154,24 @@ class Plan:
         drawn = of("worlds programs corpus") | given.slice_of(self._programs)
         self.corpus = artifact("corpus", f"{size}-{study.corpus.examples}examples", drawn)
         self.tokens = artifact("tokens", study.tokens.encoding, of("tokens"), self.corpus)
+        steps, length = bounds.warmup(study)
         trained = {key: value for key, value in config["lm"].items() if key != "seeds"}
+        warmed = {key: value for key, value in trained.items() if key in _OF_WARMUP}
+        # A schedule of its own, in which the rate rises over a tenth of the steps at most.
+        warmed |= dict.fromkeys(("steps", "checkpoint_every", "decay_steps"), max(1, steps))
+        warmed |= {"warmup_steps": min(study.lm.warmup_steps, steps // 10), "predict_inputs": False}
+        if not steps:
+            del trained["warmup"]
+        self._sequences = study.lm.batch * steps
+        drawn = {"task": study.lm.warmup.task, "sequences": self._sequences, "length": length}
+        drawn |= {"shard": study.corpus.shard, "seed": study.corpus.seed}
+        self.sequences = artifact("sequences", study.lm.warmup.task, {"warmup": drawn})
+        self.warmup = artifact("warmup", f"{study.lm.warmup.task}-{shape}", {"lm": warmed}, self.sequences)
         self._checksums = {at: checksums(folder) for at, folder in self._folders.items()}
         if self._folders:
             trained = {key: trained[key] for key in ("layers", "width", "checkpoints")}
         made = {"lm": trained} | ({"given": _by_checkpoint(self._checksums)} if self._folders else {})
-        self.lm = artifact("lm", shape, made, self.tokens)
+        self.lm = artifact("lm", shape, made, self.tokens, *([self.warmup] if steps else []))
         sampling = "worlds programs corpus.examples corpus.held_out tokens lm.precision"
         self.traces = artifact("traces", shape, of(f"traces {sampling}"), self.lm)
         original = {"meanings": {ORIGINAL: {}}}
@@ -205,6 +221,7 @@ class Plan:
         written = of(f"{proposed} tokens lm.precision synthesis.temperatures synthesis.top_p")
         self.pretrained = artifact("pretrained", kind, _asking(written, study.synthesis.decoders), self.finetuning)
         self.steps = {
+            self.warmup.key: [steps] if steps else [],
             **{one.key: study.interventions.steps(study.lm, one.name) for one in named},
             **{one.key: last for one in drawn},
             self.offsets.key: study.probes.offset_steps(study.lm),
@@ -227,7 +244,17 @@ class Plan:
             *([self.writers] if study.synthesis.plain else []),
             *([self.pretrained] if folder else []),
         )
-        of_stages = (self.corpus, self.tokens, self.lm, self.traces, self.probes, self.controls, self.generalisation)
+        of_stages = (
+            self.corpus,
+            self.tokens,
+            self.sequences,
+            self.warmup,
+            self.lm,
+            self.traces,
+            self.probes,
+            self.controls,
+            self.generalisation,
+        )
         of_stages += (self.writers, self.synthesis, self.finetuning, self.pretrained, self.statistics)
         self.codes = {one.stage: one.code_digest for one in of_stages}
         # Interventions are the same module on the same inputs as probes; of edits there may be none.
@@ -241,9 +268,10 @@ class Plan:
     def shards(self, artifact: Artifact, split: str, programs: int | None = None) -> list[str]:
         """Shard files of the corpus or its tokens that hold the first `programs` (default: all) of a split.
 
-        Splits are `train`, `validation` and `test`.
+        Splits are `train`, `validation` and `test`; sequences to warm up on have the first alone.
         """
-        programs = programs or getattr(self.study.corpus, split)
+        whole = self._sequences if artifact.stage == "sequences" else getattr(self.study.corpus, split)
+        programs = programs or whole
         count = -(-programs // self.study.corpus.shard)
         return [artifact.file(f"{split}/{index:05d}.arrow") for index in range(count)]
 
@@ -256,7 +284,7 @@ class Plan:
         """Paths by the names that `progsem.stages` gives to files, a checkpoint's with wildcards; without names all."""
         stage = STAGES[artifact.stage]
         place = artifact.checkpoint_file if stage.checkpoints else artifact.file
-        found: dict = {split: self.shards(artifact, split) for split in SPLITS} if stage.shards else {}
+        found: dict = {split: self.shards(artifact, split) for split in stage.shards}
         found |= {name: place(file) for name, file in stage.files.items()}
         found |= {"tokenizer": [place(file) for file in self._tokenizer]} if artifact is self.finetuning else {}
         return {name: found[name] for name in names or found}
@@ -270,7 +298,9 @@ class Plan:
         ]
 
     def before(self, seed: str, step: str, name: str) -> list[str]:
-        """The file of that name in the checkpoint before this one; none before the untrained one."""
+        """The file of that name in the checkpoint before this one; before the untrained one, that of a warm-up."""
+        if int(step) == 0 and name in STAGES["warmup"].files:
+            return [file for file in self.everywhere([self.warmup], name) if f"/seed-{seed}/" in file]
         if int(step) == 0 or self._folders:
             return []
         earlier = self.study.lm.before(int(step))
@@ -287,6 +317,10 @@ class Plan:
             found = {"folder": self._folders[at], "model": self._checksums[at]}
             return self.lm.slice(seed=at[0], to=at[1], tokens={"encoding": self.study.tokens.encoding}, **found)
         return self.lm.slice(seed=int(seed), **{"from": self.study.lm.before(int(step)), "to": int(step)})
+
+    def warmup_slice(self, seed: str, step: str) -> str:
+        """Slice of the job that warms up a language model, in so many steps."""
+        return self.warmup.slice(seed=int(seed), **{"from": 0, "to": int(step)})
 
     def manifests(self) -> list[str]:
         """Manifests of all that comes before the statistics."""
@@ -338,7 +372,16 @@ class Plan:
     def own_units(self) -> list[Unit]:
         """What each job makes without the variants, in the order of the stages and of training."""
         whole = [self.corpus.file("manifest.json"), self.tokens.file("manifest.json")]
-        stages = [self.lm, self.traces, *self.probed(), self.controls, *self.edits.values(), self.generalisation]
+        whole += [self.sequences.file("manifest.json")] if self._sequences else []
+        stages = [
+            self.warmup,
+            self.lm,
+            self.traces,
+            *self.probed(),
+            self.controls,
+            *self.edits.values(),
+            self.generalisation,
+        ]
         proposed = [file.replace("proposals.arrow", "manifest.json") for file in self.proposals()]
         proposed += [self.finetuning.file("manifest.json")] if self.study.lm.pretrained else []
         paths = [*whole, *self.everywhere(stages, "manifest"), *proposed, self.statistics.file("manifest.json")]

@@ -31,10 +31,13 @@ from progsem.study.vocabulary import (
     DECODERS,
     DEPTHS,
     EDITS,
+    NO_WARMUP,
     ORIGINAL,
     PERMUTATION,
     SOURCES,
     SPLITS,
+    TRANSFERRED,
+    WARMUP_TASKS,
 )
 
 MOST_STEPS = 999_999  # folders of checkpoints have six digits
@@ -102,6 +105,25 @@ Step = Annotated[str, Field(pattern=STEP)]
 Folder = Annotated[str, Field(max_length=4096, pattern=ONE_LINE)]
 
 
+class Warmup(Section):
+    """What a language model is trained on before it sees a program: sequences without any meaning."""
+
+    task: Literal[(NO_WARMUP, *WARMUP_TASKS)] = Field(
+        NO_WARMUP, description="formal task that they are of; noise is a control, from which nothing can be learned"
+    )
+    tokens: int = Field(1_000_000, ge=1, le=10**12, description="tokens of that training, `<pad>` included")
+    transfer: tuple[Literal[TRANSFERRED], ...] = Field(
+        TRANSFERRED,
+        min_length=1,
+        description="weights that are kept of it; all others, the embeddings always, are drawn anew",
+    )
+
+    @model_validator(mode="after")
+    def _each_once(self):
+        each_once("lm.warmup.transfer", self.transfer)
+        return self
+
+
 class LM(Section):
     """The language model and its training."""
 
@@ -152,6 +174,7 @@ class LM(Section):
         description="of matrix products, here and in tracing and probing; auto: bf16 with CUDA or AMX, else fp32",
     )
     seeds: tuple[Seed, ...] = Field((0, 1, 2, 3, 4), min_length=1, max_length=20, description="one language model each")
+    warmup: Warmup = Warmup()
     checkpoints: Annotated[dict[Step, Folder], BeforeValidator(_steps_as_text)] = Field(
         {},
         max_length=1000,

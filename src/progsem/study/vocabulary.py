@@ -10,6 +10,11 @@ TRAIN, VALIDATION, TEST = range(len(SPLITS))
 
 CODEGEN = "codegen"  # the architecture that is computed by code of ours; all others are those of `transformers`
 
+# What a language model may be warmed up on (`progsem.warmup.tasks`), and what it leaves to the one that is studied.
+NO_WARMUP = "none"
+WARMUP_TASKS = ("identity", "reverse", "sort", "set", "union", "stack", "dyck", "dyck_shuffle", "noise")
+ATTENTION, MLP, NORMS = TRANSFERRED = ("attention", "mlp", "norms")
+
 # Where hidden states come from: programs that the model writes, and fixed ones that are fed to it.
 GENERATED, FORCED = SOURCES = ("generated", "forced")
 PROGRAMS = {GENERATED: "generated", FORCED: "reference"}  # the column of programs.arrow that holds these programs
@@ -45,4 +50,10 @@ DECODERS = GREEDY, TEMPERATURE, TOP_P, BEAM = ("greedy", "temperature", "top_p",
 PRETRAINED = "pretrained"  # in the place of a language model's seed: the one of `lm.pretrained`, fine-tuned
 
 METRICS = ("step", "tokens", "programs", "loss", "learning_rate", "gradient_norm")  # columns of metrics.csv
-COMPARED = ("checkpoints", "probes", "alternatives", "edits")  # tables in which variants of a study are compared
+COMPARED = (
+    "checkpoints",
+    "milestones",
+    "probes",
+    "alternatives",
+    "edits",
+)  # tables in which variants of a study are compared

@@ -12,7 +12,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from progsem.languages import language
-from progsem.study import pretrained
+from progsem.study import bounds, pretrained
 from progsem.study.vocabulary import BEAM, DESCRIPTION_LENGTH, GREEDY, LAYERS, LEARNED, MEAN, TEMPERATURE, TOP_P
 from progsem.synthesis import BLOCK
 
@@ -33,9 +33,14 @@ def parameters(study: Study) -> int:
 
 
 def of_unit(plan: Plan, unit: Unit) -> float:
-    """Operations of the job that makes a unit; of `corpus`, `tokens` and `writers`, programs."""
+    """Operations of the job that makes a unit; of `corpus`, `tokens`, `sequences` and `writers`, programs."""
     study = plan.study
     match unit.stage:
+        case "warmup":
+            return warmup(study)
+        case "sequences":
+            steps, _ = bounds.warmup(study)
+            return study.lm.batch * steps
         case "lm":
             step = int(unit.checkpoint.rpartition("-")[2])
             return training(study, step - study.lm.before(step))
@@ -68,6 +73,12 @@ def training(study: Study, steps: int) -> float:
     lm, (prompt, _) = study.lm, _tokens(study, study.worlds, 0)
     unpredicted = 0 if lm.predict_inputs else prompt / (2 * study.corpus.examples)  # the first example's input
     return trained(lm, lm.batch, document_tokens(study), unpredicted) * steps
+
+
+def warmup(study: Study) -> float:
+    """All steps of the language model's warm-up; half of a sequence is only read."""
+    steps, length = bounds.warmup(study)
+    return trained(study.lm, study.lm.batch, length, length / 2) * steps
 
 
 def document_tokens(study: Study) -> float:
