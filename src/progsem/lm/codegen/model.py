@@ -76,6 +76,18 @@ class Attend(Protocol):
         """
 
 
+class FeedForward(nn.Module):
+    """The MLP of a block, (..., C) to (..., C)."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.fc_in, self.fc_out = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+
+    def forward(self, normed: Tensor) -> Tensor:
+        """Of normed streams."""
+        return self.fc_out(F.gelu(self.fc_in(normed)))
+
+
 class Block(nn.Module):
     """x + attention(norm(x)) + mlp(norm(x))."""
 
@@ -87,7 +99,7 @@ class Block(nn.Module):
         self.attn = nn.ModuleDict(
             {"qkv_proj": nn.Linear(width, 3 * width, bias=False), "out_proj": nn.Linear(width, width, bias=False)}
         )
-        self.mlp = nn.ModuleDict({"fc_in": nn.Linear(width, 4 * width), "fc_out": nn.Linear(4 * width, width)})
+        self.mlp = FeedForward(width)
 
     def positionwise(self, x: Tensor, last: int | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """What each position contributes by itself: x, the MLP's output, and queries, values and keys.
@@ -99,7 +111,7 @@ class Block(nn.Module):
         qvk = self.attn["qkv_proj"](normed)
         if last is not None:
             x, normed = x[..., -last:, :], normed[..., -last:, :].contiguous()
-        return x, self.mlp["fc_out"](F.gelu(self.mlp["fc_in"](normed))), qvk
+        return x, self.mlp(normed), qvk
 
     def forward(self, x: Tensor, fed: Tensor, qvk: Tensor, attend: Attend) -> Tensor:
         """The block's output (B, P, C), from what `positionwise` gives."""
