@@ -5,7 +5,7 @@
 #     snakemake --config 'lm={seeds: [0, 1]}'    the same, with a key changed
 #
 # corpus -> tokens -> lm (a chain of checkpoints; sequences -> warmup before them) -> traces -> probes, interventions,
-#        controls; lm -> edits, generalisation, synthesis; corpus -> writers; tokens -> finetuning -> pretrained;
+#        controls; lm -> edits, transcoders, generalisation, synthesis; corpus -> writers; tokens -> finetuning -> pretrained;
 #        all of these -> statistics -> figures
 #
 # A folder of results is named by the config and the code that it was made with, and
@@ -119,5 +119,6 @@ include: "workflow/rules/lm.smk"
 include: "workflow/rules/traces.smk"
 include: "workflow/rules/probing.smk"
 include: "workflow/rules/edits.smk"
+include: "workflow/rules/transcoders.smk"
 include: "workflow/rules/synthesis.smk"
 include: "workflow/rules/statistics.smk"

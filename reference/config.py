@@ -33,6 +33,8 @@ _EDITS = {
     "edits.features": ["facing"],
     "edits.layers": [1],
     "edits.checkpoints": "ends",
+    "transcoders.kinds": ["transcoder"],
+    "transcoders.checkpoints": "ends",
     "synthesis.writers": ["uniform", "temperature"],
     "lm.pretrained": _FOLDER.name,
     "lm.model_type": "gpt2",
@@ -56,6 +58,7 @@ _BESIDE = {
 # And what sections have that ask for nothing by default, for their other keys.
 _ASKED = {
     "edits": {"edits": {"features": ["facing", "wall_ahead"], "checkpoints": "last"}},
+    "transcoders": {"transcoders": {"kinds": ["transcoder", "autoencoder"], "checkpoints": "last"}},
     "synthesis": {"synthesis": {"writers": ["uniform", "greedy"]}},
     "finetuning": {"lm": {"pretrained": _FOLDER.name}, "synthesis": {"writers": ["greedy"]}},
 }

@@ -17,8 +17,9 @@ compiled.forget_outdated()
 # The modules that take longest, in the order in which they begin, so that processes which share the tests end
 # together. While one of them makes the tiny study, another has modules to run that do without it.
 LONGEST = (
-    *("test_slurm", "test_parallel", "test_workflow", "test_figures", "test_locales", "test_corruption", "test_kills"),
-    *("test_disk", "test_train", "test_report", "test_make", "test_streams"),
+    *("test_slurm", "test_extend", "test_workflow", "test_own_models", "test_locales", "test_kills", "test_edits"),
+    *("test_corruption", "test_figures", "test_variants", "test_own_programs", "test_rectangles", "test_streams"),
+    *("test_make", "test_parallel", "test_module", "test_report", "test_train", "test_disk", "test_housekeeping"),
 )
 
 

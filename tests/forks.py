@@ -80,7 +80,7 @@ def instead_of_python(forks: Forks) -> Path:
     client = f'{sys.executable} -ISE {__file__} ask {forks.socket} "${{@:2}}"'
     others = 'command python "$@"'
     file.write_text(
-        f'python() {{ if [[ "$1 $2" == "-m progsem" ]]; then {client}; else {others}; fi; }}\n', encoding="utf-8"
+        f'python() {{ if [[ "${{1-}} ${{2-}}" == "-m progsem" ]]; then {client}; else {others}; fi; }}\n', encoding="utf-8"
     )
     return file
 
@@ -109,6 +109,8 @@ def serve(place: str, kept: str, *modules: str) -> None:
     """Import the modules, then run each request in a fork until standard input ends."""
     for module in modules:
         importlib.import_module(module)
+    if "numba" in sys.modules:
+        sys.modules["numba"].njit(lambda: 0)()  # it imports half of itself when it first compiles
     if kept == "fresh":
         for name in [name for name in sys.modules if name.split(".")[0] == "progsem"]:
             del sys.modules[name]
@@ -150,6 +152,11 @@ def become(
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
     os.closerange(3, max(streams) + 1)
+    # Whether they can be read again from the start, what stood for the streams so far was told when it was made.
+    said = {"encoding": sys.stdout.encoding, "closefd": False}
+    sys.stdin = sys.__stdin__ = open(0, **said)
+    sys.stdout = sys.__stdout__ = open(1, "w", **said)
+    sys.stderr = sys.__stderr__ = open(2, "w", buffering=1, errors="backslashreplace", **said)
     resource.setrlimit(resource.RLIMIT_FSIZE, (largest, resource.RLIM_INFINITY))
     sys.argv[1:] = arguments
     first = [] if environment.get("PYTHONSAFEPATH") else [cwd]

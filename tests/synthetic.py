@@ -23,7 +23,8 @@ from progsem.languages.karel.execution import WorldStates, trace
 from progsem.languages.karel.permutations import meaning
 from progsem.languages.labels import majority_label, spans
 from progsem.measures.tables import TABLES
-from progsem.storage.files import write_json, write_table
+from progsem.sparse.stage import PROPERTIES, SCORES
+from progsem.storage.files import write_csv, write_json, write_table
 from progsem.study.config import Study, load
 from progsem.study.vocabulary import COMPARED, DECODERS, EDIT_CONTROLS, EDIT_SOURCES, PRETRAINED
 
@@ -100,6 +101,7 @@ def write_results(folder: Path, study: Study, *, babbling: int = 0, gap: float =
     lists = "programs predictions accuracy metrics manifests generalisation".split()
     lists += "counterfactuals edits readings proposals".split()
     lists += [f"controls_{name}" for name in ("predictions", "accuracy", "description")]
+    lists += [f"transcoders_{name}" for name in ("scores", "properties", "activations")]
     inputs = {"corpus": shards} | {name: [] for name in lists}
     steps = study.lm.every_step()
     for lm_seed in study.lm.seeds:
@@ -152,6 +154,9 @@ def write_results(folder: Path, study: Study, *, babbling: int = 0, gap: float =
                 _description(paths[2], rng, study, lm_seed, step, (generated, reference), babbling)
                 for name, path in zip(("predictions", "accuracy", "description"), paths, strict=True):
                     inputs[f"controls_{name}"].append(path)
+            if step in study.transcoders.steps_of(study.lm):
+                for name, path in _transcoders(place / "transcoders", rng, study, lm_seed, step).items():
+                    inputs[f"transcoders_{name}"].append(path)
             for name in _edited(study, step):
                 counterfactuals = _counterfactuals(study, name)
                 tables = {
@@ -177,8 +182,8 @@ def write_results(folder: Path, study: Study, *, babbling: int = 0, gap: float =
         inputs["proposals"].append(folder / "pretrained.arrow")
         write_table(inputs["proposals"][-1], *_proposals(rng, study, 0.5, {"seed": PRETRAINED, "step": None}))
     config = study.model_dump(mode="json")
-    sections = "study lm traces probes interventions controls edits generalisation synthesis statistics".split()
-    sections += "worlds programs corpus".split()
+    sections = "study lm traces probes interventions controls edits transcoders generalisation synthesis".split()
+    sections += "statistics worlds programs corpus".split()
     output = folder / "statistics"
     files = {name: [output / f"{name}.csv"] for name in TABLES}
     files |= {name: [output / f"{name}.json"] for name in ("summary", "gallery", "viewer", "manifest")}
@@ -186,6 +191,36 @@ def write_results(folder: Path, study: Study, *, babbling: int = 0, gap: float =
     frozen |= {"figures": {"gallery": study.figures.gallery}, "permutations": [list(pair) for pair in pairs]}
     frozen |= {"pretrained": bool(study.lm.pretrained)}
     return Job("statistics", frozen, inputs, files)
+
+
+def _transcoders(folder: Path, rng, study: Study, lm_seed: int, step: int) -> dict[str, Path]:
+    """scores.csv, properties.csv and activations.arrow of one checkpoint: features get better over the training."""
+    scored, detailed = [], []
+    for layer in range(1, study.lm.layers + 1):
+        for kind in ("neurons", *study.transcoders.kinds, "probe"):
+            for semantics in ("original", *study.interventions.matched):
+                where = {"layer": layer, "kind": kind, "semantics": semantics}
+                better = 0.3 + 0.5 * skill(study, step) - 0.1 * (semantics != "original")
+                coverage, reconstruction = (min(1.0, better + rng.normal(0, 0.02)) for _ in range(2))
+                scored.append(where | {"coverage": coverage, "reconstruction": reconstruction})
+                if kind == "probe":
+                    continue
+                scored[-1] |= {"features": 64, "precise": 7}
+                if kind != "neurons":
+                    scored[-1] |= {"variance": 0.9, "loss_recovered": 0.95, "active": 16.0, "dead": 0.1}
+                asked = {"feature": "facing", "head": "heading", "value": 2, "unit": 5, "threshold": 0.3}
+                detailed.append(where | asked | {"f1": coverage, "precision": 0.97})
+    paths = {"scores": folder / "scores.csv", "properties": folder / "properties.csv"}
+    for (name, path), rows in zip(paths.items(), (scored, detailed), strict=True):
+        columns = {"scores": SCORES, "properties": PROPERTIES}[name]
+        write_csv(path, columns, [[row.get(column) for column in columns] for row in rows])
+    paths["activations"] = folder / "activations.arrow"
+    test = np.arange(study.traces.test, dtype=np.int32)
+    columns = {"layer": np.ones(len(test), np.int8), "kind": np.zeros(len(test), np.int8)}
+    columns |= {"program": test, "statement": np.zeros(len(test), np.int16)}
+    about = {"step": step, "seed": lm_seed, "kinds": list(study.transcoders.kinds)}
+    write_table(paths["activations"], columns | {"activation": rng.random((len(test), 1)).astype(np.float16)}, about)
+    return paths
 
 
 def figures_job(statistics: Job, folder: Path, title: str = "", variants: dict[str, Job] | None = None) -> Job:

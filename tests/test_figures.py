@@ -39,6 +39,7 @@ EVERYTHING = {
         "test": 100,
         "checkpoints": "ends",
     },
+    "transcoders": {"kinds": ["transcoder", "autoencoder"]},
     "generalisation": {"sets": {"longer": {"statements": 2}, "larger": {"cells": 1}}},
     "lm": {"steps": 600, "decay_steps": 600},
 }
@@ -168,15 +169,17 @@ def test_variants_stand_side_by_side(job, drawn, looks):
     there = numbers_in(figures.FIGURES["variants"](results_of(job))[0])
     rows = figures.read_rows(drawn / "variants.csv")
     first, second = ([row | {"variant": ""} for row in rows if row["variant"] == name] for name in job_names(job))
-    assert first == second and len(first) == len(rows) // 2
+    beside = [{key: row.pop(key) for key in list(row) if key.startswith(("difference", "pairs"))} for row in second]
+    assert {row["difference"] for row in beside} <= {0, None}  # beside the first, which is the same
+    assert [{key: value for key, value in row.items() if key in second[0]} for row in first] == second
     assert {(row["measure"], row["step"]) for row in first} == {
         *((measure, step) for measure in ("solved", "read", "ahead_forced") for step in (0, 600)),
-        *(("ahead_generated", 600), ("used", 600)),  # babbling has no states to compare
+        *(("ahead_generated", 600), ("to_50", 600), ("to_90", 600), ("used", 600)),  # babbling has no states
     }
     for row in rows:
-        scale = 100 if row["measure"].startswith("ahead") else 1
+        scale = 100 if row["measure"].startswith("ahead") else 1e-6 if row["measure"].startswith("to_") else 1
         for end in ("value", "low", "high"):
-            assert np.abs(there - scale * row[end]).min() < 1e-9, (row, end)
+            assert row[end] is None or np.abs(there - scale * row[end]).min() < 1e-9, (row, end)
     summary = json.loads(job.input("summary").read_text(encoding="utf-8"))
     (solved,) = (row["value"] for row in first if (row["measure"], row["step"]) == ("solved", 600))
     assert solved == summary["generative_accuracy"]
@@ -197,7 +200,7 @@ def test_the_same_numbers_give_the_same_bytes(job, drawn, tmp_path, looks):
         assert path.read_bytes() == (drawn / path.name).read_bytes(), path.name
 
 
-@pytest.mark.parametrize("name", [name for name in figures.FIGURES if name != "gallery"])
+@pytest.mark.parametrize("name", [name for name in figures.FIGURES if name not in ("gallery", "features")])
 def test_heading_and_notes_say_what_the_numbers_are(job, name, looks):
     figure, _ = figures.FIGURES[name](results_of(job))
     text = "\n".join(item.get_text() for item in figure.texts).replace("\n", " ")
@@ -368,7 +371,7 @@ KEYS = set(
     "lm_seed step source states depth feature semantics alternative family offset difficulty_matched points measure "
     "baseline layer by value trained pair first second set length in_training_range comparison programs statements "
     "count tokens n n_test n_states n_programs n_points n_correct n_training edit control n_pairs n_apart n_flipped "
-    "n_original n_alternative writer grammar budget n_solved".split()
+    "n_original n_alternative writer grammar budget n_solved share warmup_tokens kind".split()
 )
 
 

@@ -62,10 +62,13 @@ class Elsewhere(Tree):
 def elsewhere(tree, locales, tmp_path_factory) -> Elsewhere:
     """The tiny study with a title, run in a folder with an odd name under a locale that is not UTF-8.
 
-    What is computed from a checkpoint is there already, but for the last one: the same program makes it.
+    What is computed from a checkpoint is there already, but for the last one: the same program makes it. So is what
+    other stages write in the same way.
     """
     other = Elsewhere.copied(tmp_path_factory.mktemp("elsewhere") / CLONE)
-    for stage in ("traces", "probes", "interventions", "controls"):
+    for stage in ("interventions", "edits", "transcoders", "generalisation", "synthesis"):
+        shutil.copytree(tree.root / "results" / stage, other.root / "results" / stage)
+    for stage in ("traces", "probes", "controls"):
         earlier = shutil.ignore_patterns("step-000020")
         shutil.copytree(tree.root / "results" / stage, other.root / "results" / stage, ignore=earlier)
     other.variables = locales["ja_JP.EUC-JP"]

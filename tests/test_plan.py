@@ -21,15 +21,8 @@ from progsem.workflow import snakefile
 from reference import config as reference
 
 ROOT = Path(__file__).resolve().parents[1]
-UNUSUAL = (
-    "sequences",
-    "warmup",
-    "edits",
-    "writers",
-    "synthesis",
-    "finetuning",
-    "pretrained",
-)  # that the default study does not have
+# That the default study does not have.
+UNUSUAL = ("sequences", "warmup", "edits", "transcoders", "writers", "synthesis", "finetuning", "pretrained")
 USUAL = [stage for stage in STAGES if stage not in UNUSUAL]
 DOWNSTREAM = {
     "corpus": USUAL,
@@ -40,6 +33,7 @@ DOWNSTREAM = {
     "interventions": ["interventions", "statistics", "figures"],
     "controls": ["controls", "statistics", "figures"],
     "edits": ["edits", "statistics", "figures"],
+    "transcoders": ["transcoders", "statistics", "figures"],
     "generalisation": ["generalisation", "statistics", "figures"],
     "writers": ["writers", "synthesis", "statistics", "figures"],
     "synthesis": ["synthesis", "statistics", "figures"],
@@ -60,6 +54,7 @@ FIRST = {  # section -> the stage where work starts again
     "interventions": "interventions",
     "controls": "controls",
     "edits": "edits",
+    "transcoders": "transcoders",
     "generalisation": "generalisation",
     "synthesis": "writers",
     "finetuning": "finetuning",
@@ -92,6 +87,7 @@ MORE = {
     "controls.checkpoints",
     "edits.checkpoints",
     "edits.permutations",
+    "transcoders.checkpoints",
     "synthesis.checkpoints",
     "variants",
 }
@@ -186,7 +182,7 @@ def test_adding_a_seed_leaves_the_others_alone():
         new = two.jobs()[stage] - one.jobs()[stage]
         assert one.jobs()[stage] <= two.jobs()[stage]
         assert all("/seed-3/" in name for name in new)
-        unseeded = ("corpus", "tokens", "sequences", "warmup", "writers", "finetuning", "pretrained")
+        unseeded = ("corpus", "tokens", "sequences", "warmup", "transcoders", "writers", "finetuning", "pretrained")
         assert bool(new) == (stage not in unseeded)
 
 

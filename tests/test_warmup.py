@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from scipy.special import stdtrit
+from synthetic import small_study, write_results
 from tree import TINY, say, tiny
 
 from progsem.data.special_tokens import BEGIN_ID, END_ID, PADDING_ID
@@ -13,7 +15,9 @@ from progsem.errors import UserError
 from progsem.jobs.job import Job
 from progsem.lm import model as lm
 from progsem.lm.train import Trainer
+from progsem.measures import statistics
 from progsem.measures.milestones import first_reached
+from progsem.plots.figures import read_rows
 from progsem.storage.files import read_table
 from progsem.study.config import LM, load
 from progsem.study.plan import Plan
@@ -201,6 +205,29 @@ def test_tokens_until_an_accuracy_is_reached():
     assert first_reached(curve, 0.9) == pytest.approx(300 + 100 * 0.4 / 0.45)
     assert first_reached(curve, 0.96) is None
     assert first_reached([(0, 0.7)], 0.5) == 0
+
+
+def test_the_table_has_the_mean_of_models_that_get_there(tmp_path):
+    """By hand, from the checkpoints; nothing where one of them does not."""
+    job = write_results(tmp_path, small_study(lm={"steps": 600, "decay_steps": 600, "seeds": [3, 5, 8]}))
+    statistics.run(job)
+    checkpoints, rows = (read_rows(job.output(name)) for name in ("checkpoints", "milestones"))
+    for share in (0.5, 0.9):
+        reached = []
+        for seed in (3, 5, 8):
+            curve = [(row["tokens"], row["generative_accuracy"]) for row in checkpoints if row["lm_seed"] == seed]
+            reached.append(first_reached(curve, share))
+            (row,) = (row for row in rows if (row["lm_seed"], row["share"]) == (seed, share))
+            assert row["tokens"] == (None if reached[-1] is None else pytest.approx(reached[-1], abs=1e-5))
+            assert row["warmup_tokens"] == 0
+        (row,) = (row for row in rows if (row["lm_seed"], row["share"]) == ("pooled", share))
+        if None in reached:
+            assert row["tokens"] is row["tokens_low"] is None
+        else:
+            reach = stdtrit(2, 0.975) * np.std(reached, ddof=1) / np.sqrt(3)
+            assert row["tokens"] == pytest.approx(np.mean(reached), abs=1e-5)
+            assert row["tokens_high"] == pytest.approx(np.mean(reached) + reach, abs=1e-5)
+    assert any(row["tokens"] for row in rows)
 
 
 @pytest.mark.parametrize(

@@ -37,15 +37,16 @@ def of_snakemake() -> Forks:
     return Forks(["snakemake.cli"], variables() | jobs_as_forks())
 
 
-@functools.cache
 def jobs_as_forks() -> dict[str, str]:
-    """Variables with which jobs that shells start are forks of a process that has imported what they import.
+    """Variables with which jobs that shells start are forks as well, of `of_jobs`."""
+    return {"BASH_ENV": str(instead_of_python(of_jobs()))}
 
-    Modules of progsem are each job's own.
-    """
+
+@functools.cache
+def of_jobs() -> Forks:
+    """Forks of a process that has imported what jobs import; modules of progsem are each job's own."""
     own = {"MPLBACKEND": "agg", "PYTHONUTF8": "1", "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
-    jobs = Forks(MODULES.values(), variables() | own | {"PYTHONPATH": str(ROOT / "src")}, fresh=True)
-    return {"BASH_ENV": str(instead_of_python(jobs))}
+    return Forks(MODULES.values(), variables() | own | {"PYTHONPATH": str(ROOT / "src")}, fresh=True)
 
 
 def variables() -> dict[str, str]:

@@ -73,6 +73,12 @@ STAGES = {
         _named("counterfactuals.arrow", "edits.arrow", "readings.arrow", "subspaces.safetensors"),
         checkpoints=True,
     ),
+    "transcoders": Stage(
+        "transcoders",
+        "progsem.sparse.stage",
+        _named("scores.csv", "properties.csv", "activations.arrow", "dictionaries.safetensors"),
+        checkpoints=True,
+    ),
     "generalisation": Stage("generalisation", "progsem.lm.generalisation", _named("programs.arrow"), checkpoints=True),
     "writers": Stage("writers", "progsem.synthesis.writers", _named("proposals.arrow")),
     "synthesis": Stage("synthesis", "progsem.synthesis.models", _named("proposals.arrow"), checkpoints=True),

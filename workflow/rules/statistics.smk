@@ -22,6 +22,10 @@ for SUFFIX, MADE, _ in PLAN.makers("statistics"):
                     ),
                     "edits": MADE.everywhere(list(MADE.edits.values()), "edits"),
                     "readings": MADE.everywhere(list(MADE.edits.values()), "readings"),
+                    **{
+                        f"transcoders_{name}": MADE.everywhere([MADE.transcoders], name)
+                        for name in ("scores", "properties", "activations")
+                    },
                     "generalisation": MADE.everywhere([MADE.generalisation], "programs"),
                     "proposals": MADE.proposals(),
                 }

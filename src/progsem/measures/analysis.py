@@ -21,6 +21,7 @@ from progsem.measures.results import (
     find_checkpoints,
     find_generalisation,
     find_proposals,
+    find_transcoders,
 )
 from progsem.measures.steps import MeasuredStep, measure_step
 from progsem.measures.tables import TABLES
@@ -32,7 +33,8 @@ class Analysis:
     """What tables are computed from. All of it is found or computed when it is first asked for.
 
     checkpoints: of every LM seed and step, seeds in config order; generalisation: by LM seed; proposals: by LM
-    seed and step, see `find_proposals`. What can be done at the same time is handed to `workers`.
+    seed and step, see `find_proposals`; transcoders: files of that stage by name, LM seed and step. What can be done
+    at the same time is handed to `workers`.
     """
 
     settings: Settings
@@ -41,6 +43,7 @@ class Analysis:
     proposals: dict[tuple[int | str | None, int | None], Path]
     metrics: list[Path]
     warmup_metrics: list[Path]
+    transcoders: dict[str, dict[tuple[int, int], Path]]
     training_lengths: np.ndarray
     workers: Executor
     _computed: dict[Callable, object] = field(default_factory=dict)
@@ -56,6 +59,7 @@ class Analysis:
             proposals=find_proposals(job, settings),
             metrics=job.inputs["metrics"],
             warmup_metrics=job.inputs.get("warmup_metrics", []),
+            transcoders=find_transcoders(job, settings),
             training_lengths=count_training_lengths(job.inputs["corpus"]),
             workers=workers,
         )

@@ -24,13 +24,13 @@ def milestone_rows(analysis: Analysis) -> list[dict]:
             warmed, each = analysis.warmup_tokens[seed], analysis.rows("checkpoints", lm_seed=seed)
             tokens = first_reached([(row["tokens"], row["generative_accuracy"]) for row in each], accuracy)
             found[seed] = warmed + tokens if tokens is not None else math.nan
-            rows.append({"lm_seed": seed, "accuracy": accuracy, "tokens": found[seed], "warmup_tokens": warmed})
+            rows.append({"lm_seed": seed, "share": accuracy, "tokens": found[seed], "warmup_tokens": warmed})
         if settings.pooled:
             low = high = mean = math.nan
             if not any(map(math.isnan, found.values())):
                 mean, low, high = mean_interval(list(found.values()), settings.statistics.confidence)
             warmed = sum(analysis.warmup_tokens.values()) / len(found)
-            row = {"lm_seed": POOLED, "accuracy": accuracy, "tokens": mean, "warmup_tokens": warmed}
+            row = {"lm_seed": POOLED, "share": accuracy, "tokens": mean, "warmup_tokens": warmed}
             rows.append(row | {"tokens_low": max(low, 0.0), "tokens_high": high})
     return [{"tokens_low": math.nan, "tokens_high": math.nan} | row for row in rows]
 

@@ -134,6 +134,7 @@ class Settings:
     interventions: config.Interventions
     controls: config.Controls
     edits: config.Edits
+    transcoders: config.Transcoders
     synthesis: config.Synthesis
     statistics: config.Statistics
     permutations: tuple[tuple[str, str], ...]
@@ -156,6 +157,7 @@ class Settings:
             interventions=interventions,
             controls=job.section("controls"),
             edits=job.section("edits"),
+            transcoders=job.section("transcoders"),
             synthesis=job.section("synthesis"),
             statistics=job.section("statistics"),
             permutations=tuple((first, second) for first, second in job.slice["permutations"]),
@@ -315,6 +317,19 @@ def find_proposals(job, settings: Settings) -> dict[tuple[int | str | None, int 
     for seed, step in sorted(wanted - set(found), key=str):
         whose = others.get(seed, f"LM seed {seed}, step {step}")
         raise UserError(f"statistics: no proposals of {whose}; give those of every checkpoint that is asked")
+    return found
+
+
+def find_transcoders(job, settings: Settings) -> dict[str, dict[tuple[int, int], Path]]:
+    """The files of the stage `transcoders` by name, then by LM seed and step, which activations.arrow says."""
+    found: dict[str, dict] = {name: {} for name in ("scores", "properties", "activations")}
+    for files in _side_by_side(job, *(f"transcoders_{name}" for name in found)):
+        about = read_metadata(files[-1])
+        for one, path in zip(found.values(), files, strict=True):
+            one[about["seed"], about["step"]] = path
+    missing = set(product(settings.lm.seeds, settings.transcoders.steps_of(settings.lm))) - set(found["scores"])
+    for seed, step in sorted(missing):
+        raise UserError(f"statistics: no transcoders of LM seed {seed}, step {step}; give those of every checkpoint")
     return found
 
 

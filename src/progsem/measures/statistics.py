@@ -43,12 +43,12 @@ from pathlib import Path
 
 from threadpoolctl import threadpool_limits
 
-from progsem.measures import gallery, viewer
+from progsem.measures import features, gallery, viewer
 from progsem.measures.analysis import Analysis
 from progsem.measures.summary import summary
 from progsem.measures.synthesis import seconds_per_solution
 from progsem.measures.tables import TABLES
-from progsem.measures.writing import write_rows
+from progsem.measures.writing import plain, write_rows
 from progsem.storage.files import canonical_json, read_json, replacing, write_json
 
 
@@ -66,7 +66,8 @@ def run(job) -> None:
         "seconds_per_solution": seconds_per_solution(job.inputs["manifests"]),
     }
     write_json(job.output("summary"), summary(analysis) | times)
-    write_json(job.output("gallery"), gallery.choose(analysis.checkpoints, analysis.settings))
+    shown = gallery.choose(analysis.checkpoints, analysis.settings) | {"features": features.choose(analysis)}
+    write_json(job.output("gallery"), plain(shown))
     with replacing(job.output("viewer")) as temporary:  # many small numbers: indented it is six times as large
         shown = viewer.choose(analysis.checkpoints, analysis.settings)
         temporary.write_text(canonical_json(shown), encoding="utf-8")

@@ -93,11 +93,11 @@ def checkpoints(analysis):
     return checkpoint_rows(analysis)
 
 
-@table("lm_seed accuracy tokens± warmup_tokens")
+@table("lm_seed share tokens± warmup_tokens")
 def milestones(analysis):
     """A row a language model and share of the test specifications: when it first solves so many.
 
-    | accuracy | share | | generative accuracy that is reached |
+    | share | share | | of the test specifications that it solves |
     | tokens | tokens | | that it has been trained on by then, a warm-up's included; empty where it does not get there |
     | warmup_tokens | tokens | | those of the warm-up |
     """
@@ -297,6 +297,49 @@ def permutations(analysis):
     from progsem.measures.permutations import permutation_rows
 
     return permutation_rows(analysis)
+
+
+@table(
+    "lm_seed step layer kind semantics features coverage± coverage_ahead± reconstruction± reconstruction_ahead± "
+    "precise variance± loss_recovered± active dead"
+)
+def transcoders(analysis):
+    """A row a checkpoint, block, kind of features and semantics: how well they are the program's states.
+
+    | layer | number | | the block, from 1, or `mean` over all |
+    | kind | name | | features of a `transcoder` or an `autoencoder`, the MLP's `neurons`, or a linear `probe` |
+    | features | features | | how many there are |
+    | coverage | F1 | | of the feature that is best for a property, mean over properties |
+    | coverage_ahead | F1 | | the same less that under the difficulty-matched alternative |
+    | reconstruction | F1 | | of what high-precision features say of all states and properties |
+    | reconstruction_ahead | F1 | | the same less that under the difficulty-matched alternative |
+    | precise | features | | those of at least 0.95 precision for some property |
+    | variance | share | | of the MLP's output in test programs, that the dictionary gives |
+    | loss_recovered | share | | of what the loss rises by when the MLP gives its mean, that the dictionary saves |
+    | active | features | | mean number at a token |
+    | dead | share | | features that no training token makes active |
+    """
+    from progsem.measures.transcoders import transcoder_rows
+
+    return transcoder_rows(analysis)
+
+
+@table("lm_seed step layer kind semantics feature head value unit threshold f1 precision")
+def transcoder_properties(analysis):
+    """A row a checkpoint, block, kind of features, semantics and property: the feature that is best for it.
+
+    | layer | number | | the block, from 1 |
+    | kind | name | | features of a `transcoder` or an `autoencoder`, or the MLP's `neurons` |
+    | head | name | | which of the feature's labels the property is about |
+    | value | class | | the label that it says |
+    | unit | number | | of the feature in the dictionary, from 0 |
+    | threshold | share | | of its largest activation, above which it says yes |
+    | f1 | F1 | | of what it says of the test states |
+    | precision | share | | of the test states of which it says yes, those that have the property |
+    """
+    from progsem.measures.transcoders import property_rows
+
+    return property_rows(analysis)
 
 
 @table(

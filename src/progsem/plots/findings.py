@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from progsem.plots import style
 from progsem.plots.style import Results
-from progsem.study.vocabulary import FORCED, LEARNED, ORIGINAL, WEIGHTS
+from progsem.study.vocabulary import DICTIONARIES, FORCED, LEARNED, ORIGINAL, WEIGHTS
 
 NOTHING = "nothing to probe at the last checkpoint"
 
@@ -225,6 +225,27 @@ def learned(results: Results) -> tuple[str, int] | None:
         if row["edit"] == largest:
             effects.setdefault(row["layer"], []).append(row["effect"])
     return largest, max(effects, key=lambda layer: (sum(effects[layer]), -layer))
+
+
+def transcoders(results: Results) -> str:
+    """Coverage and reconstruction of transcoders, or of the first kind that there is, after training and before."""
+    found = results.rows("transcoders", lm_seed=results.headline, layer="mean", semantics=ORIGINAL)
+    kinds = [row["kind"] for row in found if row["kind"] in DICTIONARIES]
+    if not kinds:
+        return "features of the MLPs"
+    steps = {row["step"]: row for row in found if row["kind"] == kinds[0]}
+    said = []
+    for score in ("coverage", "reconstruction"):
+        numbers = [style.spelt(steps[step][score], None, None, ".2f") for step in sorted(steps)]
+        said.append(f"{score} {' → '.join(numbers)}")
+    return f"{kinds[0]}s' features as program states: {', '.join(said)}"
+
+
+def features(results: Results) -> str:
+    """What the best feature says, and how well."""
+    best = results.gallery["features"]["features"][0]
+    says = f"{best['feature']} {best['head']} = {best['value']}".replace("_", " ")
+    return f"the best feature says {says} with an F1 of {best['f1']:.2f}"
 
 
 def edits(results: Results) -> str:

@@ -41,7 +41,7 @@ def reached(accuracy: float) -> Rows:
     """Tokens until so many specifications are solved, those of a warm-up among them; of the last checkpoint."""
 
     def found(results: Results, step: int, model: int | str) -> dict[str, dict]:
-        rows = results.rows("milestones", lm_seed=model, accuracy=accuracy)
+        rows = results.rows("milestones", lm_seed=model, share=accuracy)
         return dict(zip([""], rows, strict=True)) if step == results.summary["step"] else {}
 
     return found

@@ -132,6 +132,18 @@ TABLES = {
         | bits_FEATURE | bits | that the state's labels cost, by depth and probe seed, summed over the heads |
         """,
     ),
+    "activations": table(
+        "transcoders/NAME/CHECKPOINT/activations.arrow",
+        """
+        A statement of a test program, with how active the features are there that are best for each property.
+
+        | layer | number | of the block, from 1 |
+        | kind | name | of the features: an index into the list `kinds` of the metadata |
+        | program | number | of the specification among the test specifications |
+        | statement | number | of the statement in its program, from 0 |
+        | activation | activation | by property, as properties.csv has them under the original semantics |
+        """,
+    ),
     "edits": table(
         "edits/NAME/CHECKPOINT/edits.arrow",
         """

@@ -40,26 +40,34 @@ _PARTS = (".py", ".html", ".js", ".css")
 _WITH_DOCSTRING = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
-def closure(module: str, language: str | None = None) -> list[Path]:
+def closure(module: str, language: str | None = None) -> tuple[Path, ...]:
     """Source files of a module and of what it imports within the package, with their pages, sorted.
 
     Without what is `NOT_COUNTED`; modules of a language are those of that one, by default the job's. Raises ValueError
     for a module that is not there.
     """
-    language = language or LANGUAGE.name
+    return _closure(module, language or LANGUAGE.name)
+
+
+@cache
+def _closure(module: str, language: str) -> tuple[Path, ...]:
     found: set[Path] = set()
+    seen: set[str] = set()
     waiting = _with_packages(module)
     if _source(module) is None:
         raise ValueError(f"there is no module {module} in {_PACKAGE}")
     while waiting:
         name = waiting.pop().replace("*", language)
+        if name in seen:
+            continue
+        seen.add(name)
         if any(f"{name}.".startswith(f"{other}.".replace("*", language)) for other in NOT_COUNTED):
             continue
         path = _source(name)
-        if path is not None and path not in found:
+        if path is not None:
             found.update(file for file in map(path.with_suffix, _PARTS) if file.is_file())
             waiting.extend(_imports(path))
-    return sorted(found)
+    return tuple(sorted(found))
 
 
 def said_by(module: str, language: str | None = None) -> dict[str, str]:

@@ -67,6 +67,7 @@ def statistics_files(study: Study) -> int:
     # offsets of the original; controls.
     of_checkpoint = 4 + 3 * (2 + len(study.interventions.alternatives)) + 4
     edited = 8 * len(study.edits.steps(study.lm)) + 8 * study.edits.permutations * bool(study.edits.features)
+    edited += 3 * len(study.transcoders.steps_of(study.lm))
     proposed = 2 * len(study.synthesis.steps(study.lm))
     of_model = 2 + proposed + 3 * study.interventions.permutations + edited
     return checkpoints(study) * of_checkpoint + len(study.lm.seeds) * of_model

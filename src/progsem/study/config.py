@@ -31,6 +31,7 @@ from progsem.study.sections import (
     Synthesis,
     Tokens,
     Traces,
+    Transcoders,
     Variation,
 )
 from progsem.study.vocabulary import DECODERS, PLAIN_WRITERS
@@ -53,6 +54,7 @@ class Study(Section):
     interventions: Interventions
     controls: Controls = Controls()
     edits: Edits
+    transcoders: Transcoders = Transcoders()
     generalisation: Generalisation = Generalisation()
     synthesis: Synthesis
     finetuning: Finetuning = Finetuning()

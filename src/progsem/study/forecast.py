@@ -47,6 +47,7 @@ COSTS = {
     "interventions": Cost(2.2, "probing", 0.57),
     "controls": Cost(3, "probing", 0.74),
     "edits": Cost(2.5, "probing", 0.5),
+    "transcoders": Cost(4, "probing", 0.4),
     "generalisation": Cost(2.5, "training", 0.55),
     "synthesis": Cost(2.5, "training", 0.2),
     "writers": Cost(5, share=20_000),

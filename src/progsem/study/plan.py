@@ -98,12 +98,13 @@ class Artifact:
 class Plan:
     """Every artifact of a study, and every file of each.
 
-    `corpus`, `tokens`, `sequences`, `warmup`, `lm`, `traces`, `probes`, `offsets`, `controls`, `generalisation`,
-    `writers`, `synthesis`, `finetuning`, `pretrained` and `statistics` are artifacts, `offsets` of the stage `probes`;
-    `interventions` map folder names to the artifacts of each alternative, and of some drawn pairs each; `edits` to
-    those of each semantics. `variants` are plans of the study's variants, by name, which may have artifacts in common
-    with it and with each other. `steps` says at which checkpoints an artifact is made, by its key, where that is not at
-    every one; `codes` has the digest of the code that each stage has now, which is the same whatever the config.
+    `corpus`, `tokens`, `sequences`, `warmup`, `lm`, `traces`, `probes`, `offsets`, `controls`, `transcoders`,
+    `generalisation`, `writers`, `synthesis`, `finetuning`, `pretrained` and `statistics` are artifacts, `offsets` of
+    the stage `probes`; `interventions` map folder names to the artifacts of each alternative, and of some drawn pairs
+    each; `edits` to those of each semantics. `variants` are plans of the study's variants, by name, which may have
+    artifacts in common with it and with each other. `steps` says at which checkpoints an artifact is made, by its key,
+    where that is not at every one; `codes` has the digest of the code that each stage has now, which is the same
+    whatever the config.
     """
 
     def __init__(self, study: Study):
@@ -198,6 +199,15 @@ class Plan:
         edits = [editing(name, mapping) for name, mapping in edited.items()]
         edits_drawn = [editing(name, seam.permutations.meaning(name)) for name in more]
         self.edits = {one.key: one for one in (*edits, *edits_drawn)}
+        self.transcoders = artifact(
+            "transcoders",
+            shape,
+            of("programs tokens probes.features probes.drop_final probes.steps probes.batch probes.learning_rate")
+            | of("traces.train traces.validation traces.test traces.outputs")
+            | {"transcoders": {key: value for key, value in config["transcoders"].items() if key != "checkpoints"}}
+            | {"meanings": {ORIGINAL: {}, **study.interventions.matched}},
+            self.lm,
+        )
         sets = {name: study.varied(new) for name, new in study.generalisation.sets.items()}
         specified = {name: {"length": list(length), **worlds.size} for name, (worlds, length) in sets.items()}
         self.generalisation = artifact(
@@ -228,19 +238,24 @@ class Plan:
             self.controls.key: study.controls.steps(study.lm),
             **{one.key: study.edits.steps(study.lm) for one in edits},
             **{one.key: last for one in edits_drawn},
+            self.transcoders.key: study.transcoders.steps_of(study.lm),
             self.generalisation.key: last if study.generalisation.sets else [],
             self.synthesis.key: study.synthesis.steps(study.lm),
         }
         self.statistics = artifact(
             "statistics",
             study.study,
-            of("study lm traces probes interventions controls edits generalisation synthesis statistics")
+            of("study lm traces probes interventions controls edits transcoders generalisation synthesis statistics")
             | of("worlds programs corpus")
             | of("figures.gallery")
             | {"permutations": [list(pair) for pair in pairs]}
             | ({"pretrained": True} if folder else {}),
             *(self.corpus, self.lm, self.traces, *self.probed(), *self.edits.values()),
-            *(one for one in (self.controls, self.generalisation, self.synthesis) if self.steps[one.key]),
+            *(
+                one
+                for one in (self.controls, self.transcoders, self.generalisation, self.synthesis)
+                if self.steps[one.key]
+            ),
             *([self.writers] if study.synthesis.plain else []),
             *([self.pretrained] if folder else []),
         )
@@ -255,7 +270,7 @@ class Plan:
             self.controls,
             self.generalisation,
         )
-        of_stages += (self.writers, self.synthesis, self.finetuning, self.pretrained, self.statistics)
+        of_stages += (self.transcoders, self.writers, self.synthesis, self.finetuning, self.pretrained, self.statistics)
         self.codes = {one.stage: one.code_digest for one in of_stages}
         # Interventions are the same module on the same inputs as probes; of edits there may be none.
         self.codes |= {"interventions": self.probes.code_digest, "edits": editing(ORIGINAL, {}).code_digest}
@@ -380,6 +395,7 @@ class Plan:
             *self.probed(),
             self.controls,
             *self.edits.values(),
+            self.transcoders,
             self.generalisation,
         ]
         proposed = [file.replace("proposals.arrow", "manifest.json") for file in self.proposals()]

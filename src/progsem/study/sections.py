@@ -30,6 +30,7 @@ from progsem.study.vocabulary import (
     CONTROLS,
     DECODERS,
     DEPTHS,
+    DICTIONARIES,
     EDITS,
     NO_WARMUP,
     ORIGINAL,
@@ -458,6 +459,29 @@ class Edits(Section):
     def steps(self, lm: LM) -> list[int]:
         """Checkpoints that are edited under the original semantics and the difficulty-matched one."""
         return lm.chosen(self.checkpoints) if self.features else []
+
+
+class Transcoders(Section):
+    """Sparse dictionaries of every MLP, whose features are set beside the program's states."""
+
+    kinds: tuple[Literal[DICTIONARIES], ...] = Field(
+        (), description="transcoder: the MLP's output from its input; autoencoder: its output from itself; none: none"
+    )
+    width: int = Field(2, ge=1, le=64, description="features of a dictionary, in times of the MLP's neurons")
+    active: int = Field(16, ge=1, le=1000, description="features that are active at a time")
+    steps: int = Field(1500, ge=1, le=1_000_000, description="optimizer steps of a fit")
+    batch: int = Field(1024, ge=1, le=65_536, description="tokens per step")
+    learning_rate: float = Field(2e-3, gt=0, lt=1, description="Adam's at the first step; it falls to 0")
+    checkpoints: Checkpoints = Field("ends", description="at which checkpoints; ends: the untrained one and the last")
+
+    @model_validator(mode="after")
+    def _once(self):
+        each_once("transcoders.kinds", self.kinds)
+        return self
+
+    def steps_of(self, lm: LM) -> list[int]:
+        """Checkpoints whose MLPs get dictionaries."""
+        return lm.chosen(self.checkpoints) if self.kinds else []
 
 
 class Variation(Section):

@@ -83,6 +83,13 @@ def edits_mb(study: Study) -> int:
     return _BASE_MB + _mb(16 * parameters(study) + 12 * states * study.lm.width + 8 * caches)
 
 
+def transcoders_mb(study: Study) -> int:
+    """The model, what every MLP reads and gives at all tokens of training and test, and its neurons at statements."""
+    tokens = (study.traces.train + study.traces.test) * most_tokens(study)
+    states = study.traces.programs * study.programs.longest * 4 * study.lm.width * (1 + study.transcoders.width)
+    return _BASE_MB + _mb(16 * parameters(study) + study.lm.layers * (8 * tokens * study.lm.width + 4 * states))
+
+
 def writers_minutes(study: Study) -> int:
     """Programs without a language model, at some thousands a second."""
     return _START_MINUTES + round(writers(study) / 300_000)

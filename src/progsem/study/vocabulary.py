@@ -44,6 +44,9 @@ EDIT_SOURCES = ("target", "donor")  # whose residual stream an edit takes from
 NO_CONTROL, RANDOM, *_ = EDIT_CONTROLS = ("none", "random", "layer", "position", "shuffled")
 UNEDITED, BEHIND_TARGET = "none", "target"  # in place of an edit
 
+TRANSCODER, AUTOENCODER = DICTIONARIES = ("transcoder", "autoencoder")  # of sparse features
+NEURONS, PROBE = "neurons", "probe"  # what they are compared with
+
 # Ways to propose programs, without a language model and with one.
 PLAIN_WRITERS = ("uniform", "corpus", "unigram", "bigram", "enumeration")
 DECODERS = GREEDY, TEMPERATURE, TOP_P, BEAM = ("greedy", "temperature", "top_p", "beam")

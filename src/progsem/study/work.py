@@ -53,6 +53,8 @@ def of_unit(plan: Plan, unit: Unit) -> float:
             return controls(study)
         case "edits":
             return edits(study)
+        case "transcoders":
+            return transcoders(study)
         case "generalisation":
             return generalisation(study)
         case "synthesis":
@@ -178,6 +180,16 @@ def edits(study: Study) -> float:
     variants = 6 * (len(asked.kinds) - 1 + learned * (len(asked.dimensions) - 1)) + 2 * len(study.probes.depths)
     written = 2 * variants * asked.pairs * (3 + study.programs.longest) * one
     return study.traces.programs * _read(lm, tokens) + fits + layers * len(asked.features) * (learning + written)
+
+
+def transcoders(study: Study) -> float:
+    """Programs read, and the dictionaries of every MLP: encoder and decoder forward and backward."""
+    asked, lm = study.transcoders, study.lm
+    tokens = sum(_tokens(study, study.worlds, sum(study.programs.test_length) / 2))
+    weights = 2 * lm.width * 4 * lm.width * asked.width
+    seen = asked.steps * asked.batch + study.traces.train * tokens / 3
+    read = study.traces.programs * _read(lm, tokens)
+    return read + len(asked.kinds) * lm.layers * 6 * weights * seen
 
 
 def statistics(plan: Plan) -> float:
