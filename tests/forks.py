@@ -77,11 +77,9 @@ def instead_of_python(forks: Forks) -> Path:
     """A file for `BASH_ENV` to name: in shells, `python -m progsem` asks these forks."""
     forks.wait()
     file = forks.socket.with_name("instead_of_python")
-    client = f'{sys.executable} -ISE {__file__} ask {forks.socket} "${{@:2}}"'
-    others = 'command python "$@"'
-    file.write_text(
-        f'python() {{ if [[ "${{1-}} ${{2-}}" == "-m progsem" ]]; then {client}; else {others}; fi; }}\n', encoding="utf-8"
-    )
+    ask = f'{sys.executable} -ISE {__file__} ask {forks.socket} "${{@:2}}"'
+    text = f'if [[ "${{1-}} ${{2-}}" == "-m progsem" ]]; then {ask}; else command python "$@"; fi'
+    file.write_text(f"python() {{ {text}; }}\n", encoding="utf-8")
     return file
 
 

@@ -135,7 +135,7 @@ def test_captions_state_the_parameters(report):
             assert "CodeGen, 2 layers of width 32" in caption and "20 steps of 16 programs" in caption
         if Path(path).stem not in ("gallery", "generalisation") and not Path(path).stem.startswith("synthesis"):
             assert "n = 60 test specifications" in caption
-        if Path(path).stem not in ("gallery", "trace_viewer"):
+        if Path(path).stem not in ("gallery", "features", "trace_viewer"):
             assert "Intervals: 95 %, over test programs (100 bootstrap resamples)" in caption
     for category, subcategories in held(report, "categories").items():
         for path in subcategories["Other"]:

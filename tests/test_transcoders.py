@@ -123,6 +123,7 @@ def test_a_score_by_hand():
     assert [(one.head, one.value) for one in found.properties] == [(0, 0), (0, 1), (1, 0), (1, 1)]
     np.testing.assert_allclose(found.f1, [2 * 2 / (3 + 3), 2 / (3 + 5), 4 / 6, 2 / 8])
     np.testing.assert_allclose(found.precision, [2 / 3, 1 / 3, 2 / 3, 1 / 3])
+    np.testing.assert_allclose(found.always, [2 * 3 / 11, 2 * 5 / 13] * 2)
     coverage, all_of = scores.of_answers(labels, labels, found.properties)
     assert coverage == all_of == 1
 

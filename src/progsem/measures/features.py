@@ -13,8 +13,9 @@ from progsem.study.vocabulary import ORIGINAL
 SHOWN = 6  # features
 EACH = 6  # statements of each
 FEATURES_RULE = (
-    "For each property the feature of any block that has the highest F1 on test programs; of these properties, one a "
-    "label, those with the highest; of each feature, the statements of different programs at which it is most active."
+    "For each label the property and the feature of any block whose F1 on test programs is highest above that of "
+    "saying yes always, and of these the highest; of each feature, the statements of different programs at which it "
+    "is most active."
 )
 
 
@@ -36,9 +37,9 @@ def choose(analysis: Analysis) -> dict:
     for own in by_layer.values():
         for number, row in enumerate(own):
             label = row["feature"], row["head"]
-            if label not in best or float(row["f1"]) > float(best[label][0]["f1"]):
+            if label not in best or _gain(row) > _gain(best[label][0]):
                 best[label] = row, number
-    chosen = sorted(best.values(), key=lambda found: -float(found[0]["f1"]))[:SHOWN]
+    chosen = sorted(best.values(), key=lambda found: -_gain(found[0]))[:SHOWN]
     columns, about = read_table(analysis.transcoders["activations"][seed, last])
     (checkpoint,) = (one for one in analysis.checkpoints if (one.seed, one.step) == (seed, last))
     programs = read_programs(checkpoint.programs, settings.test)
@@ -49,7 +50,7 @@ def choose(analysis: Analysis) -> dict:
         active = columns["activation"][here, number].astype(float)
         entry = {name: row[name] for name in ("layer", "kind", "feature", "head")}
         entry |= {"value": int(row["value"]), "unit": int(row["unit"])}
-        entry |= {name: round(float(row[name]), 3) for name in ("f1", "precision")}
+        entry |= {name: round(float(row[name]), 3) for name in ("f1", "precision", "always")}
         entry["statements"] = []
         for place in _most_active(active, columns["program"][here], programs["reference"]):
             program, statement = (int(columns[name][here][place]) for name in ("program", "statement"))
@@ -64,6 +65,10 @@ def choose(analysis: Analysis) -> dict:
             )
         found.append(entry)
     return {"rule": FEATURES_RULE, "features": found}
+
+
+def _gain(row: dict[str, str]) -> float:
+    return float(row["f1"]) - float(row["always"])
 
 
 def _most_active(active: np.ndarray, program: np.ndarray, codes: np.ndarray) -> list[int]:

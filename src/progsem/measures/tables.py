@@ -300,7 +300,7 @@ def permutations(analysis):
 
 
 @table(
-    "lm_seed step layer kind semantics features coverage± coverage_ahead± reconstruction± reconstruction_ahead± "
+    "lm_seed step layer kind semantics features coverage± always coverage_ahead± reconstruction± reconstruction_ahead± "
     "precise variance± loss_recovered± active dead"
 )
 def transcoders(analysis):
@@ -310,6 +310,7 @@ def transcoders(analysis):
     | kind | name | | features of a `transcoder` or an `autoencoder`, the MLP's `neurons`, or a linear `probe` |
     | features | features | | how many there are |
     | coverage | F1 | | of the feature that is best for a property, mean over properties |
+    | always | F1 | | the same of saying yes of every state |
     | coverage_ahead | F1 | | the same less that under the difficulty-matched alternative |
     | reconstruction | F1 | | of what high-precision features say of all states and properties |
     | reconstruction_ahead | F1 | | the same less that under the difficulty-matched alternative |
@@ -324,7 +325,7 @@ def transcoders(analysis):
     return transcoder_rows(analysis)
 
 
-@table("lm_seed step layer kind semantics feature head value unit threshold f1 precision")
+@table("lm_seed step layer kind semantics feature head value unit threshold f1 precision always")
 def transcoder_properties(analysis):
     """A row a checkpoint, block, kind of features, semantics and property: the feature that is best for it.
 
@@ -336,6 +337,7 @@ def transcoder_properties(analysis):
     | threshold | share | | of its largest activation, above which it says yes |
     | f1 | F1 | | of what it says of the test states |
     | precision | share | | of the test states of which it says yes, those that have the property |
+    | always | F1 | | of saying yes of every test state |
     """
     from progsem.measures.transcoders import property_rows
 

@@ -17,7 +17,7 @@ from progsem.study.vocabulary import MEAN, ORIGINAL
 
 MEASURED = ("coverage", "reconstruction", "variance", "loss_recovered")  # which have intervals
 AHEAD = ("coverage", "reconstruction")  # of which the original is set beside the other semantics
-_COUNTED = ("features", "precise", "active", "dead")
+_COUNTED = ("features", "always", "precise", "active", "dead")
 
 
 def transcoder_rows(analysis: Analysis) -> list[dict]:
@@ -46,7 +46,7 @@ def property_rows(analysis: Analysis) -> list[dict]:
     rows = []
     for (seed, step), path in analysis.transcoders["properties"].items():
         for row in read_csv(path):
-            numbers = {name: float(row[name]) for name in ("threshold", "f1", "precision")}
+            numbers = {name: float(row[name]) for name in ("threshold", "f1", "precision", "always")}
             whole = {name: int(row[name]) for name in ("value", "unit")}
             rows.append({"lm_seed": seed, "step": step} | row | numbers | whole)
     return rows

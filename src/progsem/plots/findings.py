@@ -245,7 +245,7 @@ def features(results: Results) -> str:
     """What the best feature says, and how well."""
     best = results.gallery["features"]["features"][0]
     says = f"{best['feature']} {best['head']} = {best['value']}".replace("_", " ")
-    return f"the best feature says {says} with an F1 of {best['f1']:.2f}"
+    return f"the best feature says {says} with an F1 of {best['f1']:.2f} (always yes: {best['always']:.2f})"
 
 
 def edits(results: Results) -> str:

@@ -29,14 +29,17 @@ def transcoders(results: Results) -> tuple[Figure, list[dict]] | None:
     rows = results.rows("transcoders", lm_seed=results.headline, layer=MEAN)
     if not rows:
         return None
+    several = len(results.seeds) > 1
     kinds = [kind for kind in KINDS if any(row["kind"] == kind for row in rows)]
     figure = style.new_figure(
         results,
         11.0,
         2.4 + 0.55 * len(kinds),
         findings.transcoders(results),
-        "Filled: after training. Hollow: before. Mean over the blocks' MLPs; chosen on training programs, judged on "
-        "test programs.",
+        "Filled: after training. Hollow: before. Dashed: a feature that always says yes. Mean over the blocks' MLPs; "
+        f"features are chosen on training programs and judged on test programs. {results.models()}"
+        + (f". Bars: {results.summary['intervals']['confidence']:.0%} intervals over them." if several else "."),
+        intervals=False,
     )
     panels = figure.subplots(1, len(PANELS), squeeze=False, sharey=True)
     last = results.summary["step"]
@@ -52,6 +55,10 @@ def transcoders(results: Results) -> tuple[Figure, list[dict]] | None:
                 {key: row[key] for key in ("step", "kind", "semantics")}
                 | {"score": score, "value": row[score], "low": row[f"{score}_low"], "high": row[f"{score}_high"]}
             )
+        if score == "coverage":
+            for row in rows:
+                if row["always"] is not None and (row["semantics"], row["step"]) == (ORIGINAL, last):
+                    axes.axvline(row["always"], color=style.GREY, linewidth=0.8, linestyle="--", zorder=0)
         axes.set_title(title, fontsize=9)
         axes.set_xlabel(unit)
         axes.grid(axis="y", visible=False)

@@ -39,6 +39,7 @@ class Property(NamedTuple):
 class Found(NamedTuple):
     """Of each property, the feature that covers it best: its number, threshold, F1 and precision on test states (P,).
 
+    always: (P,), the F1 of saying yes of every test state, which is high for what nearly always holds.
     reconstruction: the F1 of all high-precision features together; precise: how many features are (of some property).
     """
 
@@ -47,6 +48,7 @@ class Found(NamedTuple):
     threshold: np.ndarray
     f1: np.ndarray
     precision: np.ndarray
+    always: np.ndarray
     reconstruction: float
     precise: int
 
@@ -97,6 +99,7 @@ def score(train: np.ndarray, test: np.ndarray, labels: tuple[np.ndarray, np.ndar
         threshold=threshold,
         f1=_f1(right, says.sum(axis=0), true_test.sum(axis=0))[judged],
         precision=_share(right, says.sum(axis=0)),
+        always=_f1(true_test.sum(axis=0), len(true_test), true_test.sum(axis=0)),
         reconstruction=_reconstructed(test, largest, precise, true_test),
         precise=int(np.isfinite(precise).any(axis=1).sum()),
     )

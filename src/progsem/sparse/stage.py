@@ -33,8 +33,10 @@ from progsem.sparse import activations, dictionary, scores
 from progsem.storage.files import save_tensors, write_csv, write_table
 from progsem.study.vocabulary import NEURONS, ORIGINAL, PROBE, TEST, TRAIN, TRANSCODER
 
-SCORES = "layer kind semantics features coverage reconstruction precise variance loss_recovered active dead".split()
-PROPERTIES = "layer kind semantics feature head value unit threshold f1 precision".split()
+SCORES = (
+    "layer kind semantics features coverage always reconstruction precise variance loss_recovered active dead"
+).split()
+PROPERTIES = "layer kind semantics feature head value unit threshold f1 precision always".split()
 
 
 @dataclass(frozen=True)
@@ -222,6 +224,7 @@ def _of_scores(best: scores.Found, features: int) -> dict:
     return {
         "features": features,
         "coverage": best.coverage,
+        "always": float(best.always.mean()),
         "reconstruction": best.reconstruction,
         "precise": best.precise,
     }
@@ -238,6 +241,7 @@ def _of_properties(best: scores.Found, heads: list[Head]) -> list[dict]:
             "threshold": float(best.threshold[number]),
             "f1": float(best.f1[number]),
             "precision": float(best.precision[number]),
+            "always": float(best.always[number]),
         }
         for number, one in enumerate(best.properties)
     ]
