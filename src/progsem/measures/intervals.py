@@ -80,6 +80,24 @@ def mean_interval(values: Sequence[float], confidence: float) -> tuple[float, fl
     return mean, mean - reach, mean + reach
 
 
+def slope_interval(
+    x: Sequence[float], y: Sequence[float], groups: Sequence[Hashable], confidence: float
+) -> tuple[float, float, float] | None:
+    """Least-squares slope of points with a level of its own for each group, and the ends of Student's interval.
+
+    None where there are too few points, or x does not vary within groups.
+    """
+    levels = sorted(set(groups), key=str)
+    design = np.column_stack([x, *([group == level for group in groups] for level in levels)]).astype(float)
+    freedom = len(y) - design.shape[1]
+    if freedom < 1 or np.linalg.matrix_rank(design) < design.shape[1]:
+        return None
+    fitted, *_ = np.linalg.lstsq(design, np.asarray(y, float), rcond=None)
+    left = float(np.square(y - design @ fitted).sum()) / freedom
+    reach = float(stdtrit(freedom, (1 + confidence) / 2)) * math.sqrt(left * np.linalg.inv(design.T @ design)[0, 0])
+    return float(fitted[0]), float(fitted[0]) - reach, float(fitted[0]) + reach
+
+
 @dataclass(frozen=True)
 class Estimate:
     """A mean over units with all that its interval is made of; every array has the statistic's shape (…).

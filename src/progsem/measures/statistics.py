@@ -61,17 +61,25 @@ def run(job) -> None:
         analysis = Analysis.of(job, workers)
         for name, table in TABLES.items():
             write_rows(job.output(name), table.columns, analysis.rows(name))
-    times = {
+    made = {
+        "sizes": sizes(job.inputs["manifests"], analysis.settings.train_length[1]),
         "wall_seconds": wall_seconds(job.inputs["manifests"]),
         "seconds_per_solution": seconds_per_solution(job.inputs["manifests"]),
     }
-    write_json(job.output("summary"), summary(analysis) | times)
+    write_json(job.output("summary"), summary(analysis) | made)
     shown = gallery.choose(analysis.checkpoints, analysis.settings) | {"features": features.choose(analysis)}
     write_json(job.output("gallery"), plain(shown))
     with replacing(job.output("viewer")) as temporary:  # many small numbers: indented it is six times as large
         shown = viewer.choose(analysis.checkpoints, analysis.settings)
         temporary.write_text(canonical_json(shown), encoding="utf-8")
     job.notes["checkpoints"] = len(analysis.checkpoints)
+
+
+def sizes(manifests: list[Path], statements: int) -> dict[str, int | None]:
+    """Parameters of the language model, as its training has counted them, and statements of the longest program."""
+    trained = (manifest for manifest in map(read_json, manifests) if manifest["stage"] == "train")
+    counted = (manifest.get("notes", {}).get("parameters") for manifest in trained)
+    return {"parameters": next(counted, None), "statements": statements}
 
 
 def wall_seconds(manifests: list[Path]) -> dict[str, float]:

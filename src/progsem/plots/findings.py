@@ -227,6 +227,14 @@ def learned(results: Results) -> tuple[str, int] | None:
     return largest, max(effects, key=lambda layer: (sum(effects[layer]), -layer))
 
 
+def scale(exponent: tuple[float, float, float] | None) -> str:
+    """How the tokens until half of the specifications are solved go with the number of parameters."""
+    if exponent is None:
+        return "variants of several sizes"
+    ends = style.spelt(*exponent, "+.2f")
+    return f"tokens until half is solved go with the parameters to the power of {ends}"
+
+
 def transcoders(results: Results) -> str:
     """Coverage and reconstruction of transcoders, or of the first kind that there is, after training and before."""
     found = results.rows("transcoders", lm_seed=results.headline, layer="mean", semantics=ORIGINAL)
