@@ -17,7 +17,7 @@ from progsem.languages.karel import codes, kernels
 from progsem.languages.karel.interpreter import run
 from progsem.languages.karel.syntax import encode, parse
 from progsem.languages.karel.world import World
-from progsem.measures import viewer
+from progsem.measures import statistics, viewer
 from progsem.measures.results import Settings, find_checkpoints
 from progsem.plots import style
 from progsem.plots import viewer as plots
@@ -281,6 +281,7 @@ def test_what_is_written_under_edits_is_laid_out(browser, tmp_path, shown_edits)
 def test_without_edits_there_is_no_place_for_them(browser, page):
     browser.open(page)
     assert browser.run("getComputedStyle($('edits')).display") == "none"
+    assert browser.run("getComputedStyle($('sparse')).display") == "none"  # nor for dictionaries
 
 
 def test_the_page_holds_its_data_and_nothing_from_elsewhere(shown):
@@ -292,6 +293,32 @@ def test_the_page_holds_its_data_and_nothing_from_elsewhere(shown):
     assert set(re.findall(r"\w+://[^\s\"'<>]+", text.replace(data, ""))) == {"http://www.w3.org/2000/svg"}
     assert {style.BLUE, style.SKY, style.VERMILION, style.ORANGE} <= set(re.findall(r"#[0-9A-F]{6}", text))
     assert text == plots.page(json.loads(json.dumps(shown)), HOSTILE)
+
+
+def test_features_of_dictionaries_stand_under_the_reference_program(browser, tmp_path):
+    """How active each is, and whether what it says holds there, against the data and against a run of the program."""
+    mirror = {"turn_left": "turn_right", "turn_right": "turn_left"}
+    sections = {"lm": {"steps": 400, "decay_steps": 400}, "transcoders": {"kinds": ["transcoder"]}}
+    sections["interventions"] = {"alternatives": {"mirror": mirror}, "difficulty_matched": "mirror"}
+    job = write_results(tmp_path / "study", small_study(**sections))
+    statistics.run(job)
+    shown = json.loads(job.output("viewer").read_text(encoding="utf-8"))
+    plots.write(tmp_path, shown, "title")
+    browser.open(tmp_path / "trace_viewer.html")
+    (one,) = shown["sparse"]["features"]
+    assert (one["feature"], one["head"], one["value"]) == ("facing", "heading", 2)
+    laid_out = """[...document.querySelectorAll('#sparse-active td')].map(cell => cell.innerText.trim())"""
+    seen = set()
+    for index, specification in enumerate(shown["specifications"]):
+        browser.run(f"go({{spec: {index}, statement: 1}})")
+        cells = browser.run(laid_out)
+        ((active, holds), *others) = shown["sparse"]["active"][index][0]
+        assert len(cells) == specification["reference"].count(";") + 1 and set(cells[1:]) <= {"–"} and not any(others)
+        _, (_, _, heading) = executed(specification, specification["reference"], 1)
+        assert holds == (heading == 2) and f"{active} %" in cells[0] and cells[0].startswith("✓" if holds else "·")
+        seen.add(holds)
+    assert seen == {True, False} and browser.complaints == []
+    assert browser.run("document.querySelector('#sparse-statements [aria-current]').cellIndex") == 1
 
 
 def read_world(browser, place: str) -> tuple[np.ndarray, tuple]:

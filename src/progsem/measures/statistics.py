@@ -43,8 +43,9 @@ from pathlib import Path
 
 from threadpoolctl import threadpool_limits
 
-from progsem.measures import features, gallery, viewer
+from progsem.measures import gallery, viewer
 from progsem.measures.analysis import Analysis
+from progsem.measures.features import Features
 from progsem.measures.summary import summary
 from progsem.measures.synthesis import seconds_per_solution
 from progsem.measures.tables import TABLES
@@ -67,10 +68,12 @@ def run(job) -> None:
         "seconds_per_solution": seconds_per_solution(job.inputs["manifests"]),
     }
     write_json(job.output("summary"), summary(analysis) | made)
-    shown = gallery.choose(analysis.checkpoints, analysis.settings) | {"features": features.choose(analysis)}
-    write_json(job.output("gallery"), plain(shown))
+    features = Features(analysis)
+    chosen = gallery.choose(analysis.checkpoints, analysis.settings) | {"features": features.examples()}
+    write_json(job.output("gallery"), plain(chosen))
+    shown = viewer.choose(analysis.checkpoints, analysis.settings)
+    shown["sparse"] = features.beside([one["specification"] for one in shown["specifications"]])
     with replacing(job.output("viewer")) as temporary:  # many small numbers: indented it is six times as large
-        shown = viewer.choose(analysis.checkpoints, analysis.settings)
         temporary.write_text(canonical_json(shown), encoding="utf-8")
     job.notes["checkpoints"] = len(analysis.checkpoints)
 
