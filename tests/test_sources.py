@@ -70,7 +70,7 @@ def test_modules_of_the_language_belong_to_the_stages_that_ask_for_them():
     asked = {stage: {path for path in code_files(stage) if path.startswith("languages/karel/")} for stage in MODULES}
     have = {topic: {stage for stage in MODULES if f"languages/karel/{topic}.py" in asked[stage]} for topic in TOPICS}
     assert have["sampling"] == {"corpus", "generalisation"}
-    assert have["features"] == {"probes", "controls", "edits", "statistics"}
+    assert have["features"] == {"probes", "controls", "edits", "transcoders", "statistics"}
     assert have["drawing"] == {"figures"}
     assert have["text"] >= {"tokens", "traces", "controls", "statistics"} and "corpus" not in have["text"]
 
@@ -134,7 +134,12 @@ def test_wording_and_layout_do_not_count(tmp_path):
     text = path.read_text(encoding="utf-8")
     path.write_text(text.replace("WARMUP = 0.05", "WARMUP = 0.06"), encoding="utf-8")
     changed = dict(zip(MODULES, zip(before.split(), digests(tmp_path).split(), strict=True), strict=True))
-    assert {stage for stage, (one, other) in changed.items() if one != other} == {"probes", "controls", "edits"}
+    assert {stage for stage, (one, other) in changed.items() if one != other} == {
+        "probes",
+        "controls",
+        "edits",
+        "transcoders",
+    }
 
 
 def test_line_ends_do_not_count(tmp_path):

@@ -120,7 +120,7 @@ def test_what_a_study_says_to_run_can_be_planned(tree, command):
     [
         ("plots/lengths.py", {"figures"}),
         ("measures/intervals.py", {"statistics", "figures"}),
-        ("probing/fits.py", {"probes", "controls", "edits", "statistics", "figures"}),
+        ("probing/fits.py", {"probes", "controls", "edits", "transcoders", "statistics", "figures"}),
         (
             "lm/decoding.py",
             {
@@ -128,6 +128,7 @@ def test_what_a_study_says_to_run_can_be_planned(tree, command):
                 "probes",
                 "controls",
                 "edits",
+                "transcoders",
                 "generalisation",
                 "writers",
                 "synthesis",

@@ -179,10 +179,20 @@ def test_the_study_is_that_of_a_local_run(cluster, slow_training, tree, copied, 
     assert {job.state for job in jobs} == {"COMPLETED"}
     # The corpus and its tokens are one job, and so are all that reads a checkpoint.
     rules = [job.comment.removeprefix("rule_").split("_")[0] for job in jobs]
-    alone = ["data", "edits", "edits", "generalisation", "statistics", "synthesis", "writers"]
+    alone = [
+        "data",
+        "edits",
+        "edits",
+        "generalisation",
+        "statistics",
+        "synthesis",
+        "transcoders",
+        "transcoders",
+        "writers",
+    ]
     assert sorted(rules) == sorted(["checkpoint"] * 3 + ["probing"] * 3 + alone)
     partitions = {rule: job.partition for rule, job in zip(rules, jobs, strict=True)}
-    gpu = dict.fromkeys(("checkpoint", "edits", "generalisation", "probing", "synthesis"), "gpu")
+    gpu = dict.fromkeys(("checkpoint", "edits", "generalisation", "probing", "synthesis", "transcoders"), "gpu")
     assert partitions == {"data": "cpu", "statistics": "cpu", "writers": "cpu"} | gpu
     assert {stage for stage, *_ in onlooker.seen.values()} >= {"train", "traces", "probes", "statistics"}
     for stage, environment, above in onlooker.seen.values():
@@ -213,7 +223,7 @@ def test_a_node_that_is_drained_and_jobs_that_are_cancelled(cluster, tree, copie
     compare(artifacts(copied), expected, "after a drained node and cancelled jobs", whole=True)
     ends = {job.number: job.state for job in run.jobs()}
     assert ends[waiting.number] == "COMPLETED"
-    assert sorted(ends.values()) == ["CANCELLED"] * 2 + ["COMPLETED"] * 13
+    assert sorted(ends.values()) == ["CANCELLED"] * 2 + ["COMPLETED"] * 15
     tell(f"the same with a node drained and two jobs cancelled: {run.seconds()}")
 
 

@@ -46,11 +46,11 @@ def closure(module: str, language: str | None = None) -> tuple[Path, ...]:
     Without what is `NOT_COUNTED`; modules of a language are those of that one, by default the job's. Raises ValueError
     for a module that is not there.
     """
-    return _closure(module, language or LANGUAGE.name)
+    return _closure(module, language or LANGUAGE.name, NOT_COUNTED)
 
 
 @cache
-def _closure(module: str, language: str) -> tuple[Path, ...]:
+def _closure(module: str, language: str, not_counted: tuple[str, ...]) -> tuple[Path, ...]:
     found: set[Path] = set()
     seen: set[str] = set()
     waiting = _with_packages(module)
@@ -61,7 +61,7 @@ def _closure(module: str, language: str) -> tuple[Path, ...]:
         if name in seen:
             continue
         seen.add(name)
-        if any(f"{name}.".startswith(f"{other}.".replace("*", language)) for other in NOT_COUNTED):
+        if any(f"{name}.".startswith(f"{other}.".replace("*", language)) for other in not_counted):
             continue
         path = _source(name)
         if path is not None:
