@@ -114,7 +114,8 @@ def write_results(folder: Path, study: Study, *, babbling: int = 0, gap: float =
             )
             for stage, seconds in (("train", 10.0), ("traces", 2.5)):
                 inputs["manifests"].append(place / f"{stage}.json")
-                write_json(inputs["manifests"][-1], {"stage": stage, "seconds": seconds})
+                counted = {"notes": {"parameters": 300_000}} if stage == "train" else {}
+                write_json(inputs["manifests"][-1], {"stage": stage, "seconds": seconds} | counted)
             asked, matched = study.interventions, study.interventions.difficulty_matched
             semantics = [({"original": {}}, [0])]
             if len(study.probes.offsets) > 1 and step in study.lm.chosen(study.probes.offset_checkpoints):
@@ -215,8 +216,9 @@ def _transcoders(folder: Path, rng, study: Study, lm_seed: int, step: int) -> di
         columns = {"scores": SCORES, "properties": PROPERTIES}[name]
         write_csv(path, columns, [[row.get(column) for column in columns] for row in rows])
     paths["activations"] = folder / "activations.arrow"
-    test = np.arange(study.traces.test, dtype=np.int32)
-    columns = {"layer": np.ones(len(test), np.int8), "kind": np.zeros(len(test), np.int8)}
+    layers = np.repeat(np.arange(1, study.lm.layers + 1, dtype=np.int8), study.traces.test)
+    test = np.tile(np.arange(study.traces.test, dtype=np.int32), study.lm.layers)
+    columns = {"layer": layers, "kind": np.zeros(len(test), np.int8)}
     columns |= {"program": test, "statement": np.zeros(len(test), np.int16)}
     about = {"step": step, "seed": lm_seed, "kinds": list(study.transcoders.kinds)}
     write_table(paths["activations"], columns | {"activation": rng.random((len(test), 1)).astype(np.float16)}, about)

@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import json
+from dataclasses import replace
 
 import matplotlib
 import numpy as np
@@ -15,7 +16,7 @@ from progsem.measures import statistics
 from progsem.plots import figures, style, training
 from progsem.plots.paper import page
 from progsem.storage import manifest
-from progsem.storage.files import read_json
+from progsem.storage.files import read_json, write_json
 
 MIRROR = {"turn_left": "turn_right", "turn_right": "turn_left"}
 ALTERNATIVE = {"alternatives": {"mirror": MIRROR}, "difficulty_matched": "mirror"}
@@ -55,10 +56,17 @@ BESIDE = {"summary.json", "trace_viewer.html", "paper_vs_ours.md", "paper_vs_our
 
 
 def a_job(folder, babbling=0, compared=False, **sections):
-    """The job that draws a synthetic study, its statistics computed; `compared`: beside itself, as two variants."""
+    """The job that draws a synthetic study, its statistics computed; `compared`: beside itself, as two variants.
+
+    They are the same, but that one says of itself that it is three times as large.
+    """
     computed = write_results(folder, small_study(**sections), babbling=babbling)
     statistics.run(computed)
-    variants = dict.fromkeys(["one variant", "the-other"], computed) if compared else {}
+    larger = folder / "larger.json"
+    about = read_json(computed.output("summary"))
+    write_json(larger, about | {"sizes": about["sizes"] | {"parameters": 900_000}})
+    other = replace(computed, outputs=computed.outputs | {"summary": [larger]})
+    variants = {"one variant": computed, "the-other": other} if compared else {}
     return figures_job(computed, folder / "results" / "figures", "A title from the config", variants)
 
 
@@ -200,7 +208,7 @@ def test_the_same_numbers_give_the_same_bytes(job, drawn, tmp_path, looks):
         assert path.read_bytes() == (drawn / path.name).read_bytes(), path.name
 
 
-OF_EXAMPLES_OR_MODELS = {"gallery", "features", "transcoders"}  # whose numbers are not of test programs
+OF_EXAMPLES_OR_MODELS = {"gallery", "features", "transcoders", "scale"}  # whose numbers are not of test programs
 
 
 @pytest.mark.parametrize("name", [name for name in figures.FIGURES if name not in OF_EXAMPLES_OR_MODELS])

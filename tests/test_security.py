@@ -427,6 +427,7 @@ def test_a_hostile_title_arrives_as_it_is_and_runs_nothing(hostile):
     assert set(FIGURES) - figures == {
         *("baselines_over_training", "alternatives_by_offset", "edits_over_training", "synthesis_over_training"),
         "variants",
+        "scale",
     }
 
 

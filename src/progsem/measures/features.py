@@ -108,7 +108,8 @@ class Features:
         labels = LANGUAGE.features.labels((feature,), run.states(np.zeros_like(numbers), numbers))
         holds = labels[:, heads.index(one.row["head"])] == int(one.row["value"])
         here = one.program == program
-        active = dict(zip(one.statement[here].tolist(), one.activation[here] / one.activation.max(), strict=True))
+        largest = one.activation.max(initial=0) or 1
+        active = dict(zip(one.statement[here].tolist(), one.activation[here] / largest, strict=True))
         return [
             [round(100 * float(active[number])), bool(holds[number])] if number in active else None
             for number in numbers.tolist()
