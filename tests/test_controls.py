@@ -75,6 +75,7 @@ def setting(request, tmp_path_factory):
     recipe = config.Probes(features=FEATURES, offsets=(0,), layer="mean")
     job = control_job(made.folder, recipe, tokens={"encoding": encoding}, traces={"outputs": outputs})
     traced = Traced(job, recipe)
+    traced.execute({})
     made.controls = ControlInputs(job, traced)
     made.data = {source: labelled(traced, source, 0, recipe) for source in SOURCES}
     return made

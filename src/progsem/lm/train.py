@@ -313,7 +313,13 @@ def train_interval(job: Job, trainer: Trainer, rolling: RollingState, asked: Cal
 
 
 def prepared(job: Job) -> torch.device:
-    """Set up this process for a job's training; returns the device that it is done on."""
+    """Set up this process for a job's training; returns the device that it is done on.
+
+    Raises `UserError` where the job's processes cannot share a batch.
+    """
+    batch = job.section("lm").batch
+    if batch % job.processes:
+        raise UserError(f"lm.batch is {batch}, which {job.processes} processes cannot share; start fewer")
     torch.set_num_threads(job.threads)
     torch.set_flush_denormal(True)
     return choose_device(job.device, job.gpu)
@@ -358,8 +364,6 @@ def run(job: Job) -> None:
     config, last = job.section("lm"), job.slice["to"]
     if last == 0 and job.rank > 0:
         return
-    if config.batch % job.processes:
-        raise UserError(f"lm.batch is {config.batch}, which {job.processes} processes cannot share; start fewer")
     device = prepared(job)
     columns, metadata = read_tables(job.inputs["train"])
     before = lm.load(job.input("model"), job.input("config"), device) if job.inputs.get("model") else None

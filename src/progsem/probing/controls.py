@@ -94,6 +94,7 @@ def run(job: Job) -> None:
     recipe: Probes = job.section("probes")
     kinds = job.section("controls").kinds
     traced = Traced(job, recipe)
+    traced.execute({})
     datasets = usable(job, recipe, traced, ORIGINAL)
     controls = names(kinds, traced.metadata["layers"], recipe.layer)
     described = [Description(data, traced, recipe) for data in datasets if DESCRIPTION_LENGTH in kinds]

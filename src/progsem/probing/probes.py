@@ -80,11 +80,11 @@ def run(job: Job) -> None:
 
 
 class Traced:
-    """A checkpoint's traces, with its programs executed under one semantics after another, the original at first.
+    """A checkpoint's traces, whose programs are executed under one semantics after another.
 
     `programs` and `metadata` are those of programs.arrow, `heads` those of the recipe's features on its worlds; by
     source, `tables` are the hidden states (memory-mapped), of which the recipe reads the column `layer`, and `runs`
-    what the programs did that they belong to.
+    what the programs did that they belong to, when they were last executed.
     """
 
     def __init__(self, job: Job, recipe: Probes):
@@ -95,7 +95,7 @@ class Traced:
         self.tables = {source: read_table(job.input(source))[0] for source in recipe.sources}
         self.worlds = LANGUAGE.execution.of_columns(self.programs, self.metadata)  # (programs, 1)
         self._sources, self._step_limit = recipe.sources, job.section("programs").step_limit
-        self.execute({})
+        self.runs: dict = {}
 
     def execute(self, mapping: dict[str, str]) -> None:
         """Let the programs run with the statements meaning what a mapping says."""

@@ -83,21 +83,21 @@ def score(train: np.ndarray, test: np.ndarray, labels: tuple[np.ndarray, np.ndar
     feature, threshold = np.zeros(len(asked), np.int64), np.zeros(len(asked))
     # Of each feature and property, the lowest threshold at which it is precise, if there is one.
     precise = np.full((train.shape[1], len(asked)), np.inf)
+    every = np.arange(len(asked))
     for share, f1, precision, said in _at_thresholds(train, largest, true_train):
         leading = f1.argmax(axis=0)
-        better = f1[leading, np.arange(len(asked))] > best
-        best = np.where(better, f1[leading, np.arange(len(asked))], best)
+        better = f1[leading, every] > best
+        best = np.where(better, f1[leading, every], best)
         feature, threshold = np.where(better, leading, feature), np.where(better, share, threshold)
         good = (precision >= PRECISION) & (said >= _FEWEST)[:, None]
         precise = np.where(good & np.isinf(precise), share, precise)
-    judged = np.arange(len(asked))
     says = test[:, feature] > threshold * largest[feature]
     right = (says & true_test).sum(axis=0)
     return Found(
         properties=asked,
         feature=feature,
         threshold=threshold,
-        f1=_f1(right, says.sum(axis=0), true_test.sum(axis=0))[judged],
+        f1=_f1(right, says.sum(axis=0), true_test.sum(axis=0)),
         precision=_share(right, says.sum(axis=0)),
         always=_f1(true_test.sum(axis=0), len(true_test), true_test.sum(axis=0)),
         reconstruction=_reconstructed(test, largest, precise, true_test),

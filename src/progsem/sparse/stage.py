@@ -148,11 +148,13 @@ class Losses:
     def _mean(self) -> float:
         found = [
             activations.loss(
-                self.model, self.tokens[first : first + self.batch].long(), self.lengths[first : first + self.batch],
+                self.model,
+                self.tokens[first : first + self.batch].long(),
+                self.lengths[first : first + self.batch],
                 self.prompt,
             )
             for first in range(0, len(self.tokens), self.batch)
-        ]  # fmt: skip
+        ]
         total, count = (sum(part) for part in zip(*found, strict=True))
         return total / count
 

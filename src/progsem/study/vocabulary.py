@@ -53,10 +53,5 @@ DECODERS = GREEDY, TEMPERATURE, TOP_P, BEAM = ("greedy", "temperature", "top_p",
 PRETRAINED = "pretrained"  # in the place of a language model's seed: the one of `lm.pretrained`, fine-tuned
 
 METRICS = ("step", "tokens", "programs", "loss", "learning_rate", "gradient_norm")  # columns of metrics.csv
-COMPARED = (
-    "checkpoints",
-    "milestones",
-    "probes",
-    "alternatives",
-    "edits",
-)  # tables in which variants of a study are compared
+# Tables in which variants of a study are compared.
+COMPARED = ("checkpoints", "milestones", "probes", "alternatives", "edits")
