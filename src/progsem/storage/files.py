@@ -300,7 +300,8 @@ def read_tables(paths: list[Path]) -> tuple[dict[str, np.ndarray], dict]:
 def _to_numpy(column: pa.ChunkedArray) -> np.ndarray:
     import pyarrow as pa
 
-    array = column.combine_chunks()
+    # A single chunk, as files of this package have it, stays mapped; to combine it would copy it.
+    array = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
     if isinstance(array, pa.ChunkedArray):
         array = array.chunk(0) if array.num_chunks else pa.array([], column.type)
     if pa.types.is_fixed_size_list(array.type):
