@@ -13,7 +13,6 @@ from transformers import AutoModelForCausalLM
 from progsem.data import corpus
 from progsem.editing import edits, subspaces
 from progsem.editing.prefixes import Beginnings, Meaning
-from progsem.editing.readers import Reader
 from progsem.editing.streams import Edit, Editable, NextCodes, Texts
 from progsem.editing.targets import SURE, towards
 from progsem.errors import UserError
@@ -25,6 +24,7 @@ from progsem.lm.codegen import model as codegen
 from progsem.lm.stock import model as stock
 from progsem.lm.traces import Specifications
 from progsem.probing.fits import States
+from progsem.probing.readers import Reader
 from progsem.storage.files import load_tensors, read_table
 from progsem.study.config import load
 from progsem.study.vocabulary import SPLITS

@@ -186,7 +186,7 @@ def test_proposals_are_judged(tmp_path, tuned, data):
     totals = np.zeros((len(labels), 20), int)
     np.add.at(totals, (columns["writer"], columns["program"]), columns["count"])
     assert totals.tolist() == [[count] * 20 for count in (1, 2, 1, 2)]
-    specifications = Specifications(data, {"test": 20})
+    specifications = Specifications.read(data, {"test": 20})
     worlds = (part.at(columns["program"]) for part in (specifications.worlds, specifications.outputs))
     right = satisfied(columns["codes"], *worlds, study.programs.step_limit) & columns["whole"][:, None]
     assert (columns["shown"] == right[:, : study.corpus.examples].all(axis=1)).all()
@@ -194,7 +194,7 @@ def test_proposals_are_judged(tmp_path, tuned, data):
 
 
 def test_samples_do_not_depend_on_how_many_there_are(proposer, data, encoding, monkeypatch):
-    specifications = Specifications(data, {"test": 20})
+    specifications = Specifications.read(data, {"test": 20})
     first, other = (specifications.prompts(encoding, slice(row, row + 1))[0] for row in (0, 1))
     assert proposer.greedy(first, False).codes.tolist() == proposer.beams(first, 1, False).codes.tolist()
     monkeypatch.setattr(proposer, "_read", list)

@@ -48,7 +48,7 @@ def corpus(tmp_path_factory, study):
 
 @pytest.fixture(scope="module")
 def specifications(corpus):
-    return Specifications(corpus, {"test": 20})
+    return Specifications.read(corpus, {"test": 20})
 
 
 @pytest.fixture(scope="module")

@@ -41,9 +41,9 @@ import torch
 from torch import Tensor
 
 from progsem.editing import subspaces
+from progsem.editing.fed import Fed
 from progsem.editing.learned import learn
 from progsem.editing.prefixes import Beginnings, Counterfactuals, Meaning
-from progsem.editing.readers import Fed, Reader
 from progsem.editing.streams import Edit, Editable, NextCodes, Read, Texts
 from progsem.editing.targets import towards
 from progsem.hardware import choose_device
@@ -53,6 +53,7 @@ from progsem.languages import LANGUAGE
 from progsem.languages.labels import majority_label, spans
 from progsem.lm import model as lm
 from progsem.lm.traces import Specifications, satisfied, whole_programs
+from progsem.probing.readers import Reader
 from progsem.storage.files import save_tensors, write_table
 from progsem.study.vocabulary import (
     BEHIND_TARGET,
@@ -60,6 +61,7 @@ from progsem.study.vocabulary import (
     EDIT_SOURCES,
     FULL,
     LEARNED,
+    LINEAR,
     MEANS,
     NO_CONTROL,
     PATTERN,
@@ -74,7 +76,6 @@ from progsem.study.vocabulary import (
 FEWEST = 20  # training counterfactuals from which a subspace is learned
 _, _, LAYER, POSITION, SHUFFLED = EDIT_CONTROLS
 OF_TARGET, OF_DONOR = EDIT_SOURCES
-_LINEAR = "linear"
 
 
 @dataclass(frozen=True)
@@ -156,7 +157,7 @@ class Feature:
         labels = fed.labels[fed.split == TRAIN, self.span]
         states = torch.from_numpy(fed.streams[layer - 1][train]).to(device)
         if {WEIGHTS, PATTERN} & set(config.kinds):
-            directions = reader.directions(self.stage.depths.index(_LINEAR), self.span)
+            directions = reader.directions(self.stage.depths.index(LINEAR), self.span)
             if WEIGHTS in config.kinds:
                 yield WEIGHTS, subspaces.basis(directions)
             if PATTERN in config.kinds:
@@ -327,7 +328,7 @@ class Stage:
         for layer in sorted({*self.layers, model.layers}):
             self.readers[layer] = Reader(self.fed.states(layer), heads, recipe, device)
             if layer in self.layers and WEIGHTS in self.config.kinds:
-                linear = recipe.model_copy(update={"depths": {_LINEAR: recipe.depths[_LINEAR]}})
+                linear = recipe.model_copy(update={"depths": {LINEAR: recipe.depths[LINEAR]}})
                 self.shuffled[layer] = Reader(self.fed.shuffled(layer, heads), heads, linear, device)
         learned = [f"{LEARNED}_{dimension}" for dimension in self.config.dimensions]
         sets = [f"{SET}_{depth}" for depth in self.depths]

@@ -65,7 +65,7 @@ class Texts:
         followed = Followed(self.grammar, 1, self.codes, self.max_depth)
         for token in begun:
             followed.advance(np.zeros(1, np.int64), token[None])
-        return NextCodes.behind(self.grammar, int(followed.node[0]), self.max_depth > 0)
+        return NextCodes.behind(self.grammar, int(followed.node[0]), bool(followed.depth[0] < self.max_depth))
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class NextCodes:
 
     @classmethod
     def behind(cls, grammar: TokenGrammar, node: int, blocks: bool) -> NextCodes:
-        """At a node of the grammar's automaton; `blocks` may be opened or not."""
+        """At a node of the grammar's automaton; a further block may be opened, with `blocks`, or not."""
         paths, legal, found = [], [], {}
 
         def follow(node: int, path: list[int], terms: list[tuple[int, int]]) -> None:

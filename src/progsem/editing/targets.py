@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from progsem.editing.readers import Reader
+from progsem.probing.readers import Reader
 
 SURE = 0.9  # probability that the probe gives to the target when enough has been done
 STEPS = 100

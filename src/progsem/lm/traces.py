@@ -21,7 +21,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -39,44 +41,60 @@ from progsem.storage.files import read_table, write_table
 from progsem.study.vocabulary import LAYER, MEAN, SPLITS, TEST
 
 
+@dataclass(frozen=True)
 class Specifications:
-    """The first rows of some splits, one behind the other: programs (N, L), and their worlds and outputs (N, K).
+    """Some specifications, one behind the other: programs (N, L), and their worlds and outputs (N, K).
 
-    shards: the corpus' files by split; counts: how many rows of each; outputs: as `traces.outputs`.
+    split, row: (N,), where each stands in the corpus; shown: indices of the worlds that stand in the text; metadata:
+    those of tables that hold one world each; outputs_in_text: as `traces.outputs`.
     """
 
-    def __init__(self, shards: dict[str, list[Path]], counts: dict[str, int], outputs: str = "shown"):
-        self.outputs_in_text = outputs
+    programs: np.ndarray
+    worlds: NamedTuple
+    outputs: NamedTuple
+    split: np.ndarray
+    row: np.ndarray
+    shown: tuple
+    metadata: dict
+    outputs_in_text: str = "shown"
+
+    @classmethod
+    def read(cls, shards: dict[str, list[Path]], counts: dict[str, int], outputs: str = "shown") -> Specifications:
+        """The first rows of some splits: shards are the corpus' files by split, counts how many rows of each."""
         of_columns = LANGUAGE.execution.of_columns
-        programs, worlds, outputs, self.split, self.row = [], [], [], [], []
-        for split, left in counts.items():
+        programs, worlds, wanted, split, row = [], [], [], [], []
+        for name, left in counts.items():
             first = 0
-            for path in shards[split]:
+            for path in shards[name]:
                 columns, metadata = read_table(path)
-                taken = {name: column[:left] for name, column in columns.items()}
+                taken = {column: values[:left] for column, values in columns.items()}
                 count = len(taken["program"])
                 programs.append(taken["program"])
                 worlds.append(of_columns(taken, metadata))
-                outputs.append(of_columns(taken, metadata, "out_"))
-                self.split.append(np.full(count, SPLITS.index(split), np.int8))
-                self.row.append(np.arange(first, first + count, dtype=np.int32))
+                wanted.append(of_columns(taken, metadata, "out_"))
+                split.append(np.full(count, SPLITS.index(name), np.int8))
+                row.append(np.arange(first, first + count, dtype=np.int32))
                 left -= count
                 first += count
                 if left == 0:
                     break
-        self.shown = np.s_[:, : metadata["examples"]]
-        self.metadata = {key: value for key, value in metadata.items() if key != "examples"} | {"worlds": 1}
-        self.programs = np.concatenate(programs)
-        self.worlds, self.outputs = (
-            type(parts[0])(*map(np.concatenate, zip(*parts, strict=True))) for parts in (worlds, outputs)
+        worlds, wanted = (type(parts[0])(*map(np.concatenate, zip(*parts, strict=True))) for parts in (worlds, wanted))
+        return cls(
+            np.concatenate(programs),
+            worlds,
+            wanted,
+            np.concatenate(split),
+            np.concatenate(row),
+            np.s_[:, : metadata["examples"]],
+            {key: value for key, value in metadata.items() if key != "examples"} | {"worlds": 1},
+            outputs,
         )
-        self.split, self.row = np.concatenate(self.split), np.concatenate(self.row)
 
     @classmethod
     def of(cls, job: Job) -> Specifications:
         """Those that a job's `traces` asks for, of every split."""
         wanted = job.section("traces")
-        return cls(job.inputs, {split: getattr(wanted, split) for split in SPLITS}, wanted.outputs)
+        return cls.read(job.inputs, {split: getattr(wanted, split) for split in SPLITS}, wanted.outputs)
 
     def __len__(self) -> int:
         return len(self.programs)

@@ -328,10 +328,12 @@ class ProbeBatch:
             maximize=False,
         )
 
-    def fit(self, by_likelihood: bool = False) -> tuple[np.ndarray, list]:
+    def fit(
+        self, by_likelihood: bool = False, progress: Callable[[int], object] | None = None
+    ) -> tuple[np.ndarray, list]:
         """Train; returns each probe's best step (K, G, H) and its weights then, laid out as `weights`.
 
-        `by_likelihood` is that of the function `fit`.
+        `by_likelihood` is that of the function `fit`; `progress` is told how many more steps are done.
         """
         recipe = self.recipe
         milestones = {round(recipe.steps * k / recipe.evaluations) for k in range(1, recipe.evaluations + 1)} - {0}
@@ -351,6 +353,8 @@ class ProbeBatch:
         ]
         for start, step, *blocks in zip([0, *ends[:-1]], ends, *streams, strict=True):
             self._advance(torch.stack(blocks), [self.learning_rate(k) for k in range(start, step)])
+            if progress:
+                progress(step - start)
             if step in milestones:
                 scores = score(VALIDATION)
                 better = scores > best

@@ -55,6 +55,17 @@ def aligned(
     return states, target[states]
 
 
+def labels_of(
+    run, program: np.ndarray, statement: np.ndarray, offset: int, recipe: Probes
+) -> tuple[np.ndarray, np.ndarray]:
+    """Which hidden states (M,) have a label, (N,), and the labels of the recipe's features, (N, heads) uint8.
+
+    Arguments as for `aligned`.
+    """
+    states, target = aligned(run, program, statement, offset, recipe.drop_final)
+    return states, LANGUAGE.features.labels(recipe.features, run.states(program[states], target))
+
+
 def run(job: Job) -> None:
     """Execute, align, fit, report.
 
@@ -123,21 +134,23 @@ class DataSet:
     final: np.ndarray
 
 
-def labelled(traced: Traced, source: str, offset: int, recipe: Probes) -> DataSet:
-    """The data set of one source and offset.
+def labelled(traced: Traced, source: str, offset: int, recipe: Probes, only: int | None = None) -> DataSet:
+    """The data set of one source and offset, or what is `only` of one split of it.
 
     States at statements outside `recipe.positions` train and choose nothing: only test states are taken there.
     """
     run, table = traced.runs[source], traced.tables[source]
-    states, target = aligned(run, table["program"], table["statement"], offset, recipe.drop_final)
-    split = traced.programs["split"][table["program"][states]]
+    split = traced.programs["split"][table["program"]]
+    asked = np.arange(len(split)) if only is None else np.flatnonzero(split == only)
+    states, labels = labels_of(run, table["program"][asked], table["statement"][asked], offset, recipe)
+    states = asked[states]
+    split = split[states]
     if recipe.positions:
         own = table["statement"][states]
         inside = np.any([(first <= own) & (own <= last) for first, last in recipe.positions], axis=0)
         kept = inside | (split == TEST)
-        states, target, split = states[kept], target[kept], split[kept]
+        states, labels, split = states[kept], labels[kept], split[kept]
     program, statement = table["program"][states], table["statement"][states]
-    labels = LANGUAGE.features.labels(recipe.features, run.states(program, target))
     return DataSet(
         source=source,
         offset=offset,

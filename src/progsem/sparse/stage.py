@@ -13,6 +13,7 @@ and how well), `activations` (Arrow, how active these are at the statements of t
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
 import torch
@@ -28,10 +29,10 @@ from progsem.lm.language_model import LanguageModel
 from progsem.lm.traces import Specifications, positions_of_actions
 from progsem.probing.fits import States
 from progsem.probing.fits import fit as fit_probes
-from progsem.probing.probes import aligned
+from progsem.probing.probes import labels_of
 from progsem.sparse import activations, dictionary, scores
 from progsem.storage.files import save_tensors, write_csv, write_table
-from progsem.study.vocabulary import NEURONS, ORIGINAL, PROBE, TEST, TRAIN, TRANSCODER
+from progsem.study.vocabulary import LINEAR, NEURONS, ORIGINAL, PROBE, TEST, TRAIN, TRANSCODER
 
 SCORES = (
     "layer kind semantics features coverage always reconstruction precise variance loss_recovered active dead"
@@ -56,21 +57,19 @@ class Fed:
     labels: dict[str, np.ndarray]
 
     @classmethod
-    def of(cls, job: Job, specifications: Specifications, encoding, heads: list[Head], device) -> Fed:
+    def of(cls, job: Job, specifications: Specifications, encoding, device) -> Fed:
         """Those of a job; the slice has `meanings` by the names of semantics."""
         recipe, step_limit = job.section("probes"), job.section("programs").step_limit
         programs, worlds = specifications.programs, specifications.worlds.at(np.s_[:, 0])
         prompts = specifications.prompts(encoding, np.s_[:])
         tokens, lengths = encoding.documents(prompts, programs)
         document, position, statement = positions_of_actions(programs)
-        kept = np.ones(len(document), bool)
-        runs = {}
+        found = {}
         for name, mapping in job.slice["meanings"].items():
             meanings = LANGUAGE.codes.semantics(mapping)
-            runs[name] = LANGUAGE.execution.trace(programs, worlds, step_limit, meanings)
-            there = np.zeros(len(document), bool)
-            there[aligned(runs[name], document, statement, 0, recipe.drop_final)[0]] = True
-            kept &= there
+            run = LANGUAGE.execution.trace(programs, worlds, step_limit, meanings)
+            found[name] = labels_of(run, document, statement, 0, recipe)
+        kept = reduce(np.intersect1d, [rows for rows, _ in found.values()])
         document, position, statement = document[kept], position[kept], statement[kept]
         _, _, _, ends = encoding.spell(programs)
         return cls(
@@ -80,10 +79,7 @@ class Fed:
             document=document,
             statement=statement,
             place=prompts.shape[1] + ends[document, position],
-            labels={
-                name: LANGUAGE.features.labels(recipe.features, run.states(document, statement))
-                for name, run in runs.items()
-            },
+            labels={name: labels[np.isin(rows, kept)] for name, (rows, labels) in found.items()},
         )
 
     def at(self, split: int) -> np.ndarray:
@@ -171,7 +167,7 @@ def run(job: Job) -> None:
     specifications = Specifications.of(job)
     encoding = LANGUAGE.text.ENCODINGS[job.section("tokens").encoding]()
     heads = LANGUAGE.features.heads(recipe.features, specifications.metadata)
-    fed = Fed.of(job, specifications, encoding, heads, device)
+    fed = Fed.of(job, specifications, encoding, device)
     collected = Collected(model, fed, job.batch)
     prompt = specifications.prompts(encoding, np.s_[:1]).shape[1]
     losses = Losses(model, fed, prompt, job.batch)
@@ -263,7 +259,7 @@ def _active(layer: int, kind: int, values: np.ndarray, test: np.ndarray, fed: Fe
 
 def _probed(vectors: np.ndarray, labels: np.ndarray, fed: Fed, heads: list[Head], recipe, device) -> np.ndarray:
     """What linear probes read from vectors at the test statements: (N, heads)."""
-    linear = recipe.model_copy(update={"depths": {"linear": ()}, "seeds": 1})
+    linear = recipe.model_copy(update={"depths": {LINEAR: ()}, "seeds": 1})
     split = fed.split[fed.document]
     states = States("transcoders", vectors, np.arange(len(vectors)), labels, split)
     (fitted,) = fit_probes([states], heads, linear, device, torch.float32)

@@ -19,7 +19,8 @@ ATTENTION, MLP, NORMS = TRANSFERRED = ("attention", "mlp", "norms")
 GENERATED, FORCED = SOURCES = ("generated", "forced")
 PROGRAMS = {GENERATED: "generated", FORCED: "reference"}  # the column of programs.arrow that holds these programs
 
-DEPTHS = {"linear": 0, "mlp1": 1, "mlp2": 2}  # hidden layers of a probe, shallowest first
+LINEAR = "linear"
+DEPTHS = {LINEAR: 0, "mlp1": 1, "mlp2": 2}  # hidden layers of a probe, shallowest first
 ORIGINAL = "original"  # the semantics in which every statement means itself
 PERMUTATION = "perm-"  # how names of permutations of the meanings begin, which are drawn and not listed
 

@@ -57,7 +57,7 @@ def run(job: Job) -> None:
     config, programs = job.section("synthesis"), job.section("programs")
     model = lm.load(job.input("weights"), job.input("config"), device).eval()
     encoding = LANGUAGE.text.ENCODINGS[job.section("tokens").encoding]()
-    specifications = Specifications(job.inputs, {SPLITS[TEST]: config.test})
+    specifications = Specifications.read(job.inputs, {SPLITS[TEST]: config.test})
     codes = LANGUAGE.codes.most_codes(programs, job.section("traces").extra_statements)
     inference = model.inference(choose_precision(job.section("lm").precision, device))
     proposer = Proposer(inference, encoding, codes, programs.depth)

@@ -85,7 +85,7 @@ def run(job: Job) -> None:
     pretrained = Pretrained.load(job.input("weights").parent)
     pretrained.model.to(device).eval()
     encoding = LANGUAGE.text.ENCODINGS[job.section("tokens").encoding]()
-    specifications = Specifications(job.inputs, {SPLITS[TEST]: config.test})
+    specifications = Specifications.read(job.inputs, {SPLITS[TEST]: config.test})
     codes = LANGUAGE.codes.most_codes(programs, job.section("traces").extra_statements)
     precision = choose_precision(job.section("lm").precision, device)
     proposer = TextProposer(pretrained, encoding, codes, programs.depth, precision)

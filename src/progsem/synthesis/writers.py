@@ -31,7 +31,7 @@ def writers(job: Job, specifications: Specifications) -> Iterator[tuple[Writer, 
     if "uniform" in config.writers:
         yield Writer("uniform"), drawing(plain.Uniform(codes, depth))
     if {"corpus", "unigram", "bigram"} & set(config.writers):
-        training = Specifications(job.inputs, {SPLITS[TRAIN]: _LEARNED_FROM})
+        training = Specifications.read(job.inputs, {SPLITS[TRAIN]: _LEARNED_FROM})
         if "corpus" in config.writers:
             yield (
                 Writer("corpus"),
@@ -56,5 +56,5 @@ def _in_text(specifications: Specifications) -> tuple:
 
 def run(job: Job) -> None:
     """Let every writer propose programs for the first test specifications."""
-    specifications = Specifications(job.inputs, {SPLITS[TEST]: job.section("synthesis").test})
+    specifications = Specifications.read(job.inputs, {SPLITS[TEST]: job.section("synthesis").test})
     judge(job, dict(writers(job, specifications)), specifications, "programs of plain writers")
