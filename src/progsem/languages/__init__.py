@@ -26,17 +26,18 @@ class Language:
     permutations: `mirror_pairs`, `meaning`, `is_mirror_image`: other meanings of the statements, and mirror images.
     grammar: `GRAMMAR`, a `progsem.languages.grammar.Grammar` of the codes.
     sampling: `Sampler`, which draws specifications.
-    reading: `program` and `worlds`, as files give them; without it, `config.check` refuses `corpus.programs`.
+    reading: `program` and `example`, from text that a person writes, and `written`, a world or an output as such text.
+        `worlds` of a program, as files give them; without that, `config.check` refuses `corpus.programs`.
     execution: `execute` and `trace` under a mapping; `WorldStates` and `ProgramStates`, the arrays that worlds and the
         states of programs are held in.
     columns: `INPUTS` and `OUTPUTS`, what the columns of tables mean that hold worlds.
     text: `ENCODINGS`, what specifications and programs look like to the language model; `glyphs`, `source`.
-    features: `heads` and `labels`, what a probe is asked about a program state.
+    features: `heads` and `labels`, what a probe is asked about a program state; `classes`, what its answers are called.
     writers: what the language has for writers without a model: `described`, a specification as categories, which
         regressions are told; `WRITERS` of its own by name, and `NAMED`, what they are called in figures; `REPORTED`,
         what others have published of writers: (low, high) shares by writer and value, and budget.
     gallery: what the gallery and the trace viewer show of a run.
-    drawing: how they draw it.
+    drawing: how they draw it; `of_world`, what `draw` is told of a world or an output alone.
     """
 
     def __init__(self, name: str):

@@ -43,6 +43,11 @@ def after(entry: dict, statement: dict) -> tuple:
     return cells, true, statement["read"]
 
 
+def of_world(world) -> tuple:
+    """One world (`execution.WorldStates`) and the robot in it, as arguments for `draw`."""
+    return world.cells, dict(zip(("row", "column", "heading"), map(int, world.poses), strict=True))
+
+
 def draw(axes: Axes, cells: np.ndarray, robot: dict | None = None, read: dict | None = None) -> None:
     """A world (H, W), the robot in it, and the robot that a probe reads."""
     draw_world(axes, cells)

@@ -11,12 +11,12 @@ at the start (or than it will be at the end).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from progsem.languages.karel.codes import HELD, WALL
+from progsem.languages.karel.codes import WALL
 from progsem.languages.labels import Head
 
 if TYPE_CHECKING:
@@ -24,17 +24,18 @@ if TYPE_CHECKING:
 
 ROW_STEP = np.array([-1, 0, 1, 0])  # by heading: north, east, south, west
 COLUMN_STEP = np.array([0, 1, 0, -1])
+_NO_YES = ("no", "yes")
 MANY_MARKERS = 3  # so many and more are one class: worlds are drawn with one a cell, so higher counts are rare
 
 
 class Feature(NamedTuple):
     """A question about N program states.
 
-    classes: how many answers each head has, by its name, on a grid of so many rows and columns. labels: the right ones,
-    (N,) for each head. meaning: what the labels say, in words.
+    classes: what each head may answer, by its name, on a grid of so many rows and columns; class k is the k-th. labels:
+    the right ones, (N,) for each head. meaning: what the labels say, in words.
     """
 
-    classes: Callable[[int, int], dict[str, int]]
+    classes: Callable[[int, int], dict[str, Sequence]]
     labels: Callable[[ProgramStates], list[np.ndarray]]
     meaning: str
 
@@ -54,13 +55,13 @@ def _offset(states: ProgramStates, reference: np.ndarray) -> list[np.ndarray]:
     return [poses[:, 1] - reference[:, 1] + width - 1, poses[:, 0] - reference[:, 0] + height - 1]
 
 
-def _offsets(height: int, width: int) -> dict[str, int]:
-    return {"dx": 2 * width - 1, "dy": 2 * height - 1}
+def _offsets(height: int, width: int) -> dict[str, Sequence]:
+    return {"dx": range(1 - width, width), "dy": range(1 - height, height)}
 
 
 FEATURES = {
     "facing": Feature(
-        lambda height, width: {"heading": 4},
+        lambda height, width: {"heading": ("north", "east", "south", "west")},
         lambda states: [states.poses[:, 2]],
         "0 north, 1 east, 2 south, 3 west",
     ),
@@ -75,38 +76,48 @@ FEATURES = {
         "x (y) now less that at the end, plus W - 1 (H - 1)",
     ),
     "wall_ahead": Feature(
-        lambda height, width: {"wall": 2},
+        lambda height, width: {"wall": _NO_YES},
         lambda states: [_wall(states, states.poses[:, 2])],
         "1 if the cell in front is a wall",
     ),
     "position": Feature(
-        lambda height, width: {"x": width, "y": height},
+        lambda height, width: {"x": range(width), "y": range(height)},
         lambda states: [states.poses[:, 1], states.poses[:, 0]],
         "x, y",
     ),
     "neighbour_walls": Feature(
-        lambda height, width: {"north": 2, "east": 2, "south": 2, "west": 2},
+        lambda height, width: dict.fromkeys(("north", "east", "south", "west"), _NO_YES),
         lambda states: [_wall(states, np.full(len(states.poses), direction)) for direction in range(4)],
         "1 if that neighbour is a wall, whatever the heading",
     ),
     "markers": Feature(
-        lambda height, width: {"count": MANY_MARKERS + 1},
+        lambda height, width: {"count": (*range(MANY_MARKERS), f"{MANY_MARKERS} or more")},
         lambda states: [np.minimum(states.markers, MANY_MARKERS)],
         "on the robot's cell; 3 means three or more",
     ),
     "branch": Feature(
-        lambda height, width: {"outcome": HELD + 1},
+        lambda height, width: {"outcome": ("none", "failed", "held")},
         lambda states: [states.branch],
         "the last condition of an if, ifelse or while, its not included: 0 none so far, 1 failed, 2 held",
     ),
 }
 
 
+def classes(features: tuple[str, ...], metadata: dict) -> list[list[str]]:
+    """What the classes of each head of the features are called, in order; `metadata` as for `heads`."""
+    shape = metadata["height"], metadata["width"]
+    return [
+        [str(name) for name in names] for feature in features for names in FEATURES[feature].classes(*shape).values()
+    ]
+
+
 def heads(features: tuple[str, ...], metadata: dict) -> list[Head]:
     """The heads of the features, in order; `metadata` says the `height` and `width` of worlds."""
     shape = metadata["height"], metadata["width"]
     return [
-        Head(feature, name, count) for feature in features for name, count in FEATURES[feature].classes(*shape).items()
+        Head(feature, name, len(names))
+        for feature in features
+        for name, names in FEATURES[feature].classes(*shape).items()
     ]
 
 

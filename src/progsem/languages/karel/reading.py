@@ -64,12 +64,42 @@ def worlds(given: list, section, count: int) -> WorldStates:
         raise UserError(
             f"worlds: given {len(given)}, expected {count}, as many as corpus.examples and corpus.held_out are together"
         )
-    read = [_world(world, f"worlds[{index}]", section) for index, world in enumerate(given)]
+    names = [f"worlds[{index}]" for index in range(count)]
+    read = [_as_asked(read_world(world, name), name, section) for world, name in zip(given, names, strict=True)]
     return WorldStates(np.stack([world.cells for world in read]), np.stack([world.pose for world in read]))
 
 
-def _world(given: object, name: str, section) -> World:
-    world = read_world(given, name)
+def example(given: object, name: str, section) -> tuple[WorldStates, WorldStates]:
+    """Input and output of an example, one world each, which is given as their two drawings: text, or lists of rows.
+
+    `section` is `worlds` of the config. Raises `UserError` for others, and where walls move.
+    """
+    if not isinstance(given, list | tuple) or len(given) != 2:
+        raise UserError(f"{name}: given {given!r:.60}, expected two worlds, an input and its output")
+    before, after = (
+        _drawn(world, f"{name}, {what}", section) for world, what in zip(given, ("input", "output"), strict=True)
+    )
+    if not np.array_equal(before.walls, after.walls):
+        row, column = np.argwhere(before.walls != after.walls)[0] + 2
+        raise UserError(f"{name}: walls differ at row {row}, column {column}; no program can move one")
+    return WorldStates(before.cells, before.pose), WorldStates(after.cells, after.pose)
+
+
+def written(world: WorldStates) -> str:
+    """One world as its drawing, as `example` reads it."""
+    return "\n".join(World(world.cells, *map(int, world.poses)).to_rows())
+
+
+def _drawn(given: str | list[str], name: str, section) -> World:
+    try:
+        rows = given.strip().split() if isinstance(given, str) else given
+        return _as_asked(World.from_rows(rows), name, section)
+    except UserError as error:
+        text = str(error)
+        raise UserError(text if text.startswith(name) else f"{name}, {text}") from None
+
+
+def _as_asked(world: World, name: str, section) -> World:
     if world.cells.shape != (section.height, section.width):
         raise UserError(
             f"{name} has {' x '.join(map(str, world.cells.shape))} cells, but the study's have {section.height} x "

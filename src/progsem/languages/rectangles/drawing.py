@@ -13,7 +13,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 
 from progsem.languages.rectangles.codes import ACTIONS, FIELD
-from progsem.languages.rectangles.gallery import INSIDE, NOTHING
+from progsem.languages.rectangles.execution import Sides
+from progsem.languages.rectangles.gallery import INSIDE, NOTHING, cells_of
 from progsem.plots import style
 
 SCRIPT, STYLE = (Path(__file__).with_suffix(kind).read_text(encoding="utf-8") for kind in (".js", ".css"))
@@ -36,6 +37,12 @@ def example(entry: dict) -> list[tuple[str, tuple]]:
 def after(entry: dict, statement: dict) -> tuple:
     """The points within the bounds so far, and the bounds, true and read, as arguments for `draw`."""
     return np.array(statement["cells"]), statement["true"], statement["read"]
+
+
+def of_world(world) -> tuple:
+    """One list of points (`execution.Points` or `execution.Sides`), as arguments for `draw`."""
+    sides = world.sides if isinstance(world, Sides) else np.zeros(len(world.points), np.uint8)
+    return (np.array(cells_of(world.points, sides)),)
 
 
 def draw(axes: Axes, cells: np.ndarray, true: dict | None = None, read: dict | None = None) -> None:

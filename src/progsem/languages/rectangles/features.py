@@ -6,7 +6,7 @@ easier nor harder to read. The others are of the points as well, which only the 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -19,38 +19,44 @@ from progsem.languages.rectangles.execution import UNSET, ProgramStates, inside
 class Feature(NamedTuple):
     """A question about N program states.
 
-    classes: how many answers each head has, by its name, for lists of up to so many points. labels: the right ones,
-    (N,) for each head. meaning: what the labels say, in words.
+    classes: what each head may answer, by its name, for lists of up to so many points; class k is the k-th. labels: the
+    right ones, (N,) for each head. meaning: what the labels say, in words.
     """
 
-    classes: Callable[[int], dict[str, int]]
+    classes: Callable[[int], dict[str, Sequence]]
     labels: Callable[[ProgramStates], list[np.ndarray]]
     meaning: str
 
 
 FEATURES = {
     "bounds": Feature(
-        lambda points: dict.fromkeys(ACTIONS, UNSET + 1),
+        lambda points: dict.fromkeys(ACTIONS, (*range(UNSET), "none")),
         lambda states: list(states.bounds.T),
         "the number that was said; 7 none so far",
     ),
     "first_point": Feature(
-        lambda points: {"inside": 2},
+        lambda points: {"inside": ("no", "yes")},
         lambda states: [inside(states.points[:, :1], states.bounds)[:, 0]],
         "1 if the first point is within the bounds so far",
     ),
     "points_inside": Feature(
-        lambda points: {"count": points + 1},
+        lambda points: {"count": range(points + 1)},
         lambda states: [inside(states.points, states.bounds).sum(axis=1)],
         "how many points are within the bounds so far",
     ),
 }
 
 
+def classes(features: tuple[str, ...], metadata: dict) -> list[list[str]]:
+    """What the classes of each head of the features are called, in order; `metadata` as for `heads`."""
+    every = [FEATURES[feature].classes(metadata["points"]) for feature in features]
+    return [[str(name) for name in names] for heads in every for names in heads.values()]
+
+
 def heads(features: tuple[str, ...], metadata: dict) -> list[Head]:
     """The heads of the features, in order; `metadata` says how many `points` a list may have."""
     classes = {feature: FEATURES[feature].classes(metadata["points"]) for feature in features}
-    return [Head(feature, name, count) for feature, heads in classes.items() for name, count in heads.items()]
+    return [Head(feature, name, len(names)) for feature, heads in classes.items() for name, names in heads.items()]
 
 
 def labels(features: tuple[str, ...], states: ProgramStates) -> np.ndarray:

@@ -20,7 +20,7 @@ def example(world: Points, reference: np.ndarray, step_limit: int) -> dict:
     outputs, _ = execute(reference[None], world.at(np.s_[None, None]), step_limit)
     states = trace(reference[None], world.at(None), step_limit).states(np.zeros(2, int), np.array([0, -1]))
     unset = states._replace(bounds=np.full_like(states.bounds, UNSET))
-    cells = _cells(outputs.points[0, 0], outputs.sides[0, 0])
+    cells = cells_of(outputs.points[0, 0], outputs.sides[0, 0])
     return {
         "cells": cells,
         "start": _rectangle(unset, 0),
@@ -38,7 +38,7 @@ def statements(program: np.ndarray, world: Points, step_limit: int, meanings: tu
         {
             "text": str(program[number]),
             "executed": True,
-            "cells": _cells(world.points, within[number]),
+            "cells": cells_of(world.points, within[number]),
             "true": _rectangle(states, number),
         }
         for number in numbers
@@ -79,7 +79,7 @@ def _named(bounds: np.ndarray) -> dict:
     return {name: None if bound == UNSET else int(bound) for name, bound in zip(ACTIONS, bounds, strict=True)}
 
 
-def _cells(points: np.ndarray, within: np.ndarray) -> list[list[int]]:
+def cells_of(points: np.ndarray, within: np.ndarray) -> list[list[int]]:
     """What lies in each cell, for points (P, 2) that are within or not, (P,)."""
     cells = np.full((FIELD, FIELD), NOTHING)
     there = points[:, 0] != NOWHERE
