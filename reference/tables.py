@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from itertools import groupby
 from pathlib import Path
 
 from progsem.languages import NAMES, language
@@ -32,20 +33,14 @@ def page_text() -> str:
 
     Raises ValueError for a column of the former that is not described, and for a description of none.
     """
-    shared = _described(tables.__doc__)
     parts = [_HEAD]
     for name, table in tables.TABLES.items():
-        doc = inspect.getdoc(table.rows)
-        own = _described(doc)
-        about = shared | own
-        ends = {f"{column}{end}": column for column in about for end in ("_low", "_high")}
-        listed = [column for column in table.columns if column in about or column not in ends]
-        if wrong := (set(listed) - set(about)) | (set(own) - set(listed)):
-            raise ValueError(f"table {name}: either no column or not described: {', '.join(sorted(wrong))}")
-        parts += [f"## {name}", "", doc.split("\n\n")[0], "", "| column | unit | n | meaning |", "|---|---|---|---|"]
-        for column in listed:
-            names = [column, *(end for end in table.columns if ends.get(end) == column and end not in about)]
-            parts.append(f"| {', '.join(f'`{one}`' for one in names)} | {' | '.join(about[column])} |")
+        about = tables.described(name)
+        row = inspect.getdoc(table.rows).split("\n\n")[0]
+        parts += [f"## {name}", "", row, "", "| column | unit | n | meaning |", "|---|---|---|---|"]
+        for (unit, n, meaning), together in groupby(table.columns, key=about.get):
+            names = ", ".join(f"`{column}`" for column in together)
+            parts.append(f"| {names} | {unit} | {f'`{n}`' if n else ''} | {meaning} |")
         parts.append("")
     return "\n".join([*parts, _ARROW, *map(_arrow_text, columns.TABLES)])
 
@@ -60,9 +55,3 @@ def _arrow_text(name: str) -> str:
         worlds = [(column, about) for column, about in known if column not in table.columns]
         lines += [f"| `{column}` ({one}) | {unit} | {meaning} |" for column, (unit, meaning) in worlds]
     return "\n".join([*lines, ""])
-
-
-def _described(doc: str) -> dict[str, tuple[str, str, str]]:
-    """Unit, n and meaning by column, from the rows of a table in a docstring."""
-    rows = [[cell.strip() for cell in line.strip().strip("|").split("|")] for line in doc.splitlines() if "|" in line]
-    return {column: (unit, f"`{n}`" if n else "", meaning) for column, unit, n, meaning in rows if column != "column"}

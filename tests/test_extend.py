@@ -85,7 +85,7 @@ import synthetic
 from synthetic import figures_job, small_study, write_results
 from progsem.languages import LANGUAGE
 from progsem.measures import statistics
-from progsem.measures.tables import TABLES
+from progsem.measures.tables import TABLES, read_rows
 from progsem.plots import figures, style
 from progsem.probing.controls import ControlInputs
 from progsem.storage.files import read_json
@@ -97,7 +97,7 @@ def drawn(job, name):
     results = style.Results(
         summary=read_json(job.output("summary")),
         gallery=read_json(job.output("gallery")),
-        tables={table: figures.read_rows(job.output(table)) for table in TABLES},
+        tables={table: read_rows(job.output(table)) for table in TABLES},
         title="title",
         sections={section: job.section(section) for section in figures.SECTIONS},
     )

@@ -5,7 +5,6 @@ import csv
 import json
 from dataclasses import replace
 
-import matplotlib
 import numpy as np
 import pytest
 from synthetic import figures_job, small_study, write_results
@@ -13,6 +12,7 @@ from synthetic import figures_job, small_study, write_results
 from progsem.errors import UserError
 from progsem.jobs.job import Job
 from progsem.measures import statistics
+from progsem.measures.tables import read_rows
 from progsem.plots import figures, style, training
 from progsem.plots.paper import page
 from progsem.storage import manifest
@@ -83,22 +83,13 @@ def drawn(job):
 
 
 def results_of(job, title="title"):
-    return style.Results(
-        summary=read_json(job.input("summary")),
-        gallery=read_json(job.input("gallery")),
-        tables=figures.read_tables(job),
-        title=title,
-        sections={name: job.section(name) for name in figures.SECTIONS},
-        variants=figures.read_variants(job),
-    )
+    return replace(figures.read(job), title=title)
 
 
 @pytest.fixture
 def looks():
     """Everything looks as in the stage itself."""
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()
-        matplotlib.rcParams.update(style.CONTEXT)
+    with figures.looks():
         yield
 
 
@@ -163,7 +154,7 @@ def numbers_in(figure) -> np.ndarray:
 )
 def test_every_number_in_the_csv_is_drawn(job, drawn, name, columns, looks):
     there = numbers_in(figures.FIGURES[name](results_of(job))[0])
-    rows = figures.read_rows(drawn / f"{name}.csv")
+    rows = read_rows(drawn / f"{name}.csv")
     for column, scale in columns.items():
         values = np.array([row[column] for row in rows if row[column] not in (None, "")], dtype=float) * scale
         assert len(values) > 2
@@ -175,7 +166,7 @@ def test_every_number_in_the_csv_is_drawn(job, drawn, name, columns, looks):
 def test_variants_stand_side_by_side(job, drawn, looks):
     """Each has all measures, at the end and before training, and what the statistics say of them."""
     there = numbers_in(figures.FIGURES["variants"](results_of(job))[0])
-    rows = figures.read_rows(drawn / "variants.csv")
+    rows = read_rows(drawn / "variants.csv")
     first, second = ([row | {"variant": ""} for row in rows if row["variant"] == name] for name in job_names(job))
     beside = [{key: row.pop(key) for key in list(row) if key.startswith(("difference", "pairs"))} for row in second]
     assert {row["difference"] for row in beside} <= {0, None}  # beside the first, which is the same

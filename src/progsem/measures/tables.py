@@ -27,8 +27,12 @@ Columns of several tables:
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
+
+from progsem.storage.files import read_csv
 
 
 class Table(NamedTuple):
@@ -55,6 +59,44 @@ def table(columns: str) -> Callable:
         return rows
 
     return listed
+
+
+def described(name: str) -> dict[str, tuple[str, str, str]]:
+    """Unit, n and meaning of every column of a table, from the docstrings; ends of intervals are told as their middles.
+
+    Raises ValueError for a column that is not described, and for a description of none.
+    """
+    listed, own = TABLES[name].columns, _described(inspect.getdoc(TABLES[name].rows))
+    about = _described(__doc__) | own
+    middles = {f"{column}{end}": column for column in about for end in ("_low", "_high")}
+    found = {column: column if column in about else middles.get(column) for column in listed}
+    if wrong := [column for column, middle in found.items() if middle is None] + sorted(set(own) - set(listed)):
+        raise ValueError(f"table {name}: either no column or not described: {', '.join(wrong)}")
+    return {column: about[middle] for column, middle in found.items()}
+
+
+def _described(text: str) -> dict[str, tuple[str, str, str]]:
+    """Unit, n and meaning by column, from the rows of a table in a docstring."""
+    rows = [[cell.strip() for cell in line.strip().strip("|").split("|")] for line in text.splitlines() if "|" in line]
+    return {column: (unit, n, meaning) for column, unit, n, meaning in rows if column != "column"}
+
+
+def read_rows(path: Path) -> list[dict]:
+    """The rows of a CSV table; numbers as numbers, None for empty fields."""
+    return [{name: _value(text) for name, text in row.items()} for row in read_csv(path)]
+
+
+def _value(text: str):
+    if text == "":
+        return None
+    if text in ("True", "False"):
+        return text == "True"
+    for number in (int, float):
+        try:
+            return number(text)
+        except ValueError:
+            continue
+    return text
 
 
 @table(

@@ -13,16 +13,18 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import matplotlib
 
 from progsem import plots
-from progsem.measures.tables import TABLES
+from progsem.measures.tables import TABLES, read_rows
 from progsem.plots import style, viewer
 from progsem.plots.paper import page
 from progsem.storage import manifest
-from progsem.storage.files import filling, read_csv, read_json
+from progsem.storage.files import filling, read_json
 from progsem.study.vocabulary import COMPARED
 
 SECTIONS = ("worlds", "programs", "corpus", "lm")  # of the config, which say what a study is of
@@ -33,25 +35,36 @@ FIGURES = style.FIGURES
 
 def run(job) -> None:
     """Draw every figure into the job's one output, a folder."""
-    wanted = job.section("figures")
-    results = style.Results(
-        summary=read_json(job.input("summary")),
-        gallery=read_json(job.input("gallery")),
-        tables=read_tables(job),
-        title=wanted.title or job.slice["study"],
-        sections={name: job.section(name) for name in SECTIONS},
-        variants=read_variants(job),
-    )
+    results = read(job)
     ((folder,),) = job.outputs.values()
-    with filling(folder, manifest.put) as temporary, matplotlib.rc_context():
-        matplotlib.rcdefaults()  # no matplotlibrc of the user's
-        matplotlib.rcParams.update(style.CONTEXT)
+    with filling(folder, manifest.put) as temporary, looks():
         for name in FIGURES:
-            draw(name, results, temporary, wanted.dpi)
+            draw(name, results, temporary, job.section("figures").dpi)
         page.write(results, temporary)
         viewer.write(temporary, read_json(job.input("viewer")), results.title)
         shutil.copyfile(job.input("summary"), temporary / "summary.json")
         manifest.write(job, temporary, sorted(temporary.iterdir()))
+
+
+def read(job) -> style.Results:
+    """What figures are drawn of, from a job's inputs."""
+    return style.Results(
+        summary=read_json(job.input("summary")),
+        gallery=read_json(job.input("gallery")),
+        tables={name: read_rows(job.input(name)) for name in TABLES},
+        title=job.section("figures").title or job.slice["study"],
+        sections={name: job.section(name) for name in SECTIONS},
+        variants=read_variants(job),
+    )
+
+
+@contextmanager
+def looks() -> Iterator[None]:
+    """Within it, matplotlib draws as `style` says, whatever a matplotlibrc of the user's says."""
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(style.CONTEXT)
+        yield
 
 
 def draw(name: str, results: style.Results, folder: Path, dpi: int) -> None:
@@ -62,11 +75,6 @@ def draw(name: str, results: style.Results, folder: Path, dpi: int) -> None:
         style.save(figure, folder, name, dpi, rows)
 
 
-def read_tables(job) -> dict[str, list[dict]]:
-    """The rows of every table among a job's inputs, by name."""
-    return {name: read_rows(job.input(name)) for name in TABLES}
-
-
 def read_variants(job) -> dict[str, style.Results]:
     """What is compared of every variant of the study, by name."""
     found = {}
@@ -75,21 +83,3 @@ def read_variants(job) -> dict[str, style.Results]:
         tables = {table: read_rows(paths[table]) for table in COMPARED}
         found[name] = style.Results(read_json(paths["summary"]), {}, tables, name, {})
     return found
-
-
-def read_rows(path: Path) -> list[dict]:
-    """The rows of a CSV table; numbers as numbers, None for empty fields."""
-    return [{name: _value(text) for name, text in row.items()} for row in read_csv(path)]
-
-
-def _value(text: str):
-    if text == "":
-        return None
-    if text in ("True", "False"):
-        return text == "True"
-    for number in (int, float):
-        try:
-            return number(text)
-        except ValueError:
-            continue
-    return text
