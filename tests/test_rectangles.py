@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from itertools import product
 
 import browser as browsers
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from tree import ROOT, Tree
 
+import progsem
 from progsem.data import corpus
 from progsem.errors import UserError
 from progsem.jobs.job import Job
@@ -282,7 +284,7 @@ def test_the_corpus_is_disjoint_and_right(tmp_path):
     corpus.run(Job("corpus", json.loads(plan.corpus.slice()), {}, outputs))
     from progsem.lm.traces import Specifications, satisfied
 
-    found = Specifications(outputs, {"test": 300, "validation": 200, "train": 3000})
+    found = Specifications.read(outputs, {"test": 300, "validation": 200, "train": 3000})
     assert satisfied(found.programs, found.worlds, found.outputs, 5).all()
     none = np.s_[:0]
     assert satisfied(found.programs[none], found.worlds.at(none), found.outputs.at(none), 5).shape[0] == 0
@@ -310,6 +312,33 @@ figures: {gallery: 2, dpi: 60}
 """
 
 
+def from_python(study):
+    """The interface is that of any language."""
+    last = study.checkpoint()
+    states = last.states("forced", "test")
+    assert list(states.y)[:2] == ["bounds.top", "bounds.bottom"] and states.y["bounds.top"][0] != "none"
+    assert (last.states("forced", "test", semantics="exchanged").y["bounds.left"][0]) == states.y["bounds.top"][0]
+    row = last.programs("test").iloc[0]
+    writing = last.write(row["output_1"])
+    assert str(writing.program) == row["written"] and writing.correct == (row["correct"],)
+    given, wanted = study.world(row["output_1"])
+    assert (
+        str(wanted) == row["output_1"]
+        and str(given) == row["output_1"].translate({ord("+"): " ", ord("-"): " "}).strip()
+    )
+    assert study.program(row["reference"]).run(given).output == wanted
+    edited = last.edit([row["output_1"]], "[1,3", "[2,3", layer=2)
+    assert set(edited.probabilities) == {str(number) for number in range(7)}
+    for picture in (given, wanted, writing, writing.read()):
+        assert "<img" in picture._repr_html_()
+    for bad, said in [("11*", "+ inside"), ("77+", "rows and columns"), ("", "+ inside")]:
+        with pytest.raises(UserError, match=re.escape(said)):
+            study.world(bad)
+    for bad in ("[1,2,3,4,5]", "[1,9", "top 1"):
+        with pytest.raises(UserError, match="given"):
+            study.program(bad)
+
+
 def test_every_stage_runs_on_rectangles(tmp_path):
     """Probes, interventions, controls, edits and writers, to the figures; another language's results lie beside."""
     tree = Tree.copied(tmp_path / "tree")
@@ -333,6 +362,7 @@ def test_every_stage_runs_on_rectangles(tmp_path):
     (gallery,) = (tree.root / "results" / "statistics").glob("small-*/gallery.json")
     entries = json.loads(gallery.read_text(encoding="utf-8"))["entries"]
     assert {"top", "bottom", "left", "right"} <= set(entries[0]["statements"][-1]["true"])
+    from_python(progsem.open_study(tree.root / "small.yaml"))
     if browsers.problem() is None:
         with browsers.Browser() as page:
             page.open(figures / "trace_viewer.html", "#statement=2")
