@@ -37,7 +37,7 @@ export HOME := $(CURDIR)/.snakemake/home
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help figures plan report bench test test-slurm test-interop lint format schema env env-interop
+.PHONY: help figures plan report bench test test-slurm test-interop docs tutorials lint format schema env env-interop
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 20
@@ -62,6 +62,13 @@ test-slurm: env  ## the workflow on a SLURM that is brought up for it (root, Deb
 
 test-interop: env-interop  ## what other tools make of the results: TransformerLens, nnsight, SAELens, datasets, polars
 	@$(INTEROP)/.venv/bin/python -m pytest -q $(INTEROP)
+
+docs: env  ## the documentation as a site (docs/_build/index.html)
+	@$(BIN)/python -m sphinx -n -W --keep-going -q docs docs/_build
+
+tutorials: env  ## run the tutorials on the default study and `edits`, and keep what they show for the site
+	@TQDM_DISABLE=1 $(BIN)/jupytext --quiet --to ipynb --execute --run-path . docs/tutorials/*.py
+	@cp results/figures/trace_viewer.html docs
 
 lint: env  ## ruff, snakefmt and Snakemake's own linter
 	@$(BIN)/ruff check --quiet .

@@ -79,6 +79,16 @@ def test_what_has_not_been_made_is_said_with_the_command_that_makes_it(finished)
         assert "\n" not in str(caught.value)
 
 
+def test_what_earlier_code_has_made_can_be_kept(finished, tmp_path):
+    root = tmp_path / "earlier"
+    shutil.copytree(finished, root, symlinks=True)
+    (made,) = root.glob("results/traces/*")
+    made.rename(f"{str(made)[:-8]}00000000")
+    study = progsem.open_study(root / "studies" / "tiny.yaml")
+    with pytest.raises(progsem.UserError, match=f"progsem keep {study.file}"):
+        study.checkpoint().states()
+
+
 def test_the_command_makes_what_is_missing(finished):
     """Snakemake, given what a study says, plans the jobs that the study says are missing."""
     other = progsem.open_study(finished / "studies" / "tiny.yaml", config={"statistics": {"resamples": 101}})
@@ -346,6 +356,9 @@ def test_worlds_programs_and_executions_show_themselves(study):
     run = study.program("def run() { move(); turn_right(); move(); pick_marker() }").run(before)
     assert "pick_marker()  row 1, column 1, heading 2, markers 0" in str(run) and str(run.output) in str(run)
     assert [one["text"] for one in run.statements] == ["move()", "turn_right()", "move()", "pick_marker()"]
+    put = study.program("def run() { put_marker(); move() }").run(before).statements[1]
+    cells, *_ = LANGUAGE.drawing.after({}, put | {"read": None})
+    assert cells[0, 0] == 1  # what was put down stays where it is
     for shown in (before, run, run.program):
         assert "<script" not in shown._repr_html_()
     page = run._repr_html_()

@@ -144,7 +144,6 @@ class Execution:
     def _repr_html_(self) -> str:
         language = self.program.language
         entry = language.gallery.example(self.world.state, self.program.codes, self.program.step_limit)
-        entry |= {"straight_line": not bool(language.codes.has_control_flow(self.program.codes))}
         panels = [Panel("input", language.drawing.of_world(self.world.state))]
         for statement in self.statements:
             read = statement.get("read")

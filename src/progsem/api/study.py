@@ -18,6 +18,7 @@ from progsem.languages import LANGUAGE, Language, language
 from progsem.measures.tables import TABLES, described, read_rows
 from progsem.stages import FIGURES, RESULTS, STAGES
 from progsem.storage import manifest
+from progsem.storage.inventory import unit_of
 from progsem.study import config as configs
 from progsem.study.configfiles import merge, read_changes, read_config
 from progsem.study.plan import Artifact, Plan
@@ -246,9 +247,12 @@ class Study:
     def _refuse_missing(self, path: Path, seed: int, step: int) -> None:
         if path.is_file():
             return
-        stage = path.relative_to(self.folder / RESULTS).parts[0]
-        of = f" of model seed {seed}, step {step}" if STAGES[stage].checkpoints else ""
-        raise UserError(f"the study {self.name} has no {stage}{of} yet; to make them, in {self.folder}: {self.command}")
+        unit = unit_of(path, self.folder / RESULTS)
+        of = f" of model seed {seed}, step {step}" if unit.checkpoint else ""
+        kept = f"; or take those that earlier code has made: progsem keep {self.file}" if unit.earlier() else ""
+        raise UserError(
+            f"the study {self.name} has no {unit.stage}{of} yet; to make them, in {self.folder}: {self.command}{kept}"
+        )
 
 
 class Checkpoints(Mapping[tuple[int, int], "Checkpoint"]):

@@ -75,7 +75,7 @@ class Features:
         activation in per cent, and whether what it says holds there; null where the statement is never reached.
         """
         rows = {row: place for place, row in enumerate(self.programs["row"].tolist())} if self.found else {}
-        active = [[self._along(one, rows[number]) for one in self.found] for number in specifications if self.found]
+        active = [self._along(rows[number]) for number in specifications if self.found]
         return {"features": [one.about() for one in self.found], "active": active}
 
     def _most_active(self, one: Active) -> list[dict]:
@@ -93,15 +93,18 @@ class Features:
             shown.append(
                 LANGUAGE.gallery.example(world, codes, self.settings.step_limit)
                 | {"program": LANGUAGE.text.source(codes), "number": statement}
-                | {"straight_line": not bool(LANGUAGE.codes.has_control_flow(codes))}
                 | {"activation": round(float(one.activation[place]), 3)}
                 | {"after": run[statement] | {"read": LANGUAGE.gallery.reading({}, world)}}
             )
         return shown
 
-    def _along(self, one: Active, program: int) -> list[list | None]:
+    def _along(self, program: int) -> list[list[list | None]]:
+        """Each feature at every statement of a program."""
         codes, world = self.programs["reference"][program], self.worlds.at((np.s_[program : program + 1], 0))
         run = LANGUAGE.execution.trace(codes[None], world, self.settings.step_limit)
+        return [self._of(one, program, run) for one in self.found]
+
+    def _of(self, one: Active, program: int, run) -> list[list | None]:
         numbers = np.arange(int(run.actions[0]))
         feature = one.row["feature"]
         heads = [head.name for head in LANGUAGE.features.heads((feature,), self.about)]

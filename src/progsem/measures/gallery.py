@@ -149,6 +149,4 @@ def gallery_entry(readings: Readings, matched: list[Readings], index: int) -> di
     run, *others = (one.run(index) for one in (readings, *matched))
     for statement in (one for each in (run, *others) for one in each["statements"]):
         statement |= LANGUAGE.gallery.judgement(statement["true"], statement["read"])
-    straight_line = not bool(LANGUAGE.codes.has_control_flow(readings.codes[index]))
-    more = {"straight_line": straight_line, "matched": others[0]["statements"] if others else None}
-    return readings.example(index) | run | more
+    return readings.example(index) | run | {"matched": others[0]["statements"] if others else None}

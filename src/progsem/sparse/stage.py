@@ -32,6 +32,7 @@ from progsem.probing.fits import fit as fit_probes
 from progsem.probing.probes import labels_of
 from progsem.sparse import activations, dictionary, scores
 from progsem.storage.files import save_tensors, write_csv, write_table
+from progsem.study.sections import Transcoders
 from progsem.study.vocabulary import LINEAR, NEURONS, ORIGINAL, PROBE, TEST, TRAIN, TRANSCODER
 
 SCORES = (
@@ -112,6 +113,10 @@ class Collected:
         inputs, outputs = self.whole[layer][split]
         return torch.cat(inputs), torch.cat(outputs)
 
+    def neurons(self, layer: int) -> int:
+        """How many the MLP has."""
+        return self.at_statements[layer][2][0].shape[1]
+
     def statements(self, layer: int) -> activations.Seen:
         """Inputs, outputs and neurons at every statement."""
         return activations.Seen(*(torch.cat(part) for part in self.at_statements[layer]))
@@ -173,42 +178,25 @@ def run(job: Job) -> None:
     losses = Losses(model, fed, prompt, job.batch)
     progress = Progress("transcoders", len(asked.kinds) * model.layers * asked.steps, "steps")
     rows, details, active, tensors = [], [], [], {}
+    train, test = fed.at(TRAIN), fed.at(TEST)
     for layer in range(model.layers):
-        inputs, outputs = collected.vectors(layer, TRAIN)
-        test_inputs, test_outputs = collected.vectors(layer, TEST)
         at = collected.statements(layer)
         found: dict[str, tuple[np.ndarray, dict]] = {NEURONS: (at.neurons.relu().cpu().numpy(), {})}
         for kind in asked.kinds:
-            pairs = ((inputs, outputs), (test_inputs, test_outputs), (at.inputs, at.outputs))
-            (read, given), (test_read, test_given), (here, _) = (
-                pair if kind == TRANSCODER else (pair[1], pair[1]) for pair in pairs
-            )
-            fitted = dictionary.Recipe(
-                asked.width * at.neurons.shape[1], asked.active, asked.steps, asked.batch, asked.learning_rate
-            )
-            made = dictionary.fit(read, given, fitted, job.slice["seed"], progress.update)
-            encoded = made.encode(test_read)
-            about = {
-                "variance": variance_explained(made(test_read), test_given),
-                "loss_recovered": losses.recovered(layer, made, kind, outputs.mean(0)),
-                "active": float((encoded > 0).sum(1).float().mean()),
-                "dead": float((made.encode(read) > 0).any(0).logical_not().float().mean()),
-            }
-            found[kind] = made.encode(here).cpu().numpy(), about
+            made, about = _dictionary(kind, layer, collected, losses, asked, job.slice["seed"], progress)
+            found[kind] = made.encode(at.inputs if kind == TRANSCODER else at.outputs).cpu().numpy(), about
             tensors |= {f"{layer + 1}.{kind}.{name}": value for name, value in made.state_dict().items()}
         for semantics, labels in fed.labels.items():
+            where = {"layer": layer + 1, "semantics": semantics}
             for kind, (values, about) in found.items():
-                train, test = fed.at(TRAIN), fed.at(TEST)
                 best = scores.score(values[train], values[test], (labels[train], labels[test]), heads)
-                where = {"layer": layer + 1, "kind": kind, "semantics": semantics}
-                rows.append(where | about | _of_scores(best, values.shape[1]))
-                details += [where | row for row in _of_properties(best, heads)]
+                rows.append(where | {"kind": kind} | about | _of_scores(best, values.shape[1]))
+                details += [where | {"kind": kind} | row for row in _of_properties(best, heads)]
                 if kind != NEURONS and semantics == ORIGINAL:
                     active.append(_active(layer + 1, asked.kinds.index(kind), values[test][:, best.feature], test, fed))
             read = _probed(at.inputs.cpu().numpy(), labels, fed, heads, recipe, device)
-            coverage, reconstruction = scores.of_answers(read, labels[fed.at(TEST)], best.properties)
-            where = {"layer": layer + 1, "kind": PROBE, "semantics": semantics}
-            rows.append(where | {"coverage": coverage, "reconstruction": reconstruction})
+            coverage, reconstruction = scores.of_answers(read, labels[test], best.properties)
+            rows.append(where | {"kind": PROBE, "coverage": coverage, "reconstruction": reconstruction})
     progress.close()
     metadata = {"step": job.slice["step"], "seed": job.slice["seed"], "kinds": list(asked.kinds)}
     write_csv(job.output("scores"), SCORES, [[_field(row.get(name)) for name in SCORES] for row in rows])
@@ -216,6 +204,25 @@ def run(job: Job) -> None:
     columns = {name: np.concatenate([table[name] for table in active]) for name in active[0]}
     write_table(job.output("activations"), columns, metadata, "activations")
     save_tensors(job.output("dictionaries"), {name: value.cpu().contiguous() for name, value in tensors.items()})
+
+
+def _dictionary(
+    kind: str, layer: int, collected: Collected, losses: Losses, asked: Transcoders, seed: int, progress: Progress
+) -> tuple[dictionary.Dictionary, dict]:
+    """A dictionary of one MLP, fitted to the training specifications, and what it is worth on the test ones."""
+    (read, outputs), (test_read, test_given) = (collected.vectors(layer, split) for split in (TRAIN, TEST))
+    if kind != TRANSCODER:  # which gives what it reads
+        read, test_read = outputs, test_given
+    features = asked.width * collected.neurons(layer)
+    recipe = dictionary.Recipe(features, asked.active, asked.steps, asked.batch, asked.learning_rate)
+    made = dictionary.fit(read, outputs, recipe, seed, progress.update)
+    encoded = made.encode(test_read)
+    return made, {
+        "variance": variance_explained(made(test_read), test_given),
+        "loss_recovered": losses.recovered(layer, made, kind, outputs.mean(0)),
+        "active": float((encoded > 0).sum(1).float().mean()),
+        "dead": float((made.encode(read) > 0).any(0).logical_not().float().mean()),
+    }
 
 
 def _of_scores(best: scores.Found, features: int) -> dict:

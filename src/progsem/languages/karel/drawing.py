@@ -31,16 +31,13 @@ def example(entry: dict) -> list[tuple[str, tuple]]:
 
 
 def after(entry: dict, statement: dict) -> tuple:
-    """The world after a statement, the robot and the one that is read, as arguments for `draw`.
+    """The world right after a statement's first execution, the robot and the one that is read, as arguments for `draw`.
 
-    With control flow the cells are those at the start, as statements may run many times.
+    Of a statement that was never reached, the world at the start.
     """
-    cells, true = np.array(entry["cells"]), statement["true"]
-    if true is None:
-        return (cells,)
-    if entry["straight_line"]:
-        cells[true["row"], true["column"]] = true["markers"]
-    return cells, true, statement["read"]
+    if statement["true"] is None:
+        return (np.array(entry["cells"]),)
+    return np.array(statement["cells"]), statement["true"], statement["read"]
 
 
 def of_world(world) -> tuple:
