@@ -68,7 +68,6 @@ docs: env  ## the documentation as a site (docs/_build/index.html)
 
 tutorials: env  ## run the tutorials on the default study and `edits`, and keep what they show for the site
 	@TQDM_DISABLE=1 $(BIN)/jupytext --quiet --to ipynb --execute --run-path . docs/tutorials/*.py
-	@cp results/figures/trace_viewer.html docs
 
 lint: env  ## ruff, snakefmt and Snakemake's own linter
 	@$(BIN)/ruff check --quiet .
