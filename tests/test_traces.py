@@ -1,5 +1,6 @@
 """Decoding against plain loops over `transformers`' own model, and the files of the stage."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -268,8 +269,8 @@ def test_outputs_that_are_not_shown_cannot_be_read(name, tmp_path):
     for outputs in OUTPUTS:
         read = specifications(tmp_path, outputs)
         before = read.prompts(ENCODINGS[name](), slice(None))
-        read.outputs = read.outputs.at(np.roll(np.arange(len(read)), 1))
-        after = read.prompts(ENCODINGS[name](), slice(None))
+        exchanged = dataclasses.replace(read, outputs=read.outputs.at(np.roll(np.arange(len(read)), 1)))
+        after = exchanged.prompts(ENCODINGS[name](), slice(None))
         assert (before.tobytes() == after.tobytes()) == (outputs != "shown")
 
 

@@ -70,8 +70,8 @@ def described(name: str) -> dict[str, tuple[str, str, str]]:
     about = _described(__doc__) | own
     middles = {f"{column}{end}": column for column in about for end in ("_low", "_high")}
     found = {column: column if column in about else middles.get(column) for column in listed}
-    if wrong := [column for column, middle in found.items() if middle is None] + sorted(set(own) - set(listed)):
-        raise ValueError(f"table {name}: either no column or not described: {', '.join(wrong)}")
+    if wrong := {column for column, middle in found.items() if middle is None} | (set(own) - set(listed)):
+        raise ValueError(f"table {name}: either no column or not described: {', '.join(sorted(wrong))}")
     return {column: about[middle] for column, middle in found.items()}
 
 
