@@ -35,7 +35,7 @@ _BASE = "config.yaml"
 
 
 def open_study(
-    study: str | Path = _BASE, config: Mapping[str, Any] | None = None, folder: str | Path | None = None
+    study: str | Path = "config.yaml", config: Mapping[str, Any] | None = None, folder: str | Path | None = None
 ) -> Study:
     """Open a study, whatever has been made of it.
 
