@@ -209,9 +209,9 @@ class Study:
     def __repr__(self) -> str:
         made = self.made()
         models, steps = len(self._plan.study.lm.seeds), len(self._plan.study.lm.every_step())
-        lines = [
-            f"study {self.name} ({self.file}): {counted(models, 'language model')}, {counted(steps, 'checkpoint')} each"
-        ]
+        file = self.file.relative_to(Path.cwd()) if self.file.is_relative_to(Path.cwd()) else self.file
+        size = f"{counted(models, 'language model')}, {counted(steps, 'checkpoint')} each"
+        lines = [f"study {self.name} ({file}): {size}"]
         lines.append(", ".join(f"{stage} {row.made} of {row.jobs}" for stage, row in made.iterrows()))
         if (made.made < made.jobs).any():
             lines.append(f"to make what is missing, in {self.folder}: {self.command}")
