@@ -67,7 +67,7 @@ docs: env  ## the documentation as a site (docs/_build/index.html)
 	@$(BIN)/python -m sphinx -n -W --keep-going -q docs docs/_build
 
 tutorials: env  ## run the tutorials on the default study and `edits`, and keep what they show for the site
-	@TQDM_DISABLE=1 $(BIN)/jupytext --quiet --to ipynb --execute --run-path . docs/tutorials/*.py
+	@TQDM_DISABLE=1 $(BIN)/python docs/run_tutorials.py
 
 lint: env  ## ruff, snakefmt and Snakemake's own linter
 	@$(BIN)/ruff check --quiet .

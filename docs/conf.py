@@ -12,7 +12,7 @@ project = "progsem"
 copyright = "the progsem authors"
 version = release = progsem.__version__
 extensions = ["myst_nb", "sphinx.ext.autodoc"]
-exclude_patterns = ["_build", "tutorials/*.py"]
+exclude_patterns = ["_build", "run_tutorials.py", "tutorials/*.py"]
 
 html_theme = "furo"
 html_title = "progsem"

@@ -169,11 +169,12 @@ class Study:
         Raises `UserError` where there is no such figure, where the study has nothing for it, and where the statistics
         have not been made.
         """
-        import matplotlib.pyplot  # noqa: F401  as a notebook shows figures once this has been imported
+        from matplotlib import pyplot
 
         from progsem.plots import figures
 
         chosen("figure", name, figures.FIGURES)
+        pyplot.switch_backend(pyplot.get_backend())  # a notebook shows figures once this has been loaded
         names = [name for name in STAGES["statistics"].files if name != "manifest"]
         job = self._job(self._plan.statistics, (self._plan.statistics, names))
         job.slice = json.loads(self._plan.figures_slice)
