@@ -7,6 +7,8 @@ DOCS = Path(__file__).resolve().parent
 sys.path.insert(0, str(DOCS.parent / "src"))
 
 import progsem  # noqa: E402
+from progsem.plots import viewer  # noqa: E402
+from progsem.storage.files import read_json  # noqa: E402
 
 project = "progsem"
 copyright = "the progsem authors"
@@ -16,7 +18,6 @@ exclude_patterns = ["_build", "run_tutorials.py", "tutorials/*.py"]
 
 html_theme = "furo"
 html_title = "progsem"
-html_extra_path = ["trace_viewer.html"]
 html_copy_source = html_show_sourcelink = False
 html_last_updated_fmt = None
 templates_path: list[str] = []
@@ -36,3 +37,11 @@ autodoc_preserve_defaults = True
 # Types of other packages stand in pages that would have to be fetched.
 nitpick_ignore_regex = [("py:class", r"(?!progsem\.).*")]
 python_use_unqualified_type_names = True
+
+
+def setup(app) -> None:
+    """Beside the pages, the trace viewer of `full-cpu`, made of what its statistics chose."""
+    app.connect(
+        "build-finished",
+        lambda app, error: error or viewer.write(Path(app.outdir), read_json(DOCS / "trace_viewer.json"), "full-cpu"),
+    )

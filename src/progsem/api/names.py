@@ -18,11 +18,6 @@ def chosen(what: str, given: object, known: Iterable[str]) -> str:
     raise UserError(f"given the {what} {given!r}, expected one of {', '.join(names)}{hint}")
 
 
-def counted(number: int, what: str) -> str:
-    """`1 checkpoint`, `2 checkpoints`."""
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
-
-
 def listed(values: list) -> str:
     """Values with commas between; of many the first and last ones."""
     shown = values if len(values) <= 8 else [*values[:3], "…", *values[-2:]]

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from progsem.api.names import chosen, counted, listed
+from progsem.api.names import chosen, listed
 from progsem.errors import UserError
-from progsem.housekeeping.common import repository, study_file
+from progsem.housekeeping.common import repository, study_file, times
 from progsem.jobs.job import Job
 from progsem.languages import LANGUAGE, Language, language
 from progsem.measures.tables import TABLES, described, read_rows
@@ -211,7 +211,7 @@ class Study:
         made = self.made()
         models, steps = len(self._plan.study.lm.seeds), len(self._plan.study.lm.every_step())
         file = self.file.relative_to(Path.cwd()) if self.file.is_relative_to(Path.cwd()) else self.file
-        size = f"{counted(models, 'language model')}, {counted(steps, 'checkpoint')} each"
+        size = f"{times(models, 'language model')}, {times(steps, 'checkpoint')} each"
         lines = [f"study {self.name} ({file}): {size}"]
         lines.append(", ".join(f"{stage} {row.made} of {row.jobs}" for stage, row in made.iterrows()))
         if (made.made < made.jobs).any():
