@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from progsem.api.names import chosen
-from progsem.api.pictures import Program, World, checked
+from progsem.api.pictures import Program, World
 from progsem.errors import UserError
 from progsem.languages import LANGUAGE
 from progsem.study.vocabulary import (
@@ -244,11 +244,7 @@ class Checkpoint:
         if features is not None:
             names = (features,) if isinstance(features, str) else features
             changes["features"] = tuple(chosen("feature", one, self.study._language.config.FEATURES) for one in names)
-        mapping = (
-            self.study.semantics[chosen("semantics", semantics, self.study.semantics)]
-            if isinstance(semantics, str)
-            else checked(semantics, self.study._language)
-        )
+        mapping = self.study._mapping(semantics)
         job = self._job(self._plan.probes, (self._plan.traces, ("programs", *changes["sources"])))
         recipe = job.section("probes").model_copy(update=changes)
         traced = Traced(job, recipe)

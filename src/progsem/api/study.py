@@ -218,6 +218,15 @@ class Study:
             lines.append(f"to make what is missing, in {self.folder}: {self.command}")
         return "\n".join(lines)
 
+    def _mapping(self, semantics: str | Mapping[str, str]) -> dict[str, str]:
+        """What statements mean under semantics that are given by name or as a mapping; else a `UserError`."""
+        from progsem.api.pictures import checked
+
+        if isinstance(semantics, str):
+            known = self.semantics
+            return known[chosen("semantics", semantics, known)]
+        return checked(semantics, self._language)
+
     @property
     def _language(self) -> Language:
         return language(self._plan.study.language)

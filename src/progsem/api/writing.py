@@ -94,9 +94,7 @@ class Writing:
 
     def execution(self, semantics: str | Mapping[str, str] = ORIGINAL) -> Execution:
         """The program executed on the first example."""
-        known = self.checkpoint.study.semantics
-        mapping = known[chosen("semantics", semantics, known)] if isinstance(semantics, str) else semantics
-        return self.program.run(self.examples[0][0], mapping)
+        return self.program.run(self.examples[0][0], self.checkpoint.study._mapping(semantics))
 
     def __repr__(self) -> str:
         right = f"right on {sum(self.correct)} of {len(self.correct)}"
