@@ -435,7 +435,7 @@ def test_only_shuffled_labels_are_others(folder, written):
 def test_a_layer_is_what_the_probes_read_there(folder, written, tmp_path):
     """The control of a layer and the stage `probes` told to read that layer: the same fits."""
     job = control_job(folder, recipe_of(**RECIPE, layer="layer_1"), out=tmp_path, meanings={"original": {}})
-    probes.run(replace(job, stage="probes"))
+    probes.run(replace(job, stage="probes", outputs=job.outputs | {"probes": [tmp_path / "probes.safetensors"]}))
     alone, _ = read_table(job.output("predictions"))
     columns, metadata = read_table(written.output("predictions"))
     here = columns["control"] == metadata["controls"].index("layer_1")

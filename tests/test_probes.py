@@ -7,6 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 
@@ -35,11 +36,12 @@ from progsem.languages.karel.codes import (
 )
 from progsem.languages.karel.execution import WorldStates, trace
 from progsem.languages.labels import Head, spans
-from progsem.probing.fits import ProbeBatch, States, fit, standardised
+from progsem.probing.fits import ProbeBatch, States, fit, whitened, whitening_of
 from progsem.probing.probes import aligned, run
-from progsem.storage.files import read_table, write_table
+from progsem.stages import STAGES
+from progsem.storage.files import load_tensors, read_table, write_table
 from progsem.study import config
-from progsem.study.vocabulary import TEST, TRAIN, VALIDATION
+from progsem.study.vocabulary import SOURCES, TEST, TRAIN, VALIDATION
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -77,7 +79,7 @@ def accuracy(data, fitted, depth=0, seed=0):
 def test_a_linear_probe_is_logistic_regression():
     data, heads = encoded(noise=3.0)
     long = recipe(steps=1500, batch=512, weight_decay=0.0, learning_rate=0.02, depths={"linear": ()}, evaluations=1)
-    inputs = standardised(data, torch.float32)
+    inputs = whitened(data, "cpu", torch.float32).states
     batch = ProbeBatch([(data, 0)], [inputs], heads, long, "cpu")
     batch.fit()
     weight = batch.weights[0][0][0].detach().view(len(heads), 4, WIDTH + 1)
@@ -105,7 +107,7 @@ def test_update_is_that_of_torch(dtype):
     """Gradients and steps against those of a module for each probe, bfloat16 within its rounding."""
     data, heads = encoded(n=300)
     settings = recipe(batch=64, depths={"linear": (), "mlp1": (24,), "mlp2": (16, 24)})
-    batch = ProbeBatch([(data, 3)], [standardised(data, dtype)], heads, settings, "cpu")
+    batch = ProbeBatch([(data, 3)], [whitened(data, "cpu", dtype).states], heads, settings, "cpu")
     index = torch.arange(64)[None]
     for depth, sizes in enumerate(batch.sizes):
         layers = [[part if part is None else part.detach() for part in layer] for layer in batch.weights[depth]]
@@ -141,6 +143,23 @@ def test_update_is_that_of_torch(dtype):
                 with torch.no_grad():
                     torch._foreach_copy_(batch.parameters, kept)
                     torch._foreach_zero_([*batch.updates, *batch.moments[0], *batch.moments[1]])
+
+
+def test_whitening_decorrelates_the_training_states_alone():
+    """Against scikit-learn's PCA; what never changes, and what is rounding, is left out."""
+    random = np.random.default_rng(2)
+    mixed = random.normal(size=(3000, 6)) @ random.normal(size=(6, 6)) + 5
+    states = np.column_stack([mixed, np.full(3000, 3.0), mixed[:, 0] - mixed[:, 1]]).astype(np.float32)
+    train = torch.arange(2000)
+    whitening = whitening_of(torch.from_numpy(states), train)
+    made = whitening.of(torch.from_numpy(states)).double().numpy()
+    values = np.linalg.eigvalsh(np.cov(made[:2000].T, bias=True))
+    assert np.allclose(np.sort(values), [0, 0, 1, 1, 1, 1, 1, 1], atol=1e-3)
+    assert np.allclose(made[:2000].mean(0), 0, atol=1e-4)
+    standard = (states - states[:2000].mean(0)) / states[:2000].std(0).clip(1e-3)
+    expected = PCA(6, whiten=True).fit(standard[:2000]).transform(standard)
+    distances = [np.linalg.norm(one[-50:, None] - one[None, -50:], axis=2) for one in (made, expected)]
+    assert np.allclose(*distances, rtol=1e-2, atol=1e-2)
 
 
 def test_fitted_alone_as_together():
@@ -201,7 +220,7 @@ def test_kept_snapshot_is_the_best_one():
     """With a learning rate that ruins the probe at the end, the first snapshot is reported."""
     data, heads = encoded()
     settings = recipe(steps=60, evaluations=3, depths={"linear": ()})
-    batch = ProbeBatch([(data, 0)], [standardised(data, torch.float32)], heads, settings, "cpu")
+    batch = ProbeBatch([(data, 0)], [whitened(data, "cpu", torch.float32).states], heads, settings, "cpu")
     batch.learning_rate = lambda step: 0.01 if step < 40 else -0.5
     steps, weights = batch.fit()
     assert (steps < 60).all()
@@ -212,7 +231,7 @@ def test_kept_snapshot_is_the_best_one():
 
 def test_confidence_and_bits_are_the_softmax():
     data, heads = encoded(n=700, noise=4.0)
-    inputs = standardised(data, torch.float32)
+    inputs = whitened(data, "cpu", torch.float32).states
     batch = ProbeBatch([(data, 0)], [inputs], heads, recipe(depths={"linear": ()}), "cpu")
     _, weights = batch.fit()
     (answers,) = batch.answers(TEST, weights)
@@ -234,7 +253,7 @@ def test_chosen_by_likelihood():
     labels = np.column_stack([data.labels[:, :2], noise])
     data = States(data.name, data.activations, data.rows, labels, data.split)
     settings = recipe(steps=200, evaluations=4, depths={"mlp1": (64,)})
-    batch = ProbeBatch([(data, 0)], [standardised(data, torch.float32)], heads, settings, "cpu")
+    batch = ProbeBatch([(data, 0)], [whitened(data, "cpu", torch.float32).states], heads, settings, "cpu")
     seen = {0: batch.log_likelihood(VALIDATION)}
     learning_rate = batch.learning_rate
 
@@ -373,7 +392,7 @@ def stage(folder, name, programs="programs.arrow", mapping=None, meanings=None, 
             "generated": [folder / "generated.arrow"],
             "forced": [folder / "forced.arrow"],
         },
-        {"predictions": [out / "predictions.arrow"], "accuracy": [out / "accuracy.csv"]},
+        {name: [out / file] for name, file in STAGES["probes"].files.items() if name != "manifest"},
         device="cpu",
     )
     run(job)
@@ -441,6 +460,33 @@ def test_stage_writes_what_it_promises(folder):
         assert len(row["chosen_step"].split("/")) == labels.shape[1]
         if row["feature"] == "facing" and row["offset"] == "0":
             assert float(row["test_accuracy"]) > 0.97
+
+
+def test_the_probes_that_are_kept_give_the_answers(folder):
+    """Weights in probes.safetensors, used on hidden states as they are, against predictions.arrow."""
+    columns, metadata, _, job = stage(folder, "kept", seeds=2)
+    kept, _ = load_tensors(job.output("probes"))
+    states, _ = read_table(folder / "forced.arrow")
+    place = {key: row for row, key in enumerate(zip(states["program"], states["statement"], strict=True))}
+    here = np.flatnonzero((columns["source"] == SOURCES.index("forced")) & (columns["offset"] == 0))
+    keys = zip(columns["program"][here], columns["statement"][here], strict=True)
+    read = torch.from_numpy(states["mean"][[place[key] for key in keys]].astype(np.float32))
+    assert {name.rsplit(".", 2)[0] for name in kept} == {
+        f"kept.{source}.{depth}" for source in SOURCES for depth in metadata["depths"]
+    }
+    for number, depth in enumerate(metadata["depths"]):
+        layers = sorted({name.rsplit(".", 1)[0] for name in kept if name.startswith(f"kept.forced.{depth}.")})
+        units = read.expand(4, *read.shape)  # heads
+        for layer in layers:
+            units = units if layer == layers[0] else torch.relu(units)
+            units = units @ kept[f"{layer}.weight"].mT + kept[f"{layer}.bias"][:, None]
+        answers = units.argmax(2).numpy().T
+        first = 0
+        for feature in FEATURES:
+            heads = columns[f"label_{feature}"].shape[1]
+            said = columns[f"predicted_{feature}"][here].reshape(len(here), 2, 2, heads)[:, number, 0]
+            assert (said == answers[:, first : first + heads]).mean() > 0.999
+            first += heads
 
 
 def test_stage_under_an_alternative(folder):

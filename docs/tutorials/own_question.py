@@ -10,6 +10,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 import progsem
 
@@ -31,7 +33,7 @@ def right(checkpoint, meaning):
     train, test = (
         checkpoint.states("forced", split, semantics=meaning, features="facing") for split in ("train", "test")
     )
-    probe = LogisticRegression(max_iter=5000).fit(train.X, train.y["facing"])
+    probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)).fit(train.X, train.y["facing"])
     return pd.DataFrame({"program": test.groups, "right": probe.predict(test.X) == test.y["facing"].to_numpy()})
 
 

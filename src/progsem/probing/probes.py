@@ -7,8 +7,11 @@ and reported on test specifications. An intervention is this stage with other `m
 the same hidden states, minibatches and initial weights, other labels. The slices of
 alternatives ask for the offsets at which they are compared with the original.
 
-Writes `predictions` (Arrow, a row per test state; columns in `progsem.storage.columns`) and
-`accuracy` (CSV, a row per semantics, source, offset, feature, depth and seed).
+Writes `predictions` (Arrow, a row per test state; columns in `progsem.storage.columns`),
+`accuracy` (CSV, a row per semantics, source, offset, feature, depth and seed), and `probes`
+(safetensors): the first seed's probes at offset 0, by SEMANTICS.SOURCE.DEPTH.LAYER their
+weight (heads, out, in) and bias (heads, out), float32. They read hidden states as they are,
+and have ReLUs in between; classes that a head does not have are at minus infinity.
 """
 
 from __future__ import annotations
@@ -25,7 +28,7 @@ from progsem.languages import LANGUAGE
 from progsem.languages.labels import Head, majority_label, spans
 from progsem.limits import FEWEST_STATES
 from progsem.probing.fits import Fitted, States, fit
-from progsem.storage.files import read_table, write_csv, write_table
+from progsem.storage.files import read_table, save_tensors, write_csv, write_table
 from progsem.study.config import Probes
 from progsem.study.vocabulary import GENERATED, LAST, LAYER, PROGRAMS, SOURCES, TEST, TRAIN, VALIDATION
 
@@ -77,17 +80,30 @@ def run(job: Job) -> None:
     meanings: dict[str, dict] = job.slice["meanings"]
     traced = Traced(job, recipe)
     prober = Prober(job, recipe, traced.heads, len(meanings) * len(recipe.sources) * len(recipe.offsets))
-    parts, rows = [_of_semantics(0, no_predictions(traced.heads, recipe))], []
+    parts, rows, kept = [_of_semantics(0, no_predictions(traced.heads, recipe))], [], {}
     for number, (semantics, mapping) in enumerate(meanings.items()):
         traced.execute(mapping)
         datasets = usable(job, recipe, traced, semantics)
         for data, fitted in zip(datasets, prober.fit([data.states for data in datasets]), strict=True):
             parts.append(_of_semantics(number, predictions(data, fitted, traced.heads)))
             rows += accuracies(data, fitted, traced.heads, recipe, semantics)
+            if data.offset == 0:
+                kept |= named(fitted, recipe, f"{semantics}.{data.source}")
     prober.close()
     metadata = {**about(traced, recipe), "semantics": list(meanings)}
     write_table(job.output("predictions"), one_behind_another(parts), metadata, "predictions")
     write_csv(job.output("accuracy"), ACCURACY_COLUMNS, rows)
+    save_tensors(job.output("probes"), kept)
+
+
+def named(fitted: Fitted, recipe: Probes, prefix: str) -> dict[str, torch.Tensor]:
+    """The tensors of probes.safetensors for one data set, their names beginning with `prefix`."""
+    return {
+        f"{prefix}.{depth}.{number}.{part}": tensor
+        for depth, layers in zip(recipe.depths, fitted.weights, strict=True)
+        for number, layer in enumerate(layers)
+        for part, tensor in zip(("weight", "bias"), layer, strict=True)
+    }
 
 
 class Traced:

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from progsem.languages.labels import Head
-from progsem.probing.fits import ProbeBatch, States, scale, standardised
+from progsem.probing.fits import ProbeBatch, States, whitened
 from progsem.study.config import Probes
 from progsem.study.vocabulary import TEST, TRAIN
 
@@ -30,11 +30,8 @@ class Reader:
         progress: Callable[[int], object] | None = None,
     ):
         self.heads = heads
-        self.mean, self.factor = (
-            part.to(device) for part in scale(torch.from_numpy(data.activations[data.rows]), data.of(TRAIN))
-        )
-        inputs = [standardised(data, torch.float32)]
-        batch = ProbeBatch([(data, 0)], inputs, heads, recipe.model_copy(update={"seeds": 1}), device)
+        inputs, self.whitening = whitened(data, device, torch.float32)
+        batch = ProbeBatch([(data, 0)], [inputs], heads, recipe.model_copy(update={"seeds": 1}), device)
         _, weights = batch.fit(progress=progress)
         (answers,) = batch.answers(TEST, weights)
         self.right = answers.classes == data.labels[data.of(TEST), None]
@@ -43,7 +40,7 @@ class Reader:
 
     def logits(self, stream: Tensor) -> Tensor:
         """(depths, heads, N, classes) of states (N, C), with their gradient."""
-        inputs = F.pad((stream - self.mean) * self.factor, (0, 1), value=1.0)
+        inputs = F.pad(self.whitening.of(stream), (0, 1), value=1.0)
         found = []
         for (first,), *others in self._weights:
             units = (first[0] @ inputs.T).view(len(self.heads), -1, len(stream))
@@ -63,6 +60,6 @@ class Reader:
         In units of the stream, heads one behind another; only differences between classes matter to what is read.
         """
         (first,) = self._weights[depth][0]
-        weights = first[0].view(len(self.heads), -1, first.shape[2])[..., :-1] * self.factor
+        weights = first[0].view(len(self.heads), -1, first.shape[2])[..., :-1] @ self.whitening.matrix.T
         chosen = [weights[head, self._seen[head].astype(np.int64)] for head in range(span.start, span.stop)]
         return torch.cat([part - part.mean(0) for part in chosen])

@@ -82,7 +82,7 @@ def _probing(study: Study, precision) -> float:
     import torch
 
     from progsem.languages import language
-    from progsem.probing.fits import ProbeBatch, States, standardised
+    from progsem.probing.fits import ProbeBatch, States, whitened
     from progsem.study.vocabulary import TRAIN
 
     weights = work.probe_weights(study)
@@ -96,7 +96,7 @@ def _probing(study: Study, precision) -> float:
     rows = np.arange(len(states))
     datasets = [States(f"{group}", states, rows, labels, np.full(len(rows), TRAIN)) for group in range(groups)]
     recipe = study.probes.model_copy(update={"batch": batch})
-    inputs = [standardised(data, precision) for data in datasets]
+    inputs = [whitened(data, "cpu", precision).states for data in datasets]
     probes = ProbeBatch([(data, 0) for data in datasets], inputs, heads, recipe, "cpu")
     starts = torch.tensor([[0], [len(rows)]])
 

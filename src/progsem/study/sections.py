@@ -299,9 +299,9 @@ class Probes(Section):
         "last", description="at which checkpoints other offsets than 0 are probed; ends: the untrained one and the last"
     )
     seeds: int = Field(1, ge=1, le=100, description="probes of each kind, from different initialisations")
-    steps: int = Field(250, ge=1, le=1_000_000, description="optimizer steps of a fit")
+    steps: int = Field(200, ge=1, le=1_000_000, description="optimizer steps of a fit")
     batch: int = Field(384, ge=1, le=65_536, description="states per step")
-    learning_rate: float = Field(1e-2, gt=0, lt=1, description="largest of a fit")
+    learning_rate: float = Field(0.03, gt=0, lt=1, description="largest of a fit")
     weight_decay: float = Field(0.1, ge=0, description="AdamW's")
     evaluations: int = Field(5, ge=1, description="times during a fit that validation accuracy is taken")
     layer: str = Field("last", pattern=HIDDEN_STATE, description="which hidden state is read")
