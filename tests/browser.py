@@ -18,7 +18,19 @@ import debian
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 SECONDS = 60  # for an answer of the browser
-KEYS = {"ArrowLeft": 37, "ArrowRight": 39, "Home": 36, "End": 35, "Tab": 9, "n": 78, "p": 80}
+KEYS = {
+    "ArrowLeft": 37,
+    "ArrowRight": 39,
+    "Home": 36,
+    "End": 35,
+    "ArrowUp": 38,
+    "ArrowDown": 40,
+    "Tab": 9,
+    "m": 77,
+    "n": 78,
+    "p": 80,
+    "r": 82,
+}
 SHIFT = 8
 
 

@@ -29,7 +29,12 @@ def _named(*files: str) -> dict[str, str]:
     return {file.split(".")[0]: file for file in (*files, "manifest.json")}
 
 
-_PROBES = Stage("probes", "progsem.probing.probes", _named("predictions.arrow", "accuracy.csv"), checkpoints=True)
+_PROBES = Stage(
+    "probes",
+    "progsem.probing.probes",
+    _named("predictions.arrow", "accuracy.csv", "probes.safetensors"),
+    checkpoints=True,
+)
 STAGES = {
     "corpus": Stage("corpus", "progsem.data.corpus", _named(), shards=SPLITS),
     "tokens": Stage(
@@ -93,6 +98,7 @@ STAGES = {
         "progsem.measures.statistics",
         _named("summary.json", "gallery.json", "viewer.json", *(f"{table}.csv" for table in TABLES)),
     ),
+    "playground": Stage("playground", "progsem.playground.page", _named("playground.html")),
     "figures": Stage("figures", "progsem.plots.figures", {}),
 }
 MODULES = {stage.job: stage.module for stage in STAGES.values()}

@@ -19,6 +19,7 @@ rule figures:
                 if name != "manifest"
             }
             | {f"variants_{name}": paths for name, paths in PLAN.compared().items()}
+            | {"playground": PLAN.playground.file("playground.html")}
         ),
     output:
         # Marked for the report where it is not there: Snakemake then refuses a report of other figures.

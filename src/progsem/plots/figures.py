@@ -1,6 +1,6 @@
 """Stage `figures`: draw what the statistics say.
 
-Reads only the files of the stage `statistics`. Every figure is written as PNG,
+Reads only the files of the stage `statistics`, and takes `playground.html` as it is. Every figure is written as PNG,
 PDF and CSV (the numbers in it), with `trace_viewer.html`, `summary.json` and
 `manifest.json` beside them, into a folder that takes its name only when all of it is there; in one that is
 there already they take the places of the earlier ones, and what is not of these stays. Figures of
@@ -42,7 +42,8 @@ def run(job) -> None:
             draw(name, results, temporary, job.section("figures").dpi)
         page.write(results, temporary)
         viewer.write(temporary, read_json(job.input("viewer")), results.title)
-        shutil.copyfile(job.input("summary"), temporary / "summary.json")
+        for name in ("playground.html", "summary.json"):
+            shutil.copyfile(job.input(Path(name).stem), temporary / name)
         manifest.write(job, temporary, sorted(temporary.iterdir()))
 
 

@@ -1,8 +1,6 @@
 """The trace viewer: one HTML file to step through programs, with all that it shows inside it.
 
-The page is `viewer.html`, beside this module: markup, style and script without a
-framework. What is the language's in it comes from `LANGUAGE.drawing`. Its data are
-text to the browser, never markup: whatever a study's title holds is shown as it is.
+The page is `viewer.html`, beside this module (`pages`).
 
 A report in one file holds the page in a `data:` address, of which Chromium takes 2 MB;
 so statements are packed, and unpacked by the page.
@@ -10,13 +8,10 @@ so statements are packed, and unpacked by the page.
 
 from __future__ import annotations
 
-import html
-import json
-import re
 from pathlib import Path
 
 from progsem.languages import LANGUAGE
-from progsem.plots import style
+from progsem.plots import pages, style
 from progsem.plots.edits import order, spelt
 
 PAGE = Path(__file__).with_suffix(".html")
@@ -32,15 +27,8 @@ def page(viewer: dict, title: str) -> str:
     if edits := viewer["edits"]:
         names = sorted(edits["edits"], key=order)
         about["edits"] = edits | {"edits": names, "spelt": [spelt(name) for name in names]}
-    # Within a script element only `<` could end it, or begin a comment.
     shown = viewer | about | {"specifications": [packed(one, viewer["features"]) for one in viewer["specifications"]]}
-    data = json.dumps(shown, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
-    colours = {"BLUE": style.BLUE, "SKY": style.SKY, "VERMILION": style.VERMILION, "ORANGE": style.ORANGE}
-    values = {"TITLE": html.escape(title), "DATA": data} | colours
-    page = PAGE.read_text(encoding="utf-8")
-    page = page.replace("@STYLE@", LANGUAGE.drawing.STYLE).replace("@SCRIPT@", LANGUAGE.drawing.SCRIPT)
-    # All at once: what is put in is not looked at again.
-    return re.sub(rf"@({'|'.join(values)})@", lambda found: values[found[1]], page)
+    return pages.filled(PAGE, title, shown)
 
 
 def packed(specification: dict, features: list[str]) -> dict:

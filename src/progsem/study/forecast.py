@@ -54,6 +54,7 @@ COSTS = {
     "finetuning": Cost(8, "training", 0.5),
     "pretrained": Cost(6, "training", 0.2),
     "statistics": Cost(5, "resampling", 0.03),
+    "playground": Cost(4),
     "figures": Cost(8),
 }
 _MINUTE = 60

@@ -27,6 +27,7 @@ from progsem.study import bounds, given, pretrained
 from progsem.study.baseline import beyond_baseline
 from progsem.study.checkpoints import checksums, folders
 from progsem.study.config import Study, variants
+from progsem.study.sizes import played
 from progsem.study.vocabulary import COMPARED, ORIGINAL, PERMUTATION
 
 PAIRS_A_JOB = 5  # mirror pairs of permutations, which are probed one behind another
@@ -99,17 +100,18 @@ class Plan:
     """Every artifact of a study, and every file of each.
 
     `corpus`, `tokens`, `sequences`, `warmup`, `lm`, `traces`, `probes`, `offsets`, `controls`, `transcoders`,
-    `generalisation`, `writers`, `synthesis`, `finetuning`, `pretrained` and `statistics` are artifacts, `offsets` of
-    the stage `probes`; `interventions` map folder names to the artifacts of each alternative, and of some drawn pairs
-    each; `edits` to those of each semantics. `variants` are plans of the study's variants, by name, which may have
-    artifacts in common with it and with each other. `steps` says at which checkpoints an artifact is made, by its key,
-    where that is not at every one; `codes` has the digest of the code that each stage has now, which is the same
-    whatever the config.
+    `generalisation`, `writers`, `synthesis`, `finetuning`, `pretrained`, `statistics` and `playground` are artifacts,
+    `offsets` of the stage `probes`; `interventions` map folder names to the artifacts of each alternative, and of some
+    drawn pairs each; `edits` to those of each semantics. `variants` are plans of the study's variants, by name, which
+    may have artifacts in common with it and with each other. `steps` says at which checkpoints an artifact is made, by
+    its key, where that is not at every one; `codes` has the digest of the code that each stage has now, which is the
+    same whatever the config. A plan that `is_variant` ends with its statistics.
     """
 
-    def __init__(self, study: Study):
+    def __init__(self, study: Study, is_variant: bool = False):
         self.study = study
-        self.variants = {name: Plan(one) for name, one in variants(study).items()}
+        self._is_variant = is_variant
+        self.variants = {name: Plan(one, is_variant=True) for name, one in variants(study).items()}
         config = study.model_dump(mode="json")
         # Where a model, checkpoints and programs from elsewhere are is in no digest, but what they hold.
         folder, self._programs = config["lm"].pop("pretrained"), config["corpus"].pop("programs")
@@ -259,6 +261,21 @@ class Plan:
             *([self.writers] if study.synthesis.plain else []),
             *([self.pretrained] if folder else []),
         )
+        # The first language model's checkpoints on a page, the probes that read it, and the edits.
+        self._played = played(study)
+        self._read = [self.probes, *(one for one in named if one.name in study.interventions.matched)]
+        self._edited = edits[:1]
+        self.playground = artifact(
+            "playground",
+            shape,
+            of("worlds programs corpus.examples tokens traces.outputs traces.extra_statements")
+            | of("probes.features probes.depths probes.sources probes.layer")
+            | {"model": of("lm.model_type lm.layers lm.width")["lm"]}
+            | {"meanings": {ORIGINAL: {}, **study.interventions.matched}, "seed": study.lm.seeds[0]}
+            | {"steps": self._played, "edited": [step for step in study.edits.steps(study.lm) if step in self._played]}
+            | {"title": study.figures.title or study.study},
+            *(self.lm, self.traces, *self._read, *edits[:1]),
+        )
         of_stages = (
             self.corpus,
             self.tokens,
@@ -271,11 +288,12 @@ class Plan:
             self.generalisation,
         )
         of_stages += (self.transcoders, self.writers, self.synthesis, self.finetuning, self.pretrained, self.statistics)
+        of_stages += (self.playground,)
         self.codes = {one.stage: one.code_digest for one in of_stages}
         # Interventions are the same module on the same inputs as probes; of edits there may be none.
         self.codes |= {"interventions": self.probes.code_digest, "edits": editing(ORIGINAL, {}).code_digest}
         # Figures have one place, whatever they show; their slice says what that is.
-        shown = {"statistics": self.statistics.key, "code": code["figures"]}
+        shown = {"statistics": self.statistics.key, "playground": self.playground.key, "code": code["figures"]}
         if self.variants:
             shown["variants"] = [[name, one.statistics.key] for name, one in self.variants.items()]
         self.figures_slice = canonical_json(of("study language figures worlds programs corpus lm") | shown)
@@ -339,7 +357,8 @@ class Plan:
 
     def manifests(self) -> list[str]:
         """Manifests of all that comes before the statistics."""
-        return [f"{unit.path}/manifest.json" for unit in self.own_units() if unit.stage != "statistics"]
+        behind = ("statistics", "playground")
+        return [f"{unit.path}/manifest.json" for unit in self.own_units() if unit.stage not in behind]
 
     def probed(self) -> list[Artifact]:
         """The probes of the original semantics, the same at other offsets than 0, and those of every alternative."""
@@ -351,6 +370,21 @@ class Plan:
         plain = [self.writers.file("proposals.arrow")] if self.study.synthesis.plain else []
         tuned = [self.pretrained.file("proposals.arrow")] if self.study.lm.pretrained else []
         return [*plain, *self.everywhere([self.synthesis], "proposals"), *tuned]
+
+    def of_playground(self) -> dict[str, list[str]]:
+        """Inputs of the job that makes the playground, by name, in the order of its checkpoints."""
+        seed, edited = self.study.lm.seeds[0], self.study.edits.steps(self.study.lm)
+
+        def of(artifact: Artifact, name: str, steps: list[int]) -> list[str]:
+            path = self.files(artifact)[name]
+            return [path.format(seed=seed, step=_step(step)) for step in steps if step in self._played]
+
+        every = self._played
+        found = {"weights": of(self.lm, "weights", every), "configs": of(self.lm, "config", every)}
+        found["programs"] = of(self.traces, "programs", every)
+        for number, artifact in enumerate(self._read):
+            found |= {f"{name}_{number}": of(artifact, name, every) for name in ("probes", "accuracy")}
+        return found | {"subspaces": [path for one in self._edited for path in of(one, "subspaces", edited)]}
 
     def compared(self) -> dict[str, list[str]]:
         """Files of the variants' statistics that are laid side by side, by name, in the order of the variants."""
@@ -400,7 +434,8 @@ class Plan:
         ]
         proposed = [file.replace("proposals.arrow", "manifest.json") for file in self.proposals()]
         proposed += [self.finetuning.file("manifest.json")] if self.study.lm.pretrained else []
-        paths = [*whole, *self.everywhere(stages, "manifest"), *proposed, self.statistics.file("manifest.json")]
+        shown = [self.statistics, *([] if self._is_variant else [self.playground])]
+        paths = [*whole, *self.everywhere(stages, "manifest"), *proposed, *(one.file("manifest.json") for one in shown)]
         return [unit_of(Path(path)) for path in paths]
 
     def jobs(self) -> dict[str, set[str]]:

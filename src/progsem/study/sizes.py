@@ -16,6 +16,7 @@ _GPU_FLOPS = 6e13  # a second, bf16
 _CPU_FLOPS = 5e10  # a second and core
 _START_MINUTES = 5  # imports, files, first kernels
 _BASE_MB = 2_500  # Python, torch, and the Snakemake that runs the job
+_PAGE = 14_500_000  # characters, four a weight, that a page may have
 
 
 def minutes(study: Study, operations: float, share: float = 0.1, gpu: bool = True) -> int:
@@ -27,6 +28,19 @@ def minutes(study: Study, operations: float, share: float = 0.1, gpu: bool = Tru
 def gpus(study: Study) -> int:
     """GPUs that a job with tensors asks for; `compute.device: cpu` asks for none."""
     return int(study.compute.device != "cpu")
+
+
+def played(study: Study) -> list[int]:
+    """Checkpoints of the first language model whose weights, and those of the probes, fit into a page.
+
+    The last one, the first, and between them as many as there is room for; none of a large model.
+    """
+    every, probes = study.lm.every_step(), sum(probe_weights(study))
+    read = len(study.probes.sources) * (1 + bool(study.interventions.alternatives))
+    room = min(len(every), _PAGE // (4 * (parameters(study) + read * probes)))
+    if room < 2:
+        return every[-room:] if room else []
+    return [every[round(k * (len(every) - 1) / (room - 1))] for k in range(room)]
 
 
 def data_mb(study: Study) -> int:
@@ -108,6 +122,11 @@ def statistics_mb(study: Study) -> int:
     answers = states * len(study.probes.offsets) * len(study.probes.features) * 3 * study.probes.seeds
     draws = study.statistics.resamples * study.traces.test
     return _BASE_MB + _mb(16 * answers * (1 + len(study.interventions.alternatives)) + 8 * draws)
+
+
+def playground_mb(study: Study) -> int:
+    """The page's text, and a checkpoint's weights."""
+    return _BASE_MB + _mb(8 * parameters(study) * bool(played(study)) + 4 * _PAGE)
 
 
 def _mb(count: float) -> int:

@@ -67,6 +67,8 @@ def of_unit(plan: Plan, unit: Unit) -> float:
             return pretrained_synthesis(study)
         case "statistics":
             return statistics(plan)
+        case "playground":
+            return 0
     return study.corpus.train + study.corpus.held_apart
 
 

@@ -78,7 +78,7 @@ function drawWorld(into, cells, robot) {
 }
 
 /* A ring where the probe places the robot, the heading it reads inside, a bar in front for a wall. */
-function drawReading(cells, statement) {
+function drawReading(into, cells, statement) {
   const {true: is, read: said} = statement, right = judged(statement);
   const [height, width] = [cells.length, cells[0].length];
   const drawn = worldOf(cells, readingInWords(statement), true);
@@ -103,7 +103,7 @@ function drawReading(cells, statement) {
     }
     drawn.append(group);
   }
-  $("read").replaceChildren(drawn);
+  $(into).replaceChildren(drawn);
 }
 
 const inTheMiddle = (cells, words) => element("svg:text", {

@@ -63,14 +63,14 @@ function drawWorld(into, cells, one) {
   $(into).replaceChildren(drawn);
 }
 
-function drawReading(cells, statement) {
+function drawReading(into, cells, statement) {
   const {true: is, read: said} = statement, right = judged(statement);
   const drawn = fieldOf(cells, readingInWords(statement), true);
   if (said.asked) {
     if (!right.bounds) drawn.append(outline("ghost", is));
     drawn.append(outline("reading " + (right.bounds ? "right" : "wrong"), said));
   } else drawn.append(inTheMiddle("bounds not probed"));
-  $("read").replaceChildren(drawn);
+  $(into).replaceChildren(drawn);
 }
 
 const inTheMiddle = words => element("svg:text", {class: "said", x: FIELD / 2, y: FIELD / 2, "font-size": FIELD / 14}, words);

@@ -1,0 +1,36 @@
+"""What HTML pages have in common: their look and their helpers, and how all that they show gets into one file.
+
+A page is markup, style and script without a framework. `pages.css` and `pages.js`, beside this module, are in each;
+what is the language's comes from `LANGUAGE.drawing`. Data are text to the browser, never
+markup: whatever a study's title holds is shown as it is.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from pathlib import Path
+
+from progsem.languages import LANGUAGE
+from progsem.plots import style
+
+STYLE, SCRIPT = (Path(__file__).with_suffix(kind).read_text(encoding="utf-8") for kind in (".css", ".js"))
+
+
+def filled(page: Path, title: str, data: dict, scripts: tuple[str, ...] = ()) -> str:
+    """A page with its data and under a title; `scripts` follow those that all pages have."""
+    colours = {"BLUE": style.BLUE, "SKY": style.SKY, "VERMILION": style.VERMILION, "ORANGE": style.ORANGE}
+    parts = {"STYLE": STYLE + LANGUAGE.drawing.STYLE, "SCRIPT": "\n".join((SCRIPT, LANGUAGE.drawing.SCRIPT, *scripts))}
+    text = _put(parts, page.read_text(encoding="utf-8"))
+    return _put({"TITLE": html.escape(title), "DATA": as_text(data)} | colours, text)
+
+
+def as_text(data: dict) -> str:
+    """Data as JSON for a script element, which only `<` could end, or begin a comment in."""
+    return json.dumps(data, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
+
+
+def _put(values: dict[str, str], text: str) -> str:
+    """Put values in the places of their names, all at once: what is put in is not looked at again."""
+    return re.sub(rf"@({'|'.join(values)})@", lambda found: values[found[1]], text)

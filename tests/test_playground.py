@@ -1,0 +1,384 @@
+"""The playground: what the page computes is what the study has, and a browser is driven through all that it offers."""
+
+import base64
+import json
+from pathlib import Path
+from urllib.parse import parse_qs
+
+import axe_core_python
+import browser as browsers
+import numpy as np
+import pytest
+import torch
+
+from progsem.api.study import open_study
+from progsem.languages import LANGUAGE
+from progsem.lm import model as lm
+from progsem.lm.traces import Specifications
+from progsem.playground import page as stage
+from progsem.storage.files import read_table
+from progsem.study.vocabulary import PROGRAMS, SOURCES, SPLITS, TEST
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+SHOWN = 200  # specifications on which the page's model is compared with the checkpoint
+
+
+@pytest.fixture(scope="module")
+def browser():
+    if reason := browsers.problem():
+        pytest.skip(reason)
+    with browsers.Browser() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def study(finished):
+    return open_study(finished / "studies/tiny.yaml")
+
+
+@pytest.fixture
+def opened(browser, finished):
+    """The tiny study's page, at its last checkpoint."""
+    browser.size(1100, 900)
+    browser.open(finished / "results/figures/playground.html")
+    yield browser
+    assert browser.complaints == [] and all(address.startswith("file:") for address in browser.asked)
+
+
+def address(browser) -> dict[str, str]:
+    return {name: values[0] for name, values in parse_qs(browser.run("location.hash.slice(1)")).items()}
+
+
+def say(value) -> str:
+    return json.dumps(value)
+
+
+# ------------------------------------------------------------------ what it computes
+
+
+def glyphs_of(specifications, rows) -> list:
+    """Of each specification its examples, as the page's model reads them."""
+    worlds, outputs = (
+        LANGUAGE.text.glyphs(part.at(rows).at(specifications.shown))
+        for part in (specifications.worlds, specifications.outputs)
+    )
+    return [
+        [[one.tolist(), other.tolist()] for one, other in zip(*both, strict=True)]
+        for both in zip(worlds, outputs, strict=True)
+    ]
+
+
+def test_logits_are_the_checkpoint_s(opened, study, finished):
+    """At every checkpoint, behind specifications of all splits, within 1e-3."""
+    plan = study._plan
+    counts = {split: getattr(plan.study.traces, split) for split in SPLITS}
+    shards = {split: [finished / path for path in plan.shards(plan.corpus, split, counts[split])] for split in SPLITS}
+    specifications = Specifications.read(shards, counts)
+    rows = np.arange(min(SHOWN, len(specifications)))
+    assert len(rows) >= 150
+    encoding = LANGUAGE.text.ENCODINGS["compact"]()
+    prompts = torch.from_numpy(specifications.prompts(encoding, rows)).long()
+    given = say(glyphs_of(specifications, rows))
+    for number, step in enumerate(plan.study.lm.every_step()):
+        files = [
+            finished / plan.files(plan.lm)[name].format(seed=0, step=f"{step:06d}") for name in ("weights", "config")
+        ]
+        model = lm.load(*files, torch.device("cpu"))
+        with torch.no_grad():
+            expected = model.logits(model(prompts)[-1][:, -1]).numpy()
+        found = opened.run(f"{given}.map(one => [...new Writing(weights({number}).model, encoding, one).last.logits])")
+        assert np.abs(np.array(found) - expected).max() < 1e-3
+
+
+def test_what_it_writes_and_reads_is_the_study_s(opened, study, finished):
+    """Greedy programs of test specifications, and what every probe answers, at every checkpoint."""
+    plan, recipe = study._plan, study._plan.study.probes
+    place = "seed-0/step-{:06d}"
+    shards = {"test": [finished / path for path in plan.shards(plan.corpus, "test", plan.study.traces.test)]}
+    specifications = Specifications.read(shards, {"test": plan.study.traces.test})
+    compared = 0
+    for number, step in enumerate(plan.study.lm.every_step()):
+        programs, _ = read_table(finished / plan.traces.file(place.format(step)) / "programs.arrow")
+        test = np.flatnonzero(programs["split"] == TEST)
+        rows = np.arange(len(test))
+        for source, column in PROGRAMS.items():
+            codes = [row[row != LANGUAGE.codes.PAD].tolist() for row in programs[column][test]]
+            found = opened.run(
+                f"""{say(glyphs_of(specifications, rows))}.map((one, row) => {{
+                    const begun = new Writing(weights({number}).model, encoding, one);
+                    const made = {"begun.write()" if source == "generated" else f"begun.feed({say(codes)}[row])"};
+                    Object.assign(state, {{step: {number}}});
+                    const hidden = made.statements.map(({{emitted, read}}) => stateOf(({
+                    "emitted" if source == "generated" else "read"
+                }).states, data.layer));
+                    return {{codes: made.grammar.codes, answers: SEMANTICS.map(semantics => Object.keys(data.depths).map(depth => {{
+                        state.depth = depth;
+                        return hidden.map(one => answers(semantics, "{source}", one));
+                    }}))}};
+                }})"""
+            )
+            assert [one["codes"] for one in found] == codes
+            for which, artifact in enumerate((plan.probes, *plan.interventions.values())):
+                if which > 1:
+                    break
+                said, about = read_table(finished / artifact.file(place.format(step)) / "predictions.arrow")
+                here = (said["source"] == SOURCES.index(source)) & (said["offset"] == 0)
+                for feature in recipe.features:
+                    heads = about["features"][feature]["heads"]
+                    shape = (-1, len(about["depths"]), about["seeds"], heads)
+                    for index in np.flatnonzero(here):
+                        row, statement = np.searchsorted(test, said["program"][index]), said["statement"][index]
+                        wanted = said[f"predicted_{feature}"][index].reshape(shape[1:])[:, 0]
+                        sure = said[f"confidence_{feature}"][index].reshape(shape[1:3])[:, 0]
+                        for depth in range(len(about["depths"])):
+                            answer = found[row]["answers"][which][depth][statement][feature]
+                            assert answer["confidence"] == pytest.approx(float(sure[depth]), abs=0.01)
+                            compared += 1
+                            # Where two answers are as likely, rounding decides.
+                            assert answer["classes"] == wanted[depth].tolist() or sure[depth] < 0.51
+    assert compared > 1000
+
+
+def test_a_number_that_was_changed_by_hand_is_noticed(opened, study, finished):
+    """The comparison above would fail: a weight that is another gives other logits."""
+    step = len(study._plan.study.lm.every_step()) - 1
+    logits = "[...new Writing(weights({0}).model, encoding, [[glyphs(state.examples[0].input), glyphs(state.examples[0].output)]]).last.logits]"
+    before = np.array(opened.run(logits.format(step)))
+    opened.run(f"weights({step}).model.head[1][7] += 0.01, 0")
+    after = np.array(opened.run(logits.format(step)))
+    assert after[7] - before[7] == pytest.approx(0.01, abs=1e-4)
+
+
+def test_edits_are_those_of_the_stage(opened, study, finished):
+    """What comes next after an exchange, after one in a learned subspace, and after their shams, as `Checkpoint.edit` says."""
+    checkpoint = study.checkpoint()
+    programs = checkpoint.programs("test")
+    for kind, more in (("full", {}), ("facing.1", {"subspace": "learned_1", "feature": "facing"})):
+        for row in range(5):
+            example = (programs.input_1[row], programs.output_1[row])
+            given = say(_as_page(study, example))
+            for base, other in (("turn_left()", "turn_right()"), ("move(); turn_left()", "turn_left(); turn_left()")):
+                found = opened.run(
+                    f"""(() => {{
+                        const codes = parse("{base}", encoding).codes;
+                        specify([{given}]);
+                        go({{step: checkpoints.length - 1, codes, mine: codes.map(() => true), at: codes.length, ended: false, block: 2, kind: "{kind}", other: parse("{other}", encoding).codes}});
+                        return [0, 1, 2, 3].map(side => [...document.querySelectorAll(`#side-${{side}} tr`)].map(one => Number(one.dataset.probability)));
+                    }})()"""
+                )
+                wanted = [
+                    checkpoint.edit(
+                        [example], f"def run() {{ {base} }}", f"def run() {{ {other} }}", 2, sham=sham, **more
+                    )
+                    for sham in (False, True)
+                ]
+                names = ["unedited", "edited", "source"]
+                expected = [wanted[0].probabilities.loc[name].to_numpy() for name in names]
+                assert np.allclose(found[0], expected[0], atol=1e-4) and np.allclose(found[3], expected[2], atol=1e-4)
+                assert np.allclose(found[1], expected[1], atol=1e-3)
+                assert np.allclose(found[2], wanted[1].probabilities.loc["edited"].to_numpy(), atol=1e-3)
+
+
+def _as_page(study, example) -> dict:
+    """An example as the page holds it."""
+    worlds = []
+    for world in study.world(example):
+        cells, pose = world.state.cells, world.state.poses
+        worlds.append(
+            {"cells": cells.tolist(), "state": dict(zip(("row", "column", "heading"), map(int, pose), strict=True))}
+        )
+    return dict(zip(("input", "output"), worlds, strict=True))
+
+
+# ------------------------------------------------------------------ a person at it
+
+
+def shown(browser, selector: str) -> str:
+    return browser.run(f"document.querySelector({say(selector)}).textContent")
+
+
+def cell(which: str, row: int, column: int) -> str:
+    return f'#{which}-0-cells button[data-row="{row}"][data-column="{column}"]'
+
+
+def specify(browser, example: dict) -> None:
+    browser.run(f"specify([{say(example)}])")
+
+
+EMPTY = [[0, 0, 0] for _ in range(3)]
+START = {"cells": EMPTY, "state": {"row": 1, "column": 1, "heading": 0}}
+
+
+def test_worlds_are_drawn_by_mouse_and_keyboard(opened):
+    specify(opened, {"input": START, "output": START})
+    opened.click("#tool-wall")
+    opened.click(cell("input", 0, 0))
+    walls = "state.examples[0].input.cells[0][0] + ' ' + state.examples[0].output.cells[0][0]"
+    assert opened.run(walls) == "255 255"
+    assert "wall" in opened.run(f"document.querySelector({say(cell('output', 0, 0))}).getAttribute('aria-label')")
+    assert opened.run('document.querySelector(\'#input-0 [data-row="0"][data-column="0"]\').dataset.cell') == "wall"
+    # What no program can do is refused where it is drawn, and nothing changes.
+    before = address(opened)["worlds"]
+    opened.click(cell("output", 2, 2))
+    assert "No program moves a wall" in shown(opened, "#refused") and address(opened)["worlds"] == before
+    opened.click("#tool-robot")
+    opened.click(cell("output", 0, 0))
+    assert "free cells" in shown(opened, "#refused") and address(opened)["worlds"] == before
+    # By keys: from the first cell two to the right and one down, a marker, then the robot, turned.
+    opened.run(f"document.querySelector({say(cell('output', 0, 0))}).focus()")
+    for key in ("ArrowRight", "ArrowRight", "ArrowDown"):
+        opened.press(key)
+    assert opened.run("document.activeElement.dataset.row + document.activeElement.dataset.column") == "12"
+    for key in ("m", "r", "r"):
+        opened.press(key)
+    assert opened.run("state.examples[0].output") == {
+        "cells": [[255, 0, 0], [0, 0, 1], [0, 0, 0]],
+        "state": {"row": 1, "column": 2, "heading": 1},
+    }
+    assert shown(opened, "#refused") == ""
+    # Cells that walls cut off: the robot cannot be wanted there.
+    for row, column in ((0, 1), (1, 0)):
+        opened.run(f"useTool(0, 'input', {row}, {column}, state.tool = 'wall')")
+    specify(
+        opened,
+        {"input": {"cells": [[0, 255, 0], [255, 0, 0], [0, 0, 0]], "state": START["state"]}}
+        | {"output": {"cells": [[0, 255, 0], [255, 0, 0], [0, 0, 0]], "state": START["state"]}},
+    )
+    opened.click("#tool-robot")
+    opened.click(cell("output", 0, 0))
+    assert "cannot get to" in shown(opened, "#refused")
+
+
+def test_a_typed_program_gives_the_outputs(opened):
+    specify(opened, {"input": START, "output": START})
+    opened.run("$('source').value = 'move turn_right(); put_marker'; $('typed').requestSubmit()")
+    assert opened.run("state.examples[0].output") == {
+        "cells": [[0, 1, 0], [0, 0, 0], [0, 0, 0]],
+        "state": {"row": 0, "column": 1, "heading": 1},
+    }
+    opened.run("$('source').value = 'move; jump'; $('typed').requestSubmit()")
+    assert "jump" in shown(opened, "#refused") and "expected" in shown(opened, "#refused")
+    assert opened.run("state.examples[0].output.state.heading") == 1
+
+
+def test_it_writes_greedily_and_as_it_is_forced(opened):
+    specify(opened, {"input": START, "output": START})
+    assert opened.run("state.codes.length") == 0
+    opened.click("#write")
+    codes = opened.run("state.codes")
+    assert codes == opened.run("trail()[0].copy().write().grammar.codes")
+    assert opened.run("[...$('code').querySelectorAll('button')].length") == len(codes)
+    assert ("✓" in shown(opened, "#verdict")) == opened.run(
+        "solved(execute(state.codes, state.examples[0].input, {}, 200).end, state.examples[0].output)"
+    )
+    opened.click("#anew")
+    opened.click('#bars tr[data-code="3"] button')
+    assert opened.run("[state.codes, state.mine, state.at]") == [[3], [True], 1]
+    assert "put there by you" in opened.run("$('code').querySelector('button').getAttribute('aria-label')")
+    assert "programs that are fed" in shown(opened, "#reading-said")
+    opened.click("#one")
+    assert opened.run("state.codes.length === 2 || state.ended")
+    opened.click("#undo")
+    assert opened.run("state.codes") == [3] or opened.run("state.ended") is False
+    # Probabilities under the grammar add up to 1; without it, the rest is shown.
+    shares = "[...document.querySelectorAll('#bars tr')].map(one => one.dataset.code === 'rest' ? 0 : Number(one.dataset.probability))"
+    assert sum(opened.run(shares)) == pytest.approx(1, abs=1e-5)
+    opened.click("#grammar")
+    free = opened.run(shares)
+    assert sum(free) < 1 and "anything else" in shown(opened, "#bars")
+    # This model has learned nothing: what it likes best without the grammar may be no program.
+    opened.run(
+        "go({codes: [], mine: [], at: 0}); state.temperature = 5; for (let n = 0; n < 40 && !state.stray; n++) { go({codes: [], mine: [], at: 0, ended: false}); goOn(false); } go({})"
+    )
+    assert "no program has there" in shown(opened, "#verdict")
+
+
+def test_stepping_shows_the_run_and_the_readings(opened):
+    specify(opened, {"input": START, "output": START})
+    opened.run("go({codes: [4, 3, 4], mine: [true, true, true], at: 3})")
+    assert "row 1, column 3" in shown(opened, "#true-said")
+    opened.run("document.body.focus()")
+    opened.press("ArrowLeft")
+    assert opened.run("state.at") == 2 and "row 1, column 2, facing east" in shown(opened, "#true-said")
+    # In the mirror image, a turn to the right is one to the left.
+    assert "facing west" in shown(opened, "#read1-said")
+    facing = "document.querySelector('#table tr[data-feature=\"facing\"]').textContent"
+    for depth in opened.run("Object.keys(data.depths)"):
+        opened.run(f"$('depth').value = {say(depth)}, $('depth').dispatchEvent(new Event('change'))")
+        read = opened.run(
+            "answers('original', 'forced', stateOf(trail()[2].statements[1].read.states, data.layer)).facing"
+        )
+        words = ["north", "east", "south", "west"][read["classes"][0]]
+        assert words in opened.run(facing) and f"{100 * read['confidence']:.0f} %" in opened.run(facing)
+    right = opened.run("checkpoints.at(-1).right.original.forced.mlp2.facing")
+    assert f"{100 * right[0]:.0f} % of {right[1]}" in opened.run(facing)
+    opened.press("ArrowLeft", shift=True)
+    assert opened.run("state.step") == opened.run("checkpoints.length") - 2
+
+
+def test_the_address_keeps_all_of_it(opened, finished):
+    specify(opened, {"input": START, "output": {**START, "state": {"row": 0, "column": 2, "heading": 3}}})
+    opened.run(
+        "go({codes: [4, 3, 4], mine: [true, false, true], at: 2, step: 1, depth: 'linear', block: 2, other: [2, 3], kind: 'full', ended: true})"
+    )
+    kept, fragment = opened.run("JSON.stringify(state)"), opened.run("location.hash")
+    assert len(fragment) < 400
+    opened.open(finished / "results/figures/playground.html", fragment)
+    again, kept = json.loads(opened.run("JSON.stringify(state)")), json.loads(kept)
+    assert {name: again[name] for name in kept if name != "tool"} == {
+        name: kept[name] for name in kept if name != "tool"
+    }
+    # What makes no sense is not taken.
+    for bad in (
+        "#program=4-99",
+        "#worlds=xx~yy&program=4",
+        "#step=7&at=99&block=9",
+        "#" + fragment[1:].replace("worlds=", "worlds=E"),
+    ):
+        opened.open(finished / "results/figures/playground.html", bad)
+        assert opened.run("state.examples.length") == 1 and opened.complaints == []
+
+
+def test_a_change_is_shown_side_by_side(opened):
+    specify(opened, {"input": START, "output": START})
+    opened.run("go({codes: [2], mine: [true], at: 1})")
+    assert opened.run("$('changing').hidden") is False
+    names = opened.run("[...document.querySelectorAll('#sides .side')].map(one => one.dataset.side)")
+    assert names == ["as it is", "changed", "as much, at random", "behind the other program"]
+    opened.run("$('other').value = 'turn_right', $('changed').requestSubmit()")
+    assert opened.run("state.other") == [3] and "facing east" in shown(opened, "#target-said")
+    opened.run("$('other').value = 'turn_right; move', $('changed').requestSubmit()")
+    assert "as many statements" in shown(opened, "#change-refused") and opened.run("state.other") == [3]
+    opened.run("go({at: 0})")
+    assert opened.run("$('changing').hidden") is True
+
+
+# ------------------------------------------------------------------ for everybody
+
+
+@pytest.mark.parametrize("width", [1100, 390])
+@pytest.mark.parametrize("dark", [False, True])
+def test_nothing_is_in_the_way_of_anybody(opened, width, dark):
+    opened.size(width, 900, dark)
+    opened.run("go({codes: [2, 4], mine: [true, false], at: 2})")
+    assert opened.run("document.documentElement.scrollWidth") <= width
+    opened.run((Path(axe_core_python.__file__).parent / "axe.min.js").read_text(encoding="utf-8") + "; 0")
+    found = opened.run("axe.run(document, {resultTypes: ['violations']}).then(one => one.violations)")
+    bad = [
+        (one["id"], [node["html"][:80] for node in one["nodes"]])
+        for one in found
+        if one["impact"] in ("serious", "critical")
+    ]
+    assert bad == []
+
+
+def test_weights_keep_three_bytes():
+    numbers = torch.tensor([0.0, 1.0, -1.5, 3.1415927, 1e-30, -torch.inf, 123456.789])
+    packed = np.frombuffer(base64.b64decode(stage.packed([numbers])), np.uint8).reshape(-1, 3)
+    words = np.zeros((len(packed), 4), np.uint8)
+    words[:, 1:] = packed
+    back = words.reshape(-1).view("<f4")
+    assert back[5] == -np.inf
+    finite = np.isfinite(back)
+    assert np.allclose(back[finite], numbers.numpy()[finite], rtol=2**-16, atol=0)
