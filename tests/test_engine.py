@@ -16,7 +16,7 @@ from progsem.editing import subspaces
 from progsem.editing.streams import Edit, Editable, Texts
 from progsem.jobs.job import Job
 from progsem.languages.grammar import ILLEGAL, NOTHING
-from progsem.languages.karel import codes, drawing, execution, features, gallery, kernels, syntax, text
+from progsem.languages.karel import codes, drawing, execution, features, gallery, kernels, playground, syntax, text
 from progsem.languages.karel.config import FEATURES
 from progsem.languages.karel.execution import WorldStates
 from progsem.languages.karel.sampling import Sampler
@@ -24,20 +24,16 @@ from progsem.languages.karel.world import World
 from progsem.languages.labels import Head
 from progsem.lm.codegen.model import CodeGen, Shape
 from progsem.lm.traces import Specifications, Tracer
-from progsem.plots import viewer
-from progsem.probing.fits import States
-from progsem.probing.readers import Reader
+from progsem.playground import page
+from progsem.plots import pages
+from progsem.probing.fits import States, fit
 from progsem.study import config
 from progsem.study.vocabulary import SPLITS, TEST
 from progsem.synthesis.sampling import pick
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-PLOTS, KAREL = Path(viewer.__file__).parent, Path(drawing.__file__).parent
-SCRIPTS = [PLOTS / "engine.js", KAREL / "drawing.js", KAREL / "playground.js"]
-# What the page of the trace viewer has for its scripts: `element`, `plural` and others.
-HELPERS = viewer.PAGE.read_text(encoding="utf-8")
-HELPERS = HELPERS[HELPERS.index("const $ =") : HELPERS.index("@SCRIPT@")]
+SCRIPTS = "\n".join((pages.SCRIPT, page.ENGINE, drawing.SCRIPT, playground.SCRIPT))
 SPECIFICATIONS = 18
 OURS = """
 const bytes = text => Uint8Array.from(atob(text), one => one.charCodeAt(0));
@@ -91,11 +87,9 @@ function edited(base, other, codes, layer, change) {
   return {next: nextCodes(writing), streams: writing.last.streams, again: nextCodes(writing)};
 }
 
-function probeOf({mean, factor, classes}, networks) {
-  const layersOf = network => network.map(layer => layer.map(part => Float32Array.from(part)));
-  const heads = networks.map((network, head) => ({layers: layersOf(network), classes: classes[head]}));
-  return new Probe({mean: Float32Array.from(mean), factor: Float32Array.from(factor), heads});
-}
+const probeOf = networks => new Probe(networks.map(network => ({
+  layers: network.map(layer => layer.map(part => Float32Array.from(part))),
+})));
 """
 
 
@@ -110,14 +104,13 @@ def browser():
 
 def opened(browser, folder: Path, data: object = None) -> None:
     """Open a page that has the scripts, and some data as `data`."""
-    scripts = "\n".join(path.read_text(encoding="utf-8") for path in SCRIPTS)
-    page = folder / "page.html"
-    page.write_text(
-        f'<!doctype html><meta charset="utf-8"><script>\n"use strict";\n{HELPERS}\n{scripts}\n{OURS}\n'
-        f"const data = {json.dumps(data)};</script>",
+    made = folder / "page.html"
+    made.write_text(
+        f'<!doctype html><meta charset="utf-8"><script type="application/json" id="data">{pages.as_text(data)}</script>'
+        f'<script>\n"use strict";\n{SCRIPTS}\n{OURS}\n</script>',
         encoding="utf-8",
     )
-    browser.open(page)
+    browser.open(made)
     assert browser.complaints == []
 
 
@@ -436,38 +429,26 @@ def test_probes(browser, tmp_path):
     recipe = config.load({}).probes.model_copy(
         update={"depths": {"linear": [], "mlp1": [8], "mlp2": [8, 6]}, "steps": 60, "batch": 64}
     )
-    reader = Reader(data, heads, recipe, torch.device("cpu"))
-    weights = [[[part.detach().numpy() for part in layer] for layer in layers] for layers in reader._weights]
+    (fitted,) = fit([data], heads, recipe, dtype=torch.float32)
     sending = []
-    for (first,), *others in weights:
-        joint = first[0].reshape(len(heads), -1, 25)
-        networks = [
-            [(joint[head][:, :-1], joint[head][:, -1]), *((w[head], b[head][:, 0]) for w, b in others)]
-            for head in range(3)
-        ]
+    for layers in fitted.weights:
+        networks = [[[part[head].numpy() for part in layer] for layer in layers] for head in range(len(heads))]
         for network, head in zip(networks, heads, strict=True):
-            weight, bias = network[-1]
-            network[-1] = weight[: head.classes], bias[: head.classes]
+            network[-1] = [part[: head.classes] for part in network[-1]]  # those beyond are at minus infinity
         sending.append([[[part.ravel().tolist() for part in layer] for layer in network] for network in networks])
-    about = {
-        "mean": reader.mean.tolist(),
-        "factor": reader.factor.tolist(),
-        "classes": [head.classes for head in heads],
-    }
-    opened(browser, tmp_path, about | {"depths": sending, "states": states[350:].tolist()})
+    opened(browser, tmp_path, {"depths": sending, "states": states[350:].tolist()})
     found = browser.run(
         "data.depths.map(networks => (probe => data.states.map(state => probe.answer(Float32Array.from(state))))"
-        "(probeOf(data, networks)))"
+        "(probeOf(networks)))"
     )
-    asked = torch.from_numpy(states[350:])
-    answers, shares = reader.reads(asked), reader.logits(asked).softmax(3).detach().numpy()
+    answers = fitted.test[:, :, 0]
     assert len(np.unique(answers)) == 7
     for row, depth, head in np.ndindex(answers.shape):
         one = found[depth][row][head]
         assert one["class"] == answers[row, depth, head]
-        expected = shares[depth, head, row, : heads[head].classes]
-        assert np.allclose(one["probabilities"], expected, atol=1e-4)
-        assert one["probability"] == max(one["probabilities"])
+        assert one["probability"] == pytest.approx(float(fitted.confidence[row, depth, 0, head]), abs=1e-4)
+        assert one["probability"] == max(one["probabilities"]) and sum(one["probabilities"]) == pytest.approx(1)
+        assert len(one["probabilities"]) == heads[head].classes
 
 
 # Karel.

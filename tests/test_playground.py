@@ -21,8 +21,6 @@ from progsem.study.vocabulary import PROGRAMS, SOURCES, SPLITS, TEST
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-SHOWN = 200  # specifications on which the page's model is compared with the checkpoint
-
 
 @pytest.fixture(scope="module")
 def browser():
@@ -56,12 +54,45 @@ def say(value) -> str:
 
 # ------------------------------------------------------------------ what it computes
 
+OURS = """
+const logitsAt = (step, examples) => [...new Writing(weights(step).model, encoding, examples).last.logits];
 
-def glyphs_of(specifications, rows) -> list:
-    """Of each specification its examples, as the page's model reads them."""
+/* What is written behind examples, or fed, at a checkpoint, and what each probe answers at each statement. */
+function studied(step, examples, source, codes) {
+  state.step = step;
+  const begun = new Writing(weights().model, encoding, examples);
+  const made = source === "generated" ? begun.write() : begun.feed(codes);
+  const own = one => source === "generated" ? one.emitted : one.read;
+  const hidden = made.statements.map(one => stateOf(own(one).states, data.layer));
+  const asked = (semantics, depth) => (state.depth = depth, hidden.map(one => answers(semantics, source, one)));
+  return {
+    codes: made.grammar.codes,
+    answers: Object.fromEntries(SEMANTICS.map(name =>
+      [name, Object.keys(data.depths).map(depth => asked(name, depth))])),
+  };
+}
+
+/* Probabilities of what comes next in each of the four columns. */
+function sidesOf(example, base, other, block, kind) {
+  specify([example]);
+  const [codes, others] = [base, other].map(text => parse(text, encoding).codes), step = checkpoints.length - 1;
+  go({step, codes, mine: codes.map(() => true), at: codes.length, ended: false, block, kind, other: others});
+  const rows = side => [...document.querySelectorAll(`#side-${side} tr`)];
+  return [0, 1, 2, 3].map(side => rows(side).map(one => Number(one.dataset.probability)));
+}
+0
+"""
+
+
+def specifications_of(finished, plan, **counts) -> Specifications:
+    shards = {split: [finished / path for path in plan.shards(plan.corpus, split, counts[split])] for split in counts}
+    return Specifications.read(shards, counts)
+
+
+def examples_of(specifications) -> list:
+    """The examples of each specification, as the page's model reads them."""
     worlds, outputs = (
-        LANGUAGE.text.glyphs(part.at(rows).at(specifications.shown))
-        for part in (specifications.worlds, specifications.outputs)
+        LANGUAGE.text.glyphs(part.at(specifications.shown)) for part in (specifications.worlds, specifications.outputs)
     )
     return [
         [[one.tolist(), other.tolist()] for one, other in zip(*both, strict=True)]
@@ -73,111 +104,77 @@ def test_logits_are_the_checkpoint_s(opened, study, finished):
     """At every checkpoint, behind specifications of all splits, within 1e-3."""
     plan = study._plan
     counts = {split: getattr(plan.study.traces, split) for split in SPLITS}
-    shards = {split: [finished / path for path in plan.shards(plan.corpus, split, counts[split])] for split in SPLITS}
-    specifications = Specifications.read(shards, counts)
-    rows = np.arange(min(SHOWN, len(specifications)))
-    assert len(rows) >= 150
-    encoding = LANGUAGE.text.ENCODINGS["compact"]()
-    prompts = torch.from_numpy(specifications.prompts(encoding, rows)).long()
-    given = say(glyphs_of(specifications, rows))
+    specifications = specifications_of(finished, plan, **counts)
+    assert len(specifications) >= 150
+    prompts = specifications.prompts(LANGUAGE.text.ENCODINGS["compact"](), np.s_[:])
+    given = say(examples_of(specifications))
+    opened.run(OURS)
     for number, step in enumerate(plan.study.lm.every_step()):
-        files = [
-            finished / plan.files(plan.lm)[name].format(seed=0, step=f"{step:06d}") for name in ("weights", "config")
-        ]
-        model = lm.load(*files, torch.device("cpu"))
+        place = plan.files(plan.lm, "weights", "config").values()
+        paths = (finished / path.format(seed=0, step=f"{step:06d}") for path in place)
+        model = lm.load(*paths, torch.device("cpu"))
         with torch.no_grad():
-            expected = model.logits(model(prompts)[-1][:, -1]).numpy()
-        found = opened.run(f"{given}.map(one => [...new Writing(weights({number}).model, encoding, one).last.logits])")
-        assert np.abs(np.array(found) - expected).max() < 1e-3
+            expected = model.logits(model(torch.from_numpy(prompts).long())[-1][:, -1]).numpy()
+        found = np.array(opened.run(f"{given}.map(examples => logitsAt({number}, examples))"))
+        assert np.abs(found - expected).max() < 1e-3
+    # A weight that is changed by hand is noticed.
+    opened.run(f"weights({number}).model.head[1][7] += 0.01, 0")
+    found = np.array(opened.run(f"{given}.map(examples => logitsAt({number}, examples))"))
+    assert np.abs(found - expected).max() > 9e-3
 
 
-def test_what_it_writes_and_reads_is_the_study_s(opened, study, finished):
-    """Greedy programs of test specifications, and what every probe answers, at every checkpoint."""
-    plan, recipe = study._plan, study._plan.study.probes
-    place = "seed-0/step-{:06d}"
-    shards = {"test": [finished / path for path in plan.shards(plan.corpus, "test", plan.study.traces.test)]}
-    specifications = Specifications.read(shards, {"test": plan.study.traces.test})
-    compared = 0
+@pytest.mark.parametrize("source", SOURCES)
+def test_what_it_writes_and_reads_is_the_study_s(opened, study, finished, source):
+    """Programs of test specifications, and what every probe answers, at every checkpoint under both semantics."""
+    plan = study._plan
+    matched = next(one for one in plan.interventions.values() if one.name in plan.study.interventions.matched)
+    specifications = specifications_of(finished, plan, test=plan.study.traces.test)
+    given, compared = say(examples_of(specifications)), 0
+    opened.run(OURS)
     for number, step in enumerate(plan.study.lm.every_step()):
-        programs, _ = read_table(finished / plan.traces.file(place.format(step)) / "programs.arrow")
+        folder = f"seed-0/step-{step:06d}"
+        programs, _ = read_table(finished / plan.traces.file(folder) / "programs.arrow")
         test = np.flatnonzero(programs["split"] == TEST)
-        rows = np.arange(len(test))
-        for source, column in PROGRAMS.items():
-            codes = [row[row != LANGUAGE.codes.PAD].tolist() for row in programs[column][test]]
-            found = opened.run(
-                f"""{say(glyphs_of(specifications, rows))}.map((one, row) => {{
-                    const begun = new Writing(weights({number}).model, encoding, one);
-                    const made = {"begun.write()" if source == "generated" else f"begun.feed({say(codes)}[row])"};
-                    Object.assign(state, {{step: {number}}});
-                    const hidden = made.statements.map(({{emitted, read}}) => stateOf(({
-                    "emitted" if source == "generated" else "read"
-                }).states, data.layer));
-                    return {{codes: made.grammar.codes, answers: SEMANTICS.map(semantics => Object.keys(data.depths).map(depth => {{
-                        state.depth = depth;
-                        return hidden.map(one => answers(semantics, "{source}", one));
-                    }}))}};
-                }})"""
-            )
-            assert [one["codes"] for one in found] == codes
-            for which, artifact in enumerate((plan.probes, *plan.interventions.values())):
-                if which > 1:
-                    break
-                said, about = read_table(finished / artifact.file(place.format(step)) / "predictions.arrow")
-                here = (said["source"] == SOURCES.index(source)) & (said["offset"] == 0)
-                for feature in recipe.features:
-                    heads = about["features"][feature]["heads"]
-                    shape = (-1, len(about["depths"]), about["seeds"], heads)
-                    for index in np.flatnonzero(here):
-                        row, statement = np.searchsorted(test, said["program"][index]), said["statement"][index]
-                        wanted = said[f"predicted_{feature}"][index].reshape(shape[1:])[:, 0]
-                        sure = said[f"confidence_{feature}"][index].reshape(shape[1:3])[:, 0]
-                        for depth in range(len(about["depths"])):
-                            answer = found[row]["answers"][which][depth][statement][feature]
-                            assert answer["confidence"] == pytest.approx(float(sure[depth]), abs=0.01)
-                            compared += 1
-                            # Where two answers are as likely, rounding decides.
-                            assert answer["classes"] == wanted[depth].tolist() or sure[depth] < 0.51
-    assert compared > 1000
+        codes = [row[row != LANGUAGE.codes.PAD].tolist() for row in programs[PROGRAMS[source]][test]]
+        found = opened.run(
+            f"((programs) => {given}.map((one, row) => studied({number}, one, {say(source)}, programs[row])))({codes})"
+        )
+        assert [one["codes"] for one in found] == codes
+        for artifact, semantics in ((plan.probes, "original"), (matched, matched.name)):
+            said, about = read_table(finished / artifact.file(folder) / "predictions.arrow")
+            for index in np.flatnonzero((said["source"] == SOURCES.index(source)) & (said["offset"] == 0)):
+                row, statement = np.searchsorted(test, said["program"][index]), said["statement"][index]
+                for feature, heads in about["features"].items():
+                    shape = len(about["depths"]), about["seeds"]
+                    wanted = said[f"predicted_{feature}"][index].reshape(*shape, heads["heads"])[:, 0]
+                    sure = said[f"confidence_{feature}"][index].reshape(shape)[:, 0]
+                    for depth in range(len(about["depths"])):
+                        answer = found[row]["answers"][semantics][depth][statement][feature]
+                        assert answer["confidence"] == pytest.approx(float(sure[depth]), abs=0.01)
+                        # Where two answers are as likely, rounding decides.
+                        assert answer["classes"] == wanted[depth].tolist() or sure[depth] < 0.51
+                        compared += 1
+    assert compared > 500
 
 
-def test_a_number_that_was_changed_by_hand_is_noticed(opened, study, finished):
-    """The comparison above would fail: a weight that is another gives other logits."""
-    step = len(study._plan.study.lm.every_step()) - 1
-    logits = "[...new Writing(weights({0}).model, encoding, [[glyphs(state.examples[0].input), glyphs(state.examples[0].output)]]).last.logits]"
-    before = np.array(opened.run(logits.format(step)))
-    opened.run(f"weights({step}).model.head[1][7] += 0.01, 0")
-    after = np.array(opened.run(logits.format(step)))
-    assert after[7] - before[7] == pytest.approx(0.01, abs=1e-4)
-
-
-def test_edits_are_those_of_the_stage(opened, study, finished):
-    """What comes next after an exchange, after one in a learned subspace, and after their shams, as `Checkpoint.edit` says."""
+def test_edits_are_those_of_the_stage(opened, study):
+    """What comes next after an exchange, after one in a learned subspace, and after their shams: `Checkpoint.edit`."""
     checkpoint = study.checkpoint()
     programs = checkpoint.programs("test")
+    opened.run(OURS)
     for kind, more in (("full", {}), ("facing.1", {"subspace": "learned_1", "feature": "facing"})):
         for row in range(5):
             example = (programs.input_1[row], programs.output_1[row])
-            given = say(_as_page(study, example))
             for base, other in (("turn_left()", "turn_right()"), ("move(); turn_left()", "turn_left(); turn_left()")):
                 found = opened.run(
-                    f"""(() => {{
-                        const codes = parse("{base}", encoding).codes;
-                        specify([{given}]);
-                        go({{step: checkpoints.length - 1, codes, mine: codes.map(() => true), at: codes.length, ended: false, block: 2, kind: "{kind}", other: parse("{other}", encoding).codes}});
-                        return [0, 1, 2, 3].map(side => [...document.querySelectorAll(`#side-${{side}} tr`)].map(one => Number(one.dataset.probability)));
-                    }})()"""
+                    f"sidesOf({say(_as_page(study, example))}, {say(base)}, {say(other)}, 2, {say(kind)})"
                 )
-                wanted = [
-                    checkpoint.edit(
-                        [example], f"def run() {{ {base} }}", f"def run() {{ {other} }}", 2, sham=sham, **more
-                    )
-                    for sham in (False, True)
-                ]
-                names = ["unedited", "edited", "source"]
-                expected = [wanted[0].probabilities.loc[name].to_numpy() for name in names]
-                assert np.allclose(found[0], expected[0], atol=1e-4) and np.allclose(found[3], expected[2], atol=1e-4)
-                assert np.allclose(found[1], expected[1], atol=1e-3)
-                assert np.allclose(found[2], wanted[1].probabilities.loc["edited"].to_numpy(), atol=1e-3)
+                beginnings = [f"def run() {{ {text} }}" for text in (base, other)]
+                done, sham = (checkpoint.edit([example], *beginnings, 2, sham=sham, **more) for sham in (False, True))
+                rows = [done.probabilities.loc[name] for name in ("unedited", "edited")]
+                rows += [sham.probabilities.loc["edited"], done.probabilities.loc["source"]]
+                for side, expected in zip(found, rows, strict=True):
+                    assert np.allclose(side, expected, atol=1e-3)
 
 
 def _as_page(study, example) -> dict:
@@ -238,13 +235,8 @@ def test_worlds_are_drawn_by_mouse_and_keyboard(opened):
     }
     assert shown(opened, "#refused") == ""
     # Cells that walls cut off: the robot cannot be wanted there.
-    for row, column in ((0, 1), (1, 0)):
-        opened.run(f"useTool(0, 'input', {row}, {column}, state.tool = 'wall')")
-    specify(
-        opened,
-        {"input": {"cells": [[0, 255, 0], [255, 0, 0], [0, 0, 0]], "state": START["state"]}}
-        | {"output": {"cells": [[0, 255, 0], [255, 0, 0], [0, 0, 0]], "state": START["state"]}},
-    )
+    walled = {"cells": [[0, 255, 0], [255, 0, 0], [0, 0, 0]], "state": START["state"]}
+    specify(opened, {"input": walled, "output": walled})
     opened.click("#tool-robot")
     opened.click(cell("output", 0, 0))
     assert "cannot get to" in shown(opened, "#refused")
@@ -282,14 +274,15 @@ def test_it_writes_greedily_and_as_it_is_forced(opened):
     opened.click("#undo")
     assert opened.run("state.codes") == [3] or opened.run("state.ended") is False
     # Probabilities under the grammar add up to 1; without it, the rest is shown.
-    shares = "[...document.querySelectorAll('#bars tr')].map(one => one.dataset.code === 'rest' ? 0 : Number(one.dataset.probability))"
+    shares = "[...document.querySelectorAll('#bars [data-probability]')].map(one => Number(one.dataset.probability))"
     assert sum(opened.run(shares)) == pytest.approx(1, abs=1e-5)
     opened.click("#grammar")
     free = opened.run(shares)
     assert sum(free) < 1 and "anything else" in shown(opened, "#bars")
     # This model has learned nothing: what it likes best without the grammar may be no program.
     opened.run(
-        "go({codes: [], mine: [], at: 0}); state.temperature = 5; for (let n = 0; n < 40 && !state.stray; n++) { go({codes: [], mine: [], at: 0, ended: false}); goOn(false); } go({})"
+        "state.temperature = 5; for (let tries = 0; tries < 40 && !state.stray; tries++) {"
+        " go({codes: [], mine: [], at: 0, ended: false}); goOn(false); } go({})"
     )
     assert "no program has there" in shown(opened, "#verdict")
 
@@ -320,7 +313,8 @@ def test_stepping_shows_the_run_and_the_readings(opened):
 def test_the_address_keeps_all_of_it(opened, finished):
     specify(opened, {"input": START, "output": {**START, "state": {"row": 0, "column": 2, "heading": 3}}})
     opened.run(
-        "go({codes: [4, 3, 4], mine: [true, false, true], at: 2, step: 1, depth: 'linear', block: 2, other: [2, 3], kind: 'full', ended: true})"
+        "go({codes: [4, 3, 4], mine: [true, false, true], at: 2, step: 1, depth: 'linear', block: 2, other: [2, 3],"
+        " kind: 'full', ended: true})"
     )
     kept, fragment = opened.run("JSON.stringify(state)"), opened.run("location.hash")
     assert len(fragment) < 400

@@ -37,8 +37,8 @@ def run(job: Job) -> None:
     """Write the page.
 
     The slice holds `worlds`, `programs`, `corpus.examples`, `tokens`, `traces.outputs`, `traces.extra_statements`,
-    `probes`, `model` (type, layers and width), `meanings` (mappings of statements by the names of the semantics), `seed`, `steps`, those of them that
-    were `edited`, and the `title`.
+    `probes`, `model` (type, layers and width), `meanings` (mappings of statements by the names of the semantics),
+    `seed`, `steps`, those of them that were `edited`, and the `title`.
     """
     data = about(job)
     data["checkpoints"] = [checkpoint(job, number, step) for number, step in enumerate(job.slice["steps"])]
