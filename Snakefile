@@ -6,7 +6,7 @@
 #
 # corpus -> tokens -> lm (a chain of checkpoints; sequences -> warmup before them) -> traces -> probes, interventions,
 #        controls; lm -> edits, transcoders, generalisation, synthesis; corpus -> writers; tokens -> finetuning -> pretrained;
-#        all of these -> statistics -> figures
+#        all of these -> statistics -> figures; lm, probes -> playground -> figures
 #
 # A folder of results is named by the config and the code that it was made with, and
 # a file takes its name when it is whole. So a job runs where an output is missing, and
@@ -82,7 +82,9 @@ wildcard_constraints:
 onstart:
     outputs = [str(path) for job in workflow.dag.needrun_jobs() for path in job.output]
     snakefile.refuse_other_triggers(workflow)
-    snakefile.refuse_what_cannot_be_written(outputs, reporting.files_of(CAPTIONED))
+    snakefile.refuse_what_cannot_be_written(
+        outputs, reporting.files_of(CAPTIONED) | {"playground.html"}
+    )
     suitability.refuse_unsuitable(PLAN, outputs)
     say_what_is_made_anew(PLAN, outputs)
     snakefile.say_remark(STUDY)

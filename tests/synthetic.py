@@ -232,6 +232,9 @@ def figures_job(statistics: Job, folder: Path, title: str = "", variants: dict[s
     frozen |= {"figures": {"title": title, "gallery": 4, "dpi": 100}}
     frozen |= {"variants": [[name, name] for name in variants]} if variants else {}
     inputs = {name: statistics.outputs[name] for name in names}
+    inputs["playground"] = [statistics.output("summary").with_name("playground.html")]
+    inputs["playground"][0].parent.mkdir(parents=True, exist_ok=True)
+    inputs["playground"][0].write_text("<!doctype html><title>no model</title>", encoding="utf-8")
     for name in ("summary", *COMPARED):
         inputs |= {f"variants_{name}": [one.output(name) for one in variants.values()]} if variants else {}
     return Job("figures", frozen, inputs, {"directory": [folder]})

@@ -52,7 +52,7 @@ NOTHING = {
 }
 # What a study that asks for no more has: no alternatives, controls, layers, pairs or sets.
 ALWAYS = {"training", "content_vs_accuracy", "offsets", "positions", "generalisation", "lengths", "gallery"}
-BESIDE = {"summary.json", "trace_viewer.html", "paper_vs_ours.md", "paper_vs_ours.csv"}
+BESIDE = {"summary.json", "trace_viewer.html", "playground.html", "paper_vs_ours.md", "paper_vs_ours.csv"}
 
 
 def a_job(folder, babbling=0, compared=False, **sections):

@@ -28,11 +28,11 @@ DOWNSTREAM = {
     "corpus": USUAL,
     "tokens": USUAL[1:],
     "lm": USUAL[2:],
-    "traces": ["traces", "probes", "interventions", "controls", "statistics", "figures"],
-    "probes": ["probes", "interventions", "controls", "statistics", "figures"],
+    "traces": ["traces", "probes", "interventions", "controls", "statistics", "playground", "figures"],
+    "probes": ["probes", "interventions", "controls", "statistics", "playground", "figures"],
     "interventions": ["interventions", "statistics", "figures"],
     "controls": ["controls", "statistics", "figures"],
-    "edits": ["edits", "statistics", "figures"],
+    "edits": ["edits", "statistics", "playground", "figures"],
     "transcoders": ["transcoders", "statistics", "figures"],
     "generalisation": ["generalisation", "statistics", "figures"],
     "writers": ["writers", "synthesis", "statistics", "figures"],
@@ -63,7 +63,15 @@ FIRST = {  # section -> the stage where work starts again
     "figures": "figures",
 }
 WARMED_UP = ["sequences", "warmup", *USUAL[2:]]
+# Whatever shows the first language model, and the difficulty-matched alternative.
+_COMPARED = ["interventions", "statistics", "playground", "figures"]
 EXCEPTIONS = {
+    "study": ["statistics", "playground", "figures"],
+    "lm.seeds": [stage for stage in USUAL[2:] if stage != "playground"],
+    "variants": [stage for stage in USUAL[2:] if stage != "playground"],
+    **{f"interventions.{key}": _COMPARED for key in ("alternatives", "difficulty_matched", "offsets")},
+    "edits.permutations": ["edits", "statistics", "figures"],
+    "figures.title": ["playground", "figures"],
     "lm.warmup.task": WARMED_UP,
     "lm.warmup.tokens": WARMED_UP,
     "probes.offsets": ["probes", "statistics", "figures"],

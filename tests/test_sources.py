@@ -16,7 +16,7 @@ from progsem.storage.sources import closure, code_digest, code_files
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "src"
-TOPICS = ("sampling", "features", "drawing", "text")
+TOPICS = ("sampling", "features", "drawing", "playground", "text")
 
 
 def python(code: str, source: Path = SOURCE) -> str:
@@ -70,8 +70,8 @@ def test_modules_of_the_language_belong_to_the_stages_that_ask_for_them():
     asked = {stage: {path for path in code_files(stage) if path.startswith("languages/karel/")} for stage in MODULES}
     have = {topic: {stage for stage in MODULES if f"languages/karel/{topic}.py" in asked[stage]} for topic in TOPICS}
     assert have["sampling"] == {"corpus", "generalisation"}
-    assert have["features"] == {"probes", "controls", "edits", "transcoders", "statistics"}
-    assert have["drawing"] == {"figures"}
+    assert have["features"] == {"probes", "controls", "edits", "transcoders", "statistics", "playground"}
+    assert have["drawing"] == have["playground"] | {"figures"} and have["playground"] == {"playground"}
     assert have["text"] >= {"tokens", "traces", "controls", "statistics"} and "corpus" not in have["text"]
 
 

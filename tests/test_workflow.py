@@ -120,7 +120,7 @@ def test_what_a_study_says_to_run_can_be_planned(tree, command):
     [
         ("plots/lengths.py", {"figures"}),
         ("measures/intervals.py", {"statistics", "figures"}),
-        ("probing/fits.py", {"probes", "controls", "edits", "transcoders", "statistics", "figures"}),
+        ("probing/fits.py", {"probes", "controls", "edits", "transcoders", "statistics", "playground", "figures"}),
         (
             "lm/decoding.py",
             {
@@ -133,6 +133,7 @@ def test_what_a_study_says_to_run_can_be_planned(tree, command):
                 "writers",
                 "synthesis",
                 "statistics",
+                "playground",
                 "figures",
             },
         ),

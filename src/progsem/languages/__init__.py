@@ -38,6 +38,7 @@ class Language:
         what others have published of writers: (low, high) shares by writer and value, and budget.
     gallery: what the gallery and the trace viewer show of a run.
     drawing: how they draw it; `of_world`, what `draw` is told of a world or an output alone.
+    playground: `SCRIPT`, by which the playground runs programs and draws worlds, and `told`, what that is told.
     """
 
     def __init__(self, name: str):
