@@ -370,3 +370,46 @@ def test_every_stage_runs_on_rectangles(tmp_path):
             assert page.run("document.querySelectorAll('#world .rectangle').length") == 1
             assert page.run("document.querySelectorAll('#world .spot').length") >= 1
             assert "bottom" in page.run("document.getElementById('world-said').textContent")
+            played(page, figures / "playground.html")
+
+
+def played(page, path) -> None:
+    """The playground: programs do what `execution` says; points are drawn; a model writes, is read and is changed."""
+    page.open(path)
+    random = np.random.default_rng(7)
+    exchanged = RECTANGLES.config.ALTERNATIVES["exchanged"]
+    for mapping in ({}, exchanged):
+        programs = random.integers(0, codes.FIELD + 1, (40, 4)).astype(np.uint8)
+        lists = random.integers(0, codes.FIELD, (40, 9, 2)).astype(np.uint8)
+        meanings = codes.semantics(mapping)
+        outputs, _ = execution.execute(programs, execution.Points(lists[:, None]), 100, meanings)
+        given = [
+            [program.tolist(), {"points": one.tolist(), "sides": None}]
+            for program, one in zip(programs, lists, strict=True)
+        ]
+        found = page.run(f"{json.dumps(given)}.map(([codes, world]) => execute(codes, world, {json.dumps(mapping)}))")
+        for row, one in enumerate(found):
+            assert one["halted"] and one["end"]["sides"] == (outputs.sides[row, 0] == execution.INSIDE).tolist()
+            expected = RECTANGLES.gallery.statements(programs[row], execution.Points(lists[row]), 100, meanings)
+            for said, statement in zip(one["statements"], expected, strict=True):
+                assert {name: said[name] for name in statement} == statement
+    two = [[1, 1], [4, 4]]
+    example = {"input": {"points": two, "sides": None}, "output": {"points": two, "sides": [True, False]}}
+    page.run(f"specify([{json.dumps(example)}])")
+    page.click("#tool-point")
+    page.click('#output-0-cells button[data-row="2"][data-column="2"]')
+    assert page.run("state.examples[0].output") == {"points": [[1, 1], [4, 4], [2, 2]], "sides": [True, False, False]}
+    page.click("#tool-side")
+    page.click('#output-0-cells button[data-row="4"][data-column="4"]')
+    assert "leaves out the one in row 2, column 2" in page.run("$('refused').textContent")
+    page.click("#write")
+    assert page.run("[state.codes.length, state.ended]") == [4, True]
+    page.run("go({at: 2})")
+    assert page.run("$('true').querySelectorAll('.rectangle').length") == 1
+    assert page.run("$('changing').hidden") is False
+    assert page.run("document.querySelectorAll('#table tr').length") == 3
+    page.run("$('source').value = '[1,3,1,4]', $('typed').requestSubmit()")
+    assert page.run("state.examples[0].output.sides") == [True, False, True]
+    before = page.run("JSON.stringify(state.examples)")
+    page.open(path, page.run("location.hash"))
+    assert page.run("JSON.stringify(state.examples)") == before and page.complaints == []

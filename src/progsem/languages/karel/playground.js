@@ -133,9 +133,9 @@ const LABELS = {
 };
 
 /* Whether a probe's answers, a class for each head of a feature, are right after a statement in a run from `world`; null
-   where the statement is never reached. */
+   where the statement is never reached, and of a feature that is not known here. */
 function right(feature, answers, statement, world) {
-  if (!statement.executed) return null;
+  if (!statement.executed || !(feature in LABELS)) return null;
   return LABELS[feature](statement, world).every((label, head) => label === answers[head]);
 }
 

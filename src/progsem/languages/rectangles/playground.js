@@ -41,7 +41,8 @@ const LABELS = {
   points_inside: is => [is.points_inside],
 };
 
-const right = (feature, answers, statement) => LABELS[feature](statement.true).every((label, head) => label === answers[head]);
+/* Whether a probe's answers, a class for each head of a feature, are right; null of a feature that is not known here. */
+const right = (feature, answers, {true: is}) => feature in LABELS ? LABELS[feature](is).every((label, head) => label === answers[head]) : null;
 
 /* The rectangle that a probe's answers by feature mean; null where not asked. */
 function reading({bounds, first_point: first, points_inside: count}) {
