@@ -310,11 +310,23 @@ def test_stepping_shows_the_run_and_the_readings(opened):
     assert opened.run("state.step") == opened.run("checkpoints.length") - 2
 
 
+def test_every_checkpoint_writes_for_the_same_specification(opened):
+    """What the user has put there stays, what comes behind it is the checkpoint's own."""
+    specify(opened, {"input": START, "output": START})
+    opened.click('#bars tr[data-code="3"] button')
+    opened.click("#write")
+    for number in (0, 1, 2):
+        opened.run(f"$('step').value = {number}, $('step').dispatchEvent(new Event('input'))")
+        assert opened.run("state.codes") == opened.run("trail()[0].copy().feed([3]).write().grammar.codes")
+        assert opened.run("state.mine[0]") is True and not any(opened.run("state.mine.slice(1)"))
+        assert str(opened.run("checkpoints[state.step].step")) in shown(opened, "#write-head")
+
+
 def test_the_address_keeps_all_of_it(opened, finished):
     specify(opened, {"input": START, "output": {**START, "state": {"row": 0, "column": 2, "heading": 3}}})
     opened.run(
         "go({codes: [4, 3, 4], mine: [true, false, true], at: 2, step: 1, depth: 'linear', block: 2, other: [2, 3],"
-        " kind: 'full', ended: true})"
+        " kind: 'full', grammar: false, ended: true})"
     )
     kept, fragment = opened.run("JSON.stringify(state)"), opened.run("location.hash")
     assert len(fragment) < 400

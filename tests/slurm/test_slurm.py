@@ -184,6 +184,7 @@ def test_the_study_is_that_of_a_local_run(cluster, slow_training, tree, copied, 
         "edits",
         "edits",
         "generalisation",
+        "playground",
         "statistics",
         "synthesis",
         "transcoders",
@@ -193,14 +194,14 @@ def test_the_study_is_that_of_a_local_run(cluster, slow_training, tree, copied, 
     assert sorted(rules) == sorted(["checkpoint"] * 3 + ["probing"] * 3 + alone)
     partitions = {rule: job.partition for rule, job in zip(rules, jobs, strict=True)}
     gpu = dict.fromkeys(("checkpoint", "edits", "generalisation", "probing", "synthesis", "transcoders"), "gpu")
-    assert partitions == {"data": "cpu", "statistics": "cpu", "writers": "cpu"} | gpu
+    assert partitions == dict.fromkeys(("data", "playground", "statistics", "writers"), "cpu") | gpu
     assert {stage for stage, *_ in onlooker.seen.values()} >= {"train", "traces", "probes", "statistics"}
     for stage, environment, above in onlooker.seen.values():
         if stage == "figures":
             assert "SLURM_JOB_ID" not in environment and run.process.pid in above
             continue
         has_gpu = environment.get("CUDA_VISIBLE_DEVICES") in ("0", "1")
-        assert has_gpu == (stage not in ("corpus", "tokens", "writers", "statistics")), stage
+        assert has_gpu == (stage not in ("corpus", "tokens", "writers", "statistics", "playground")), stage
         # A job follows the Snakemake on its own node that started it, not the one that submitted it.
         assert int(environment["PROGSEM_WORKFLOW"]) in above and run.process.pid not in above
 
