@@ -73,7 +73,9 @@ def test_a_fit_as_torch_counts_it():
     states = fits.States("", activations, np.arange(len(split)), labels, split)
     with FlopCounterMode(display=False) as counted:
         fits.fit([states], heads, given.probes, dtype=torch.float32)
-    expected = 2 * work.fitting(work.probe_weights(given), trained=6 * 16, seen=3 * 32 + 48)
+    weights = work.probe_weights(given)
+    expected = 2 * work.fitting(weights, trained=6 * 16, seen=3 * 32 + 48)
+    expected += work.whitening(weights, given.lm.width, trained=64, seen=32 + 48)
     # torch fits one input more, the bias of the first layer.
     assert expected == pytest.approx(counted.get_total_flops(), rel=0.02)
 
@@ -110,7 +112,7 @@ def test_controls_are_counted_by_kind():
         ({"lm": {"steps": 8800, "decay_steps": 8800}}, {"lm", "traces", "probes", "interventions", "statistics"}),
         ({"lm": {"width": 256}}, {"lm", "traces", "probes", "interventions", "controls", "generalisation"}),
         ({"lm": {"batch": 64}}, {"lm"}),
-        ({"traces": {"train": 10_000}}, {"traces"}),
+        ({"traces": {"train": 10_000}}, {"traces", "probes", "interventions", "controls"}),
         ({"probes": {"steps": 1000}}, {"probes", "interventions", "controls"}),
         ({"probes": {"seeds": 2}}, {"probes", "interventions", "controls", "statistics"}),
         ({"probes": {"offsets": [-3, -2, -1, 0, 1, 2]}}, {"probes", "statistics"}),

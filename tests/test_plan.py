@@ -110,7 +110,9 @@ def test_an_edit_runs_its_stage_and_what_depends_on_it(key):
     assert reruns(old, new) == expected
     # No warm-up, and the language that the default study is in.
     back = {"language": USUAL, "lm.warmup.task": DOWNSTREAM["lm"]}.get(key, expected)
-    more = ["figures"] if key == "variants" else ["statistics", "figures"]
+    more = {"variants": ["figures"], "edits.checkpoints": ["statistics", "playground", "figures"]}.get(
+        key, ["statistics", "figures"]
+    )
     assert reruns(new, old) == (back if key not in MORE else more)
 
 

@@ -20,7 +20,8 @@ from progsem.workflow import reporting
 
 CAPTIONS = ROOT / "workflow" / "report" / "figures"
 DRAWN = Path("results/figures")
-LEFT_OUT = {".snakemake_timestamp", "manifest.json"}  # of what stands there; and PDFs, which are the figures again
+# Of what stands there; and PDFs, which are the figures again.
+LEFT_OUT = {".snakemake_timestamp", "manifest.json", "playground.html"}
 
 
 def held(report: Path, script: str):

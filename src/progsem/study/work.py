@@ -228,6 +228,11 @@ def fitting(weights: tuple[int, int], trained: float, seen: float) -> float:
     return (4 * first + 6 * later) * trained + 2 * (first + later) * seen
 
 
+def whitening(weights: tuple[int, int], inputs: int, trained: float, seen: float) -> float:
+    """Of `inputs` numbers of `trained` states whitened, `seen` more mapped, and the map taken into first layers."""
+    return 2 * inputs**2 * (2 * trained + seen + inputs) + 2 * weights[0] * inputs
+
+
 def states(study: Study, programs: int, lengths: tuple[int, int], offset: int = 0) -> float:
     """How many states so many programs give, whose numbers of statements are uniform."""
     short, long = lengths
@@ -239,10 +244,13 @@ def _fit(
     study: Study, offset: int = 0, inputs: int | None = None, depths: dict | None = None, steps: float = 1
 ) -> float:
     """All probes of one data set; `steps` is the share of the recipe's that is done."""
-    probes, traces, lengths = study.probes, study.traces, study.programs.test_length
-    seen = (probes.evaluations + 1) * states(study, traces.validation, lengths, offset)
-    seen += states(study, traces.test, lengths, offset)
-    return probes.seeds * fitting(probe_weights(study, inputs, depths), steps * probes.steps * probes.batch, seen)
+    probes, traces, weights = study.probes, study.traces, probe_weights(study, inputs, depths)
+    lengths = study.programs.test_length
+    validation, test = (states(study, getattr(traces, split), lengths, offset) for split in ("validation", "test"))
+    trained = states(study, traces.train, study.programs.train_length, offset)
+    mapped = whitening(weights, inputs or study.lm.width, trained, validation + test)
+    seen = (probes.evaluations + 1) * validation + test
+    return mapped + probes.seeds * fitting(weights, steps * probes.steps * probes.batch, seen)
 
 
 def _tokens(study: Study, worlds, statements: float) -> tuple[int, float]:
