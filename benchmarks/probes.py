@@ -27,7 +27,7 @@ from benchmarks.limits import matrix_rate
 from progsem.hardware import choose_precision
 from progsem.languages.karel import features
 from progsem.languages.labels import Head
-from progsem.probing.fits import WARMUP, Fitted, States, fit
+from progsem.probing.fits import WARMUP, Fitted, States, fit, whitened
 from progsem.study import config
 from progsem.study.vocabulary import TEST, TRAIN, VALIDATION
 
@@ -88,9 +88,7 @@ def one_by_one() -> np.ndarray:
 
 def alone(data: States, head: int, classes: int, widths: tuple[int, ...], recipe: config.Probes) -> np.ndarray:
     """Fit one probe as PyTorch's tutorials do, the best snapshot kept: whether it is right at each test state."""
-    inputs = torch.from_numpy(data.activations[data.rows]).float()
-    train = inputs[data.of(TRAIN)]
-    inputs = (inputs - train.mean(0)) / train.std(0)
+    inputs = whitened(data, "cpu", torch.float32).states[:, :-1]
     labels = torch.from_numpy(data.labels[:, head]).long()
     split = {which: TensorDataset(inputs[data.of(which)], labels[data.of(which)]) for which in _STATES}
     loader = DataLoader(split[TRAIN], batch_size=recipe.batch, shuffle=True)
