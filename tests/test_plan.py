@@ -66,12 +66,10 @@ WARMED_UP = ["sequences", "warmup", *USUAL[2:]]
 # Whatever shows the first language model, and the difficulty-matched alternative.
 _COMPARED = ["interventions", "statistics", "playground", "figures"]
 EXCEPTIONS = {
-    "study": ["statistics", "playground", "figures"],
     "lm.seeds": [stage for stage in USUAL[2:] if stage != "playground"],
     "variants": [stage for stage in USUAL[2:] if stage != "playground"],
     **{f"interventions.{key}": _COMPARED for key in ("alternatives", "difficulty_matched", "offsets")},
     "edits.permutations": ["edits", "statistics", "figures"],
-    "figures.title": ["playground", "figures"],
     "lm.warmup.task": WARMED_UP,
     "lm.warmup.tokens": WARMED_UP,
     "probes.offsets": ["probes", "statistics", "figures"],

@@ -16,6 +16,7 @@ from progsem.languages import LANGUAGE
 from progsem.lm import model as lm
 from progsem.lm.traces import Specifications
 from progsem.playground import page as stage
+from progsem.plots import pages
 from progsem.storage.files import read_table
 from progsem.study.vocabulary import PROGRAMS, SOURCES, SPLITS, TEST
 
@@ -367,6 +368,12 @@ def test_a_change_is_shown_side_by_side(opened):
     assert "as many statements" in shown(opened, "#change-refused") and opened.run("state.other") == [3]
     opened.run("go({at: 0})")
     assert opened.run("$('changing').hidden") is True
+
+
+def test_a_title_is_text(opened):
+    assert opened.run("document.title") == shown(opened, "#title") == "tiny: playground"
+    page = pages.titled("<title>@TITLE@: playground</title>@TITLE@", "</title><script>")
+    assert page == "<title>&lt;/title&gt;&lt;script&gt;: playground</title>@TITLE@"
 
 
 # ------------------------------------------------------------------ for everybody

@@ -11,8 +11,7 @@ rule playground:
     resources:
         **asked(STUDY, sizes.playground_mb(STUDY), sizes.minutes(STUDY, 0, gpu=False)),
     params:
-        # A title may have `</script>`, which would end that of the report, where commands stand.
-        command=command("playground", PLAN.playground.slice().replace("<", r"\u003c")),
+        command=command("playground", PLAN.playground.slice()),
     message:
         "Making the page on which a language model runs"
     shell:

@@ -38,12 +38,12 @@ def run(job: Job) -> None:
 
     The slice holds `worlds`, `programs`, `corpus.examples`, `tokens`, `traces.outputs`, `traces.extra_statements`,
     `probes`, `model` (type, layers and width), `meanings` (mappings of statements by the names of the semantics),
-    `seed`, `steps`, those of them that were `edited`, and the `title`.
+    `seed`, `steps`, and those of them that were `edited`. Its title is put in where it is copied (`pages.titled`).
     """
     data = about(job)
     data["checkpoints"] = [checkpoint(job, number, step) for number, step in enumerate(job.slice["steps"])]
     scripts = ENGINE, LANGUAGE.playground.SCRIPT
-    job.output("playground").write_text(pages.filled(PAGE, job.slice["title"], data, scripts), encoding="utf-8")
+    job.output("playground").write_text(pages.filled(PAGE, pages.UNTITLED, data, scripts), encoding="utf-8")
 
 
 def about(job: Job) -> dict:
@@ -54,7 +54,6 @@ def about(job: Job) -> dict:
     heads = LANGUAGE.features.heads(recipe.features, metadata)
     classes = LANGUAGE.features.classes(recipe.features, metadata)
     return {
-        "title": job.slice["title"],
         "lm_seed": job.slice["seed"],
         "why_not": why_not(job),
         "layers": layers,

@@ -1,11 +1,10 @@
 """Stage `figures`: draw what the statistics say.
 
-Reads only the files of the stage `statistics`, and takes `playground.html` as it is. Every figure is written as PNG,
-PDF and CSV (the numbers in it), with `trace_viewer.html`, `summary.json` and
-`manifest.json` beside them, into a folder that takes its name only when all of it is there; in one that is
-there already they take the places of the earlier ones, and what is not of these stays. Figures of
-something that the study did not ask for are left out. `paper_vs_ours.md` and its
-CSV set the results beside the paper's claims.
+Reads only the files of the stage `statistics`, and `playground.html`, which gets its title. Every figure is
+written as PNG, PDF and CSV (the numbers in it), with `trace_viewer.html`, `summary.json` and `manifest.json`
+beside them, into a folder that takes its name only when all of it is there; in one that is there already they take
+the places of the earlier ones, and what is not of these stays. Figures of something that the study did not ask for
+are left out. `paper_vs_ours.md` and its CSV set the results beside the paper's claims.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ import matplotlib
 
 from progsem import plots
 from progsem.measures.tables import TABLES, read_rows
-from progsem.plots import style, viewer
+from progsem.plots import pages, style, viewer
 from progsem.plots.paper import page
 from progsem.storage import manifest
 from progsem.storage.files import filling, read_json
@@ -42,8 +41,9 @@ def run(job) -> None:
             draw(name, results, temporary, job.section("figures").dpi)
         page.write(results, temporary)
         viewer.write(temporary, read_json(job.input("viewer")), results.title)
-        for name in ("playground.html", "summary.json"):
-            shutil.copyfile(job.input(Path(name).stem), temporary / name)
+        shutil.copyfile(job.input("summary"), temporary / "summary.json")
+        page_of_model = pages.titled(job.input("playground").read_text(encoding="utf-8"), results.title)
+        (temporary / "playground.html").write_text(page_of_model, encoding="utf-8")
         manifest.write(job, temporary, sorted(temporary.iterdir()))
 
 

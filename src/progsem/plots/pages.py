@@ -15,6 +15,7 @@ from pathlib import Path
 from progsem.languages import LANGUAGE
 from progsem.plots import style
 
+UNTITLED = "@TITLE@"  # the title of a page that gets one later
 STYLE, SCRIPT = (Path(__file__).with_suffix(kind).read_text(encoding="utf-8") for kind in (".css", ".js"))
 
 
@@ -24,6 +25,11 @@ def filled(page: Path, title: str, data: dict, scripts: tuple[str, ...] = ()) ->
     parts = {"STYLE": STYLE + LANGUAGE.drawing.STYLE, "SCRIPT": "\n".join((SCRIPT, LANGUAGE.drawing.SCRIPT, *scripts))}
     text = _put(parts, page.read_text(encoding="utf-8"))
     return _put({"TITLE": html.escape(title), "DATA": as_text(data)} | colours, text)
+
+
+def titled(page: str, title: str) -> str:
+    """A page that was filled as `UNTITLED`, under a title."""
+    return page.replace(UNTITLED, html.escape(title), 1)
 
 
 def as_text(data: dict) -> str:

@@ -272,8 +272,7 @@ class Plan:
             | of("probes.features probes.depths probes.sources probes.layer")
             | {"model": of("lm.model_type lm.layers lm.width")["lm"]}
             | {"meanings": {ORIGINAL: {}, **study.interventions.matched}, "seed": study.lm.seeds[0]}
-            | {"steps": self._played, "edited": [step for step in study.edits.steps(study.lm) if step in self._played]}
-            | {"title": study.figures.title or study.study},
+            | {"steps": self._played, "edited": [step for step in study.edits.steps(study.lm) if step in self._played]},
             *(self.lm, self.traces, *self._read, *edits[:1]),
         )
         of_stages = (
