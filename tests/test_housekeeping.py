@@ -57,10 +57,11 @@ FILES = {  # what the job of one checkpoint makes
         "state.safetensors",
     ),
     "traces": ("programs.arrow", "generated.arrow", "forced.arrow"),
-    "probes": ("predictions.arrow", "accuracy.csv"),
-    "interventions": ("predictions.arrow", "accuracy.csv"),
+    "probes": ("predictions.arrow", "accuracy.csv", "probes.safetensors"),
+    "interventions": ("predictions.arrow", "accuracy.csv", "probes.safetensors"),
     "controls": ("predictions.arrow", "accuracy.csv", "description.arrow"),
     "generalisation": ("programs.arrow",),
+    "playground": ("playground.html",),
 }
 ENVIRONMENT = variables() | {"PYTHONSAFEPATH": "1"}
 
@@ -123,6 +124,8 @@ def make_unit(plan: Plan, unit: Unit, seconds: float = 60.0) -> None:
         inputs = {"programs": [Path(before[1], "programs.arrow")]}
     elif unit.stage == "generalisation":
         inputs = {"weights": [Path(before[0], "model.safetensors")]}
+    elif unit.stage == "playground":
+        inputs = {name: [Path(path) for path in paths] for name, paths in plan.of_playground().items()}
     elif unit.stage == "statistics":
         files = [name for name in STAGES["statistics"].files.values() if name != manifest.NAME]
         inputs = {
@@ -204,7 +207,7 @@ def test_plan_says_what_snakemake_says(place):
     shutil.rmtree(FIGURES)
     Path(plan.probes.file("seed-0/step-000020/accuracy.csv")).unlink()
     expected = would_run("one")
-    assert expected == {"traces": 1, "probes": 3, "statistics": 1, "figures": 1}
+    assert expected == {"traces": 1, "probes": 3, "statistics": 1, "playground": 1, "figures": 1}
     assert would_run_says_plan("one") == expected
 
 
@@ -231,7 +234,7 @@ def test_plan_says_how_long_it_took_and_why(place, capsys):
     assert rows["tokens"].remark == "what it is made from is made again"
     answer = run_progsem("plan", "studies/one.yaml")
     assert "snakemake will ask for consent" in answer.stdout and answer.stderr == ""
-    assert [line.split()[3] for line in answer.stdout.splitlines() if line.startswith("total")] == ["19"]
+    assert [line.split()[3] for line in answer.stdout.splitlines() if line.startswith("total")] == ["20"]
 
 
 def test_what_other_models_took_counts_step_by_step(place, monkeypatch):

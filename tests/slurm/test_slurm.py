@@ -31,7 +31,7 @@ partitions:
 # Some twenty seconds of training in one interval; after that much of them, it is past its imports and not at its end.
 LONG = {"lm": {"steps": 2500, "checkpoint_every": 2500, "decay_steps": 2500, "extra_checkpoints": []}}
 MIDDLE = 8
-LONGEST = 300  # seconds that anything may take
+LONGEST = 900  # seconds that anything may take
 
 
 class Job(NamedTuple):
@@ -210,7 +210,7 @@ def test_a_node_that_is_drained_and_jobs_that_are_cancelled(cluster, tree, copie
     """Probes of alternatives and controls are there already, and no figures are drawn, which no node would do."""
     for stage in ("interventions", "controls"):
         shutil.copytree(tree.root / "results" / stage, copied.root / "results" / stage)
-    with Run(copied, *TINY, "--until", "statistics") as run:
+    with Run(copied, *TINY, "--until", "statistics", "playground") as run:
         run.wait_for(run.find, "RUNNING", "data")
         set_node("State=DRAIN", "Reason=test")
         waiting = run.wait_for(run.find, "PENDING", "checkpoint")

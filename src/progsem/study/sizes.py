@@ -7,6 +7,8 @@ and of a CPU core, halved; small products reach a tenth of them.
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from progsem.languages import language
 from progsem.study.bounds import most_tokens
 from progsem.study.config import Study
@@ -17,6 +19,7 @@ _CPU_FLOPS = 5e10  # a second and core
 _START_MINUTES = 5  # imports, files, first kernels
 _BASE_MB = 2_500  # Python, torch, and the Snakemake that runs the job
 _PAGE = 14_500_000  # characters, four a weight, that a page may have
+_HEADS, _CLASSES = 1.4, 7  # of a feature, about
 
 
 def minutes(study: Study, operations: float, share: float = 0.1, gpu: bool = True) -> int:
@@ -33,11 +36,17 @@ def gpus(study: Study) -> int:
 def played(study: Study) -> list[int]:
     """Checkpoints of the first language model whose weights, and those of the probes, fit into a page.
 
-    The last one, the first, and between them as many as there is room for; none of a large model.
+    The last one, the first, and between them as many as there is room for; none of a large model. The weights of probes
+    are estimated: to count the heads of features takes numpy, which nobody waits for who plans.
     """
-    every, probes = study.lm.every_step(), sum(probe_weights(study))
-    read = len(study.probes.sources) * (1 + bool(study.interventions.alternatives))
-    room = min(len(every), _PAGE // (4 * (parameters(study) + read * probes)))
+    every, probes = study.lm.every_step(), study.probes
+    of_head = sum(
+        before * after
+        for widths in probes.depths.values()
+        for before, after in pairwise([study.lm.width, *widths, _CLASSES])
+    )
+    read = len(probes.sources) * (1 + bool(study.interventions.alternatives)) * len(probes.features) * _HEADS
+    room = min(len(every), int(_PAGE / (4 * (parameters(study) + read * of_head))))
     if room < 2:
         return every[-room:] if room else []
     return [every[round(k * (len(every) - 1) / (room - 1))] for k in range(room)]
