@@ -433,8 +433,8 @@ def test_verify_names_each_kind_of_damage(place, capsys, kind):
     assert verify.main([]) == 1
     damages = [line for line in capsys.readouterr().out.splitlines() if line.startswith("damaged")]
     assert any(str(named) in line and "snakemake" in line and "again" in line for line in damages)
-    # Generalisation and the statistics were made from that checkpoint as well as its traces.
-    assert len(damages) == (3 if "chain" in kind else 1)
+    # Generalisation, the statistics and the playground were made from that checkpoint as well as its traces.
+    assert len(damages) == (4 if "chain" in kind else 1)
 
 
 def test_verify_says_what_is_left_over_and_unfinished(place, capsys):
