@@ -257,7 +257,9 @@ def test_a_job_that_fails_says_why_and_where(cluster, tree, copied, tell):
 def test_training_goes_on_after_its_time_limit(slow_training):
     run, local = slow_training.result(LONGEST)
     compare(artifacts(run.tree), artifacts(local), "after the time limit", whole=True)
-    assert [job.state for job in run.jobs() if "0_002500" in job.comment] == ["FAILED", "COMPLETED"]
+    # Once on most processors; a slow or busy one comes to the limit again.
+    *cut, last = [job.state for job in run.jobs() if "0_002500" in job.comment]
+    assert cut and set(cut) == {"FAILED"} and last == "COMPLETED"
     (log,) = (run.tree.root / "results" / "logs" / "lm").rglob("step-002500.log")
     assert "progsem: training goes on at step " in log.read_text(encoding="utf-8")
     assert re.search(r"progsem: SIGUSR1: training saved at step \d+", run.text())
