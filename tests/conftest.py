@@ -6,6 +6,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import browser as browsers
 import pytest
 from kills import artifacts
 from tree import ROOT, TINY, Tree
@@ -69,6 +70,15 @@ def tree(finished, tmp_path_factory) -> Tree:
     shutil.copytree(finished, tree.root)
     tree.undisturbed = artifacts(tree)
     return tree
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """A real browser; the tests that ask for it are skipped where there is none."""
+    if reason := browsers.problem():
+        pytest.skip(reason)
+    with browsers.Browser() as running:
+        yield running
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,6 @@ import base64
 import json
 from pathlib import Path
 
-import browser as browsers
 import numpy as np
 import pytest
 import torch
@@ -15,7 +14,6 @@ from karel_cases import GOLDEN, golden, meanings, padded, programs, worlds
 from progsem.editing import subspaces
 from progsem.editing.streams import Edit, Editable, Texts
 from progsem.jobs.job import Job
-from progsem.languages.grammar import ILLEGAL, NOTHING
 from progsem.languages.karel import codes, drawing, execution, features, gallery, kernels, playground, syntax, text
 from progsem.languages.karel.config import FEATURES
 from progsem.languages.karel.execution import WorldStates
@@ -85,15 +83,6 @@ const probeOf = networks => new Probe(networks.map(network => ({
   layers: network.map(layer => layer.map(part => Float32Array.from(part))),
 })));
 """
-
-
-@pytest.fixture(scope="module")
-def browser():
-    reason = browsers.problem()
-    if reason:
-        pytest.skip(reason)
-    with browsers.Browser() as running:
-        yield running
 
 
 def opened(browser, folder: Path, data: object = None) -> None:
@@ -225,29 +214,11 @@ class Setting:
     @property
     def sent(self) -> dict:
         """What the page is told."""
-        encoding, grammar = self.encoding, self.encoding.grammar
-        ids = {name: [encoding.ids[one] for one in getattr(encoding, name)] for name in ("head", "behind", "begin")}
         glyphs = [text.glyphs(worlds).tolist() for worlds in (self.specifications.worlds, self.specifications.outputs)]
         return {
             "shape": shape_of(self.model),
             "tensors": sent(self.model.state_dict()),
-            "encoding": {
-                "prompt": ids | {"glyph": encoding.ids[encoding.glyph]},
-                "expansions": [
-                    [encoding.expansions.get((state, code)) for code in range(grammar.codes)]
-                    for state in range(grammar.states)
-                ],
-                "first": grammar.first,
-                "next_state": grammar.next_state.tolist(),
-                "pushes": grammar.pushes.tolist(),
-                "closes": grammar.closes,
-                "illegal": ILLEGAL,
-                "nothing": NOTHING,
-                "control_flow": self.study.programs.control_flow > 0,
-                "max_depth": self.study.programs.max_depth,
-                "codes": self.texts.codes,
-                "statements": codes.STATEMENTS,
-            },
+            "encoding": page.spelling(self.encoding, self.study.programs, self.study.traces.extra_statements),
             "examples": [list(zip(*both, strict=True)) for both in zip(*glyphs, strict=True)],
             "programs": [row[row != codes.PAD].tolist() for row in self.specifications.programs],
             "layers": ["mean", *(f"layer_{layer}" for layer in range(self.model.layers + 1))],

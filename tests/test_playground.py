@@ -6,7 +6,6 @@ from pathlib import Path
 from urllib.parse import parse_qs
 
 import axe_core_python
-import browser as browsers
 import numpy as np
 import pytest
 import torch
@@ -21,14 +20,6 @@ from progsem.storage.files import read_table
 from progsem.study.vocabulary import PROGRAMS, SOURCES, SPLITS, TEST
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if reason := browsers.problem():
-        pytest.skip(reason)
-    with browsers.Browser() as running:
-        yield running
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,6 @@ import json
 import math
 import re
 
-import browser as browsers
 import numpy as np
 import pytest
 from hypothesis import given
@@ -46,15 +45,6 @@ def job(tmp_path_factory):
 @pytest.fixture(scope="module")
 def shown(job):
     return chosen(job)
-
-
-@pytest.fixture(scope="module")
-def browser():
-    reason = browsers.problem()
-    if reason:
-        pytest.skip(reason)
-    with browsers.Browser() as running:
-        yield running
 
 
 @pytest.fixture
