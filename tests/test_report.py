@@ -10,7 +10,6 @@ import zipfile
 from html import unescape
 from pathlib import Path
 
-import browser as browsers
 import pytest
 from kills import artifacts
 from tree import HANGS, ROOT, TINY, Tree, say, tiny
@@ -43,13 +42,9 @@ def report(tree, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def browser():
-    reason = browsers.problem()
-    if reason:
-        pytest.skip(reason)
-    with browsers.Browser() as running:
-        running.size(1400, 900)
-        yield running
+def browser(browser):
+    browser.size(1400, 900)
+    return browser
 
 
 @pytest.fixture(scope="module")

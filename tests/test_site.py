@@ -6,7 +6,6 @@ import re
 import subprocess
 import sys
 
-import browser as browsers
 import jupytext
 import pytest
 from tree import ROOT
@@ -29,11 +28,8 @@ def site(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def page():
-    if said := browsers.problem():
-        pytest.skip(said)
-    with browsers.Browser() as page:
-        yield page
+def page(browser):
+    return browser
 
 
 def test_every_page_opens_without_an_error_or_the_network(site, page):
