@@ -59,7 +59,7 @@ def control_job(folder, recipe, kinds=KINDS, out=None, **sections):
     inputs = {name: [folder / f"{name}.arrow"] for name in ("programs", "generated", "forced")}
     inputs |= {"weights": [folder / "model.safetensors"], "config": [folder / "config.json"]}
     outputs = {"predictions": [out / "predictions.arrow"], "accuracy": [out / "accuracy.csv"]}
-    outputs["description"] = [out / "description.arrow"]
+    outputs |= {"description": [out / "description.arrow"], "probes": [out / "probes.safetensors"]}
     return Job("controls", frozen | sections, inputs, outputs, device="cpu")
 
 

@@ -1,7 +1,7 @@
 """The language model on a page: what JavaScript computes of it, of probes and of Karel, against the package itself."""
 
-import base64
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -34,8 +34,8 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 SCRIPTS = "\n".join((pages.SCRIPT, page.ENGINE, drawing.SCRIPT, playground.SCRIPT))
 SPECIFICATIONS = 18
 OURS = """
-const bytes = text => Uint8Array.from(atob(text), one => one.charCodeAt(0));
-const numbers = lists => Object.fromEntries(Object.entries(lists).map(([name, text]) => [name, floats(bytes(text))]));
+const valuesOf = tensors => Object.entries(tensors).map(([name, one]) => [name, one.values]);
+const numbers = packed => Object.fromEntries(valuesOf(tensorsIn(packed)));
 const asArrays = (key, value) => value instanceof Float32Array ? [...value] : value;
 const plain = found => JSON.parse(JSON.stringify(found, asArrays));
 const refused = attempt => { try { return attempt(); } catch (error) { return error.message; } };
@@ -84,6 +84,8 @@ const probeOf = networks => new Probe(networks.map(network => ({
 })));
 """
 
+SENT_BACK = "plain(numbers(data))"  # minus infinity comes as null
+
 
 def opened(browser, folder: Path, data: object = None) -> None:
     """Open a page that has the scripts, and some data as `data`."""
@@ -100,34 +102,29 @@ def opened(browser, folder: Path, data: object = None) -> None:
 # The language model.
 
 
-def three_bytes(values: np.ndarray) -> np.ndarray:
-    """Float32 numbers as the page holds them, rounded: (N, 3) uint8."""
-    words = np.ascontiguousarray(values, np.float32).reshape(-1).view(np.uint32)
-    return ((words + np.uint32(0x80)) >> np.uint32(8)).astype("<u4").view(np.uint8).reshape(-1, 4)[:, :3]
-
-
-def rounded(values: np.ndarray) -> np.ndarray:
-    """What comes of it."""
-    padded = np.pad(three_bytes(values), ((0, 0), (1, 0)))
-    return padded.reshape(-1).view("<u4").view(np.float32).reshape(values.shape)
-
-
-def sent(tensors: dict) -> dict[str, str]:
-    """Tensors as text for the page, by name."""
-    return {
-        name: base64.b64encode(three_bytes(np.asarray(tensor)).tobytes()).decode() for name, tensor in tensors.items()
-    }
+def held(packed: dict) -> dict[str, np.ndarray]:
+    """The float32 numbers that a page has of tensors that were packed for it."""
+    digits = np.array([packed["signs"].index(sign) for sign in packed["text"]]).reshape(-1, packed["characters"])
+    multiples = digits @ len(packed["signs"]) ** np.arange(packed["characters"])[::-1]
+    found = {}
+    for name, shape, units in packed["tensors"]:
+        own, multiples = np.split(multiples, [math.prod(shape)])
+        own = own.reshape(len(units), -1)
+        values = np.where(own, (own - packed["half"]) * np.array(units)[:, None], -np.inf)
+        found[name] = values.astype(np.float32).reshape(shape)
+    assert len(multiples) == 0
+    return found
 
 
 def model_of(shape: Shape, std: float) -> CodeGen:
-    """Random weights, biases and norms as well, which the page's numbers hold exactly."""
+    """Random weights, biases and norms as well, as a page has them."""
     model = CodeGen(shape)
     model.initialise(7, std)
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.dim() == 1:
                 parameter += std * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(len(parameter)))
-            parameter.copy_(torch.from_numpy(rounded(parameter.numpy())))
+    model.load_state_dict({name: torch.from_numpy(one) for name, one in held(page.packed(model.state_dict())).items()})
     return model.eval()
 
 
@@ -135,15 +132,27 @@ def shape_of(model: CodeGen) -> dict:
     return {name: getattr(model.shape, name) for name in ("vocabulary", "layers", "width", "heads", "rotary")}
 
 
-def test_numbers_of_three_bytes(browser, tmp_path):
-    generator = np.random.default_rng(0)
-    values = (generator.normal(size=4000) * 10.0 ** generator.integers(-20, 20, 4000)).astype(np.float32)
-    values[:4] = 0, -0.0, 1, -1.5
-    opened(browser, tmp_path, sent({"values": values}))
-    found = np.array(browser.run("[...numbers(data).values]"), np.float32)
-    assert (found == rounded(values)).all()
-    assert (np.abs(found - values) <= np.abs(values) * 2.0**-16).all()
-    assert (np.abs(found - values) > np.abs(values) * 2.0**-18).any()
+def test_numbers_are_those_that_were_packed(browser, tmp_path):
+    generator = torch.Generator().manual_seed(0)
+    size = 10.0 ** torch.randint(-9, 9, (400, 1), generator=generator)
+    values = size * torch.randn(400, 11, generator=generator)
+    values[0], values[1, 3:] = 0, -torch.inf
+    tensors = {"values": values, "cube": values.reshape(40, 10, 11)[:3], "line": values[7]}
+    packed = page.packed(tensors)
+    opened(browser, tmp_path, packed)
+    found, expected = browser.run(SENT_BACK), held(packed)
+    for name, tensor in tensors.items():
+        here = np.array([-np.inf if value is None else value for value in found[name]], np.float32)
+        assert np.array_equal(here.reshape(tensor.shape), expected[name])
+        rows, of_page = (np.asarray(one).reshape(-1, 11) for one in (tensor, expected[name]))
+        finite = np.isfinite(rows)
+        assert (of_page[~finite] == -np.inf).all()
+        # Half a unit, which is a hundredth larger than it has to be, and what float32 rounds.
+        largest = np.abs(np.where(finite, rows, 0)).max(1, keepdims=True) + np.zeros_like(rows)
+        assert (
+            np.abs(of_page[finite] - rows[finite]) <= largest[finite] * (1.02 / packed["half"] / 2 + 2.0**-24)
+        ).all()
+    assert len(packed["text"]) == 3 * sum(map(torch.numel, tensors.values())) and packed["half"] > 2**18
 
 
 @pytest.mark.parametrize("shape", [Shape(60, 3, 96, 4, 16), Shape(41, 2, 64, 8, 8)], ids=["3x96", "2x64"])
@@ -152,7 +161,7 @@ def test_streams_and_logits(browser, tmp_path, shape):
     prompts = [generator.integers(0, shape.vocabulary, length) for length in (1, 2, 17, 60, *range(3, 20))]
     sending = {
         "shape": shape_of(model),
-        "tensors": sent(model.state_dict()),
+        "tensors": page.packed(model.state_dict()),
         "prompts": [row.tolist() for row in prompts],
     }
     opened(browser, tmp_path, sending)
@@ -217,7 +226,7 @@ class Setting:
         glyphs = [text.glyphs(worlds).tolist() for worlds in (self.specifications.worlds, self.specifications.outputs)]
         return {
             "shape": shape_of(self.model),
-            "tensors": sent(self.model.state_dict()),
+            "tensors": page.packed(self.model.state_dict()),
             "encoding": page.spelling(self.encoding, self.study.programs, self.study.traces.extra_statements),
             "examples": [list(zip(*both, strict=True)) for both in zip(*glyphs, strict=True)],
             "programs": [row[row != codes.PAD].tolist() for row in self.specifications.programs],
@@ -306,7 +315,8 @@ def test_next_codes_under_edits(browser, setting):
     """Behind every block, as `editing.streams` computes it; the source is the same beginning of another program."""
     generator = torch.Generator().manual_seed(0)
     basis, random = (subspaces.random_basis(64, count, generator) for count in (5, 2))
-    basis, random = (torch.from_numpy(rounded(one.numpy())) for one in (basis, random))
+    packed = page.packed({"basis": basis, "random": random})
+    basis, random = map(torch.from_numpy, held(packed).values())
     changes = {
         "none": None,
         "full": subspaces.interchange(None),
@@ -317,7 +327,7 @@ def test_next_codes_under_edits(browser, setting):
     }
     begun, length = beginnings(setting)
     spelled = setting.texts.tokens_of(begun, length)
-    browser.run(f"window.bases = numbers({json.dumps(sent({'basis': basis, 'random': random}))}); 0")
+    browser.run(f"window.bases = numbers({json.dumps(packed)}); 0")
     editable, moved = Editable(setting.model), []
     for row in range(0, SPECIFICATIONS, 5):
         base, source = (

@@ -59,7 +59,7 @@ FILES = {  # what the job of one checkpoint makes
     "traces": ("programs.arrow", "generated.arrow", "forced.arrow"),
     "probes": ("predictions.arrow", "accuracy.csv", "probes.safetensors"),
     "interventions": ("predictions.arrow", "accuracy.csv", "probes.safetensors"),
-    "controls": ("predictions.arrow", "accuracy.csv", "description.arrow"),
+    "controls": ("predictions.arrow", "accuracy.csv", "description.arrow", "probes.safetensors"),
     "generalisation": ("programs.arrow",),
     "playground": ("playground.html",),
 }

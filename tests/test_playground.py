@@ -1,6 +1,5 @@
 """The playground: what the page computes is what the study has, and a browser is driven through all that it offers."""
 
-import base64
 import json
 from pathlib import Path
 from urllib.parse import parse_qs
@@ -14,7 +13,6 @@ from progsem.api.study import open_study
 from progsem.languages import LANGUAGE
 from progsem.lm import model as lm
 from progsem.lm.traces import Specifications
-from progsem.playground import page as stage
 from progsem.plots import pages
 from progsem.storage.files import read_table
 from progsem.study.vocabulary import PROGRAMS, SOURCES, SPLITS, TEST
@@ -55,7 +53,7 @@ function studied(step, examples, source, codes) {
   const begun = new Writing(weights().model, encoding, examples);
   const made = source === "generated" ? begun.write() : begun.feed(codes);
   const own = one => source === "generated" ? one.emitted : one.read;
-  return {codes: made.grammar.codes, hidden: made.statements.map(one => [...stateOf(own(one).states, data.layer)])};
+  return {codes: made.grammar.codes, hidden: made.statements.map(one => [...stateOf(own(one).states, OWN)])};
 }
 
 /* What the probes of a semantics answer to hidden states, by depth. */
@@ -143,19 +141,71 @@ def test_what_it_writes_and_reads_is_the_study_s(opened, study, finished, source
         for artifact, semantics in ((plan.probes, "original"), (matched, matched.name)):
             read = opened.run(f"asked({number}, {say(semantics)}, {say(source)}, {say(hidden.tolist())})")
             said, about = read_table(finished / artifact.file(folder) / "predictions.arrow")
-            for index in np.flatnonzero((said["source"] == SOURCES.index(source)) & (said["offset"] == 0)):
-                row = place[said["program"][index], said["statement"][index]]
-                for feature, heads in about["features"].items():
-                    shape = len(about["depths"]), about["seeds"]
-                    wanted = said[f"predicted_{feature}"][index].reshape(*shape, heads["heads"])[:, 0]
-                    sure = said[f"confidence_{feature}"][index].reshape(shape)[:, 0]
-                    for depth in range(len(about["depths"])):
-                        answer = read[depth][row][feature]
-                        assert answer["confidence"] == pytest.approx(float(sure[depth]), abs=0.02)
-                        # Where two answers are as likely, rounding decides.
-                        assert answer["classes"] == wanted[depth].tolist() or sure[depth] < 0.52
-                        compared += 1
+            own_source = (said["source"] == SOURCES.index(source)) & (said["offset"] == 0)
+            compared += same_answers(read, place, said, about, own_source)
     assert compared > 500
+
+
+def same_answers(read, place: dict, said: dict, about: dict, rows: np.ndarray) -> int:
+    """How many answers, by depth, state and feature, were compared with those in rows of predictions.arrow."""
+    compared = 0
+    for index in np.flatnonzero(rows):
+        row = place[said["program"][index], said["statement"][index]]
+        for feature, heads in about["features"].items():
+            shape = len(about["depths"]), about["seeds"]
+            wanted = said[f"predicted_{feature}"][index].reshape(*shape, heads["heads"])[:, 0]
+            sure = said[f"confidence_{feature}"][index].reshape(shape)[:, 0]
+            for depth in range(len(about["depths"])):
+                answer = read[depth][row][feature]
+                assert answer["confidence"] == pytest.approx(float(sure[depth]), abs=0.02)
+                # Where two answers are as likely, rounding decides.
+                assert answer["classes"] == wanted[depth].tolist() or sure[depth] < 0.52
+                compared += 1
+    return compared
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_what_single_layers_are_read_to_say(opened, study, finished, source):
+    """The controls' probes of each layer and of the mean, at the checkpoints that have them, the first and the last."""
+    plan, compared = study._plan, 0
+    opened.run(OURS)
+    assert opened.run("data.layers_read") == ["layer_2", "layer_0", "layer_1", "mean"]
+    for number, step in ((0, 0), (2, 20)):
+        folder = f"seed-0/step-{step:06d}"
+        states, _ = read_table(finished / plan.traces.file(folder) / f"{source}.arrow")
+        said, about = read_table(finished / plan.controls.file(folder) / "predictions.arrow")
+        test = np.isin(states["program"], said["program"])
+        place = dict(
+            zip(zip(states["program"][test], states["statement"][test], strict=True), range(test.sum()), strict=True)
+        )
+        for layer in ("layer_0", "layer_1", "mean"):
+            hidden = states[layer][test].astype(np.float32).tolist()
+            opened.run(f"state.layer = {say(layer)}, 0")
+            read = opened.run(f"asked({number}, 'original', {say(source)}, {say(hidden)})")
+            of_layer = said["control"] == about["controls"].index(layer)
+            compared += same_answers(read, place, said, about, of_layer & (said["source"] == SOURCES.index(source)))
+            assert opened.run(f"asked({number}, 'mirror', {say(source)}, {say(hidden[:1])}).flat().join('')") == ""
+    assert compared > 500
+
+
+def test_a_layer_is_chosen_where_there_are_probes_of_it(opened):
+    specify(opened, {"input": START, "output": START})
+    opened.run("go({codes: [4, 3], mine: [true, true], at: 2})")
+    offered = "[...$('layer').options].map(one => one.textContent)"
+    assert opened.run(offered) == ["layer 2 of 2", "the embedding", "layer 1 of 2", "the mean of all layers"]
+    opened.run("$('layer').value = 'layer_1', $('layer').dispatchEvent(new Event('change'))")
+    right = opened.run("checkpoints.at(-1).right.layer_1.forced.mlp2.facing")
+    assert f"{100 * right[0]:.0f} % of {right[1]}" in opened.run(
+        "document.querySelector('#table tr[data-feature=\"facing\"]').textContent"
+    )
+    assert "under the original meaning only" in shown(opened, "#read1-said")
+    assert address(opened)["layer"] == "layer_1"
+    # The checkpoint between has none; what was chosen comes back where there are some.
+    opened.press("ArrowLeft", shift=True)
+    assert opened.run(offered) == ["layer 2 of 2"] and "if statements meant" in shown(opened, "#read1-head")
+    assert "under the original" not in shown(opened, "#read1-said")
+    opened.press("ArrowLeft", shift=True)
+    assert opened.run("$('layer').value") == "layer_1"
 
 
 def test_edits_are_those_of_the_stage(opened, study):
@@ -300,9 +350,7 @@ def test_stepping_shows_the_run_and_the_readings(opened):
     facing = "document.querySelector('#table tr[data-feature=\"facing\"]').textContent"
     for depth in opened.run("Object.keys(data.depths)"):
         opened.run(f"$('depth').value = {say(depth)}, $('depth').dispatchEvent(new Event('change'))")
-        read = opened.run(
-            "answers('original', 'forced', stateOf(trail()[2].statements[1].read.states, data.layer)).facing"
-        )
+        read = opened.run("answers('original', 'forced', stateOf(trail()[2].statements[1].read.states, OWN)).facing")
         words = ["north", "east", "south", "west"][read["classes"][0]]
         assert words in opened.run(facing) and f"{100 * read['confidence']:.0f} %" in opened.run(facing)
     right = opened.run("checkpoints.at(-1).right.original.forced.mlp2.facing")
@@ -384,14 +432,3 @@ def test_nothing_is_in_the_way_of_anybody(opened, width, dark):
         if one["impact"] in ("serious", "critical")
     ]
     assert bad == []
-
-
-def test_weights_keep_three_bytes():
-    numbers = torch.tensor([0.0, 1.0, -1.5, 3.1415927, 1e-30, -torch.inf, 123456.789])
-    packed = np.frombuffer(base64.b64decode(stage.packed([numbers])), np.uint8).reshape(-1, 3)
-    words = np.zeros((len(packed), 4), np.uint8)
-    words[:, 1:] = packed
-    back = words.reshape(-1).view("<f4")
-    assert back[5] == -np.inf
-    finite = np.isfinite(back)
-    assert np.allclose(back[finite], numbers.numpy()[finite], rtol=2**-16, atol=0)

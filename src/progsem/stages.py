@@ -69,7 +69,7 @@ STAGES = {
     "controls": Stage(
         "controls",
         "progsem.probing.controls",
-        _named("predictions.arrow", "accuracy.csv", "description.arrow"),
+        _named("predictions.arrow", "accuracy.csv", "description.arrow", "probes.safetensors"),
         checkpoints=True,
     ),
     "edits": Stage(

@@ -7,11 +7,21 @@
    control_flow, max_depth, codes: whether programs may have blocks, how deep, and how many codes they may have;
    statements: how many codes are statements, the first ones. */
 
-/* Float32 numbers, of each of which the page holds the three high bytes, the lowest first. */
-function floats(bytes) {
-  const words = new Uint32Array(bytes.length / 3);
-  for (let at = 0; at < words.length; at++) words[at] = bytes[3 * at] << 8 | bytes[3 * at + 1] << 16 | bytes[3 * at + 2] << 24;
-  return new Float32Array(words.buffer);
+/* Tensors by name, {shape, values}, of what `packed` in page.py has written. */
+function tensorsIn({tensors, text, signs, characters, half}) {
+  const digit = new Uint8Array(128), found = {};
+  [...signs].forEach((sign, at) => { digit[sign.charCodeAt(0)] = at; });
+  let at = 0;
+  for (const [name, shape, units] of tensors) {
+    const values = new Float32Array(shape.reduce((all, size) => all * size, 1)), width = values.length / units.length;
+    for (let index = 0; index < values.length; index++) {
+      let multiple = 0;
+      for (const end = at + characters; at < end; at++) multiple = multiple * signs.length + digit[text.charCodeAt(at)];
+      values[index] = multiple ? (multiple - half) * units[Math.floor(index / width)] : -Infinity;
+    }
+    found[name] = {shape, values};
+  }
+  return found;
 }
 
 /* Numbers in [0, 1), the same ones for the same seed (Mulberry32). */

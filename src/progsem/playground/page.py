@@ -3,15 +3,15 @@
 The page is `page.html`, beside this module; `page.js` computes the language model, its probes and the edits, and a
 language's `playground.js` executes programs. With it go the weights of every checkpoint: the
 language model's, those of the probes of the original semantics and of the difficulty-matched alternative, and where
-the study has edits the subspaces that were learned.
+the study has them those of the probes of single layers and the subspaces that edits have learned.
 
-Weights stand in the page as 24-bit numbers, the high bytes of float32: with half as many, logits would be off by
-some hundredths. An architecture other than CodeGen is not computed by the page, which then says so.
+Weights stand in the page as whole numbers in units of their row's, of 19 bits: with 16, logits
+would be off by some thousandths and answers of probes by some hundredths. An architecture other than CodeGen
+is not computed by the page, which then says so.
 """
 
 from __future__ import annotations
 
-import base64
 from pathlib import Path
 
 import numpy as np
@@ -27,10 +27,13 @@ from progsem.lm import model as lm
 from progsem.lm.codegen.model import CodeGen
 from progsem.plots import pages, style
 from progsem.storage.files import load_tensors, read_csv, read_table
-from progsem.study.vocabulary import CODEGEN, LAST, LAYER, LEARNED, ORIGINAL, TEST
+from progsem.study.vocabulary import CODEGEN, LAST, LAYER, LEARNED, MEAN, ORIGINAL, TEST
 
 PAGE = Path(__file__).with_suffix(".html")
 ENGINE = Path(__file__).with_suffix(".js").read_text(encoding="utf-8")
+SIGNS = "".join(chr(code) for code in range(32, 127) if chr(code) not in '"\\<')  # what JSON and HTML leave as it is
+CHARACTERS = 3  # a number: 19 bits
+HALF = (len(SIGNS) ** CHARACTERS - 1) // 2
 
 
 def run(job: Job) -> None:
@@ -38,7 +41,8 @@ def run(job: Job) -> None:
 
     The slice holds `worlds`, `programs`, `corpus.examples`, `tokens`, `traces.outputs`, `traces.extra_statements`,
     `probes`, `model` (type, layers and width), `meanings` (mappings of statements by the names of the semantics),
-    `seed`, `steps`, and those of them that were `edited`. Its title is put in where it is copied (`pages.titled`).
+    `seed`, `steps`, and those of them that were `edited` and that have probes `by_layer`. Its title is put in where it
+    is copied (`pages.titled`).
     """
     data = about(job)
     data["checkpoints"] = [checkpoint(job, number, step) for number, step in enumerate(job.slice["steps"])]
@@ -50,14 +54,14 @@ def about(job: Job) -> dict:
     """What holds of every checkpoint."""
     programs, recipe = job.section("programs"), job.section("probes")
     encoding = LANGUAGE.text.ENCODINGS[job.section("tokens").encoding]()
-    layers, metadata = job.slice["model"]["layers"], LANGUAGE.execution.shape(job.section("worlds"))
+    metadata = LANGUAGE.execution.shape(job.section("worlds"))
     heads = LANGUAGE.features.heads(recipe.features, metadata)
     classes = LANGUAGE.features.classes(recipe.features, metadata)
     return {
         "lm_seed": job.slice["seed"],
         "why_not": why_not(job),
-        "layers": layers,
-        "layer": f"{LAYER}{layers}" if recipe.layer == LAST else recipe.layer,
+        "layers": job.slice["model"]["layers"],
+        "layers_read": layers_read(job),
         "features": list(recipe.features),
         "heads": [[head.feature, head.name, names] for head, names in zip(heads, classes, strict=True)],
         "depths": {depth: style.DEPTH_NAMES[depth] for depth in recipe.depths},
@@ -69,6 +73,14 @@ def about(job: Job) -> dict:
         "encoding": spelling(encoding, programs, job.section("traces").extra_statements),
         "language": LANGUAGE.playground.told(job.section("worlds"), programs),
     }
+
+
+def layers_read(job: Job) -> list[str]:
+    """The hidden state that the study reads, and those that its controls read at some checkpoint."""
+    layer = job.section("probes").layer
+    own = f"{LAYER}{job.slice['model']['layers']}" if layer == LAST else layer
+    others = {name.split(".")[0] for path in job.inputs["probes_by_layer"] for name in load_tensors(path)[0]} - {own}
+    return [own, *sorted(others, key=lambda one: (one == MEAN, len(one), one))]
 
 
 def why_not(job: Job) -> str | None:
@@ -111,24 +123,27 @@ def checkpoint(job: Job, number: int, step: int) -> dict:
     """What the page has of one checkpoint: weights by name, and how often each probe is right in test programs."""
     programs, _ = read_table(job.inputs["programs"][number])
     solved = programs["correct_shown"][programs["split"] == TEST]
-    tensors, shape = {}, None
-    model = the_model(job, number)
-    if isinstance(model, CodeGen):
-        shape = vars(model.shape)
-        tensors |= {name: tensor.float() for name, tensor in model.state_dict().items()}
-        of_probes = [paths[number] for name, paths in job.inputs.items() if name.startswith("probes")]
-        for path in of_probes:
-            tensors |= load_tensors(path)[0]
-        tensors |= bases(job, step, model)
-    return {
+    found = {
         "step": step,
         "generative_accuracy": float(solved.mean()),
         "n_test": len(solved),
-        "shape": shape,
-        "right": right(job, number),
-        "tensors": [[name, list(tensor.shape)] for name, tensor in tensors.items()],
-        "weights": packed(list(tensors.values())),
+        "right": right(job, number, step),
     }
+    model = the_model(job, number)
+    if not isinstance(model, CodeGen):
+        return found
+    read = {}
+    for path in of_probes(job, "probes", number, step):
+        read |= load_tensors(path)[0]
+    weights = packed(model.state_dict()), packed(read | bases(job, step, model))
+    return found | {"shape": vars(model.shape), "weights": weights}
+
+
+def of_probes(job: Job, name: str, number: int, step: int) -> list[Path]:
+    """Files about the probes of a checkpoint: of each semantics, then of single layers where it has them."""
+    found = [paths[number] for key, paths in job.inputs.items() if key.removeprefix(f"{name}_").isdigit()]
+    layers = job.slice["by_layer"]
+    return found + [job.inputs[f"{name}_by_layer"][layers.index(step)] for _ in range(step in layers)]
 
 
 def the_model(job: Job, number: int):
@@ -153,23 +168,38 @@ def bases(job: Job, step: int, model: CodeGen) -> dict[str, Tensor]:
     return found
 
 
-def right(job: Job, number: int) -> dict:
-    """By semantics, source, depth and feature: the share of test states that the probe reads right, and how many."""
+def right(job: Job, number: int, step: int) -> dict:
+    """Of each probe the share of test states that it reads right and how many these are.
+
+    By semantics, or the layer that it reads instead of the study's, and by source, depth and feature.
+    """
     found: dict = {}
-    for path in [paths[number] for name, paths in job.inputs.items() if name.startswith("accuracy")]:
+    for path in of_probes(job, "accuracy", number, step):
         for row in read_csv(path):
             if int(row["offset"]) == 0 and int(row["seed"]) == 0:
                 at = found
-                for key in ("semantics", "source", "depth"):
-                    at = at.setdefault(row[key], {})
+                for key in (row.get("control", row["semantics"]), row["source"], row["depth"]):
+                    at = at.setdefault(key, {})
                 at[row["feature"]] = [float(row["test_accuracy"]), int(row["n_test"])]
     return found
 
 
-def packed(tensors: list[Tensor]) -> str:
-    """Numbers of tensors one behind another, three bytes each: the high ones of float32, rounded; as base64."""
-    if not tensors:
-        return ""
-    numbers = np.concatenate([tensor.numpy().reshape(-1) for tensor in tensors]).astype("<f4")
-    rounded = np.where(np.isfinite(numbers), numbers.view("<u4") + np.uint32(0x80), numbers.view("<u4"))
-    return base64.b64encode(rounded.astype("<u4").view(np.uint8).reshape(-1, 4)[:, 1:].tobytes()).decode()
+def packed(tensors: dict[str, Tensor]) -> dict:
+    """Tensors as text, CHARACTERS for each number: what `tensorsIn` in page.js takes.
+
+    A row, along the last dimension, has a unit, and its values are multiples of that from -HALF to HALF, minus infinity
+    the first of them. A multiple, counted from there, is written in SIGNS, the highest place first.
+    """
+    listed, found = [], [np.empty(0, np.int64)]
+    for name, tensor in tensors.items():
+        rows = tensor.float().numpy().reshape(-1, tensor.shape[-1]).astype(np.float64)
+        finite = np.where(np.isfinite(rows), rows, 0)
+        # In three decimal digits, and so much too large that no multiple is -HALF.
+        units = np.array([float(f"{1.01 * largest / HALF:.2e}") for largest in np.abs(finite).max(1)])
+        multiples = np.rint(finite / np.where(units, units, 1)[:, None]).astype(np.int64)
+        found.append(np.where(np.isfinite(rows), multiples + HALF, 0).reshape(-1))
+        listed.append([name, list(tensor.shape), units.tolist()])
+    places = len(SIGNS) ** np.arange(CHARACTERS)[::-1]
+    written = np.concatenate(found)[:, None] // places % len(SIGNS)
+    text = np.frombuffer(SIGNS.encode(), np.uint8)[written].tobytes().decode()
+    return {"tensors": listed, "text": text, "signs": SIGNS, "characters": CHARACTERS, "half": HALF}

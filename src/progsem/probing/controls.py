@@ -28,7 +28,8 @@ training states are cut into blocks, and each is coded by probes fitted to all b
 Probes that extract labels more easily need fewer bits, whatever they reach in the end.
 
 Writes `predictions` and `accuracy` as the stage `probes` does, each with one column more
-in front, `control`, and `description` (columns in `progsem.storage.columns`). The metadata
+in front, `control`, `description` (columns in `progsem.storage.columns`), and `probes`, the weights of
+the probes of single layers, their names beginning with the layer's in place of the semantics'. The metadata
 of description.arrow have `depths`, `seeds`, `features`, `step` and `seed` as those of
 predictions.arrow do; `uniform`, by feature, what a state costs in block 0; and `portions`,
 by source, at how many states each block ends.
@@ -59,12 +60,13 @@ from progsem.probing.probes import (
     Traced,
     about,
     accuracies,
+    named,
     no_predictions,
     one_behind_another,
     predictions,
     usable,
 )
-from progsem.storage.files import write_csv, write_table
+from progsem.storage.files import save_tensors, write_csv, write_table
 from progsem.study.config import Probes
 from progsem.study.vocabulary import (
     DESCRIPTION_LENGTH,
@@ -101,7 +103,7 @@ def run(job: Job) -> None:
     fits = len(controls) * len(datasets) + sum(one.fits for one in described)
     prober = Prober(job, recipe, traced.heads, fits)
     controlled = ControlInputs(job, traced)
-    parts, rows = [{"control": np.empty(0, np.int8), **no_predictions(traced.heads, recipe)}], []
+    parts, rows, kept = [{"control": np.empty(0, np.int8), **no_predictions(traced.heads, recipe)}], [], {}
     for index, control in enumerate(controls):
         for original in datasets:
             data = replace(original, states=controlled.states(control, original))
@@ -110,6 +112,8 @@ def run(job: Job) -> None:
             parts.append({"control": np.full(len(answers["source"]), index, np.int8), **answers})
             scores = accuracies(data, fitted, traced.heads, recipe, ORIGINAL)
             rows += [[control, *row] for row in scores]
+            if of_states(control):
+                kept |= named(fitted, recipe, f"{control}.{original.source}")
     nothing = np.empty((0, len(recipe.depths) * recipe.seeds))
     blocks = [coded(GENERATED, nothing[:, 0], 0, dict.fromkeys(recipe.features, nothing))]
     for one in described:
@@ -123,6 +127,7 @@ def run(job: Job) -> None:
         "controls",
     )
     write_csv(job.output("accuracy"), ["control", *ACCURACY_COLUMNS], rows)
+    save_tensors(job.output("probes"), kept)
     write_table(
         job.output("description"),
         one_behind_another(blocks),
@@ -144,6 +149,11 @@ def names(kinds: tuple[str, ...], layers: int, read: str) -> list[str]:
     return [control for kind in kinds for control in each.get(kind, [kind])]
 
 
+def of_states(control: str) -> bool:
+    """Whether a control is some other hidden state than the study reads."""
+    return control.startswith(LAYER) or control == MEAN
+
+
 class ControlInputs:
     """What each control puts in place of the hidden states or of the labels of a data set."""
 
@@ -155,7 +165,7 @@ class ControlInputs:
         if control == SHUFFLED:
             so_far, train = self.so_far(data), data.states.split == TRAIN
             return replace(data.states, labels=control_labels(so_far, data.states.labels, train, self.traced.heads))
-        if control.startswith(LAYER) or control == MEAN:
+        if of_states(control):
             return replace(data.states, activations=self.traced.tables[data.source][control])
         if control == "embedding":
             return replace(data.states, activations=self.embeddings, rows=self.tokens_read(data))

@@ -28,7 +28,7 @@ from progsem.study.baseline import beyond_baseline
 from progsem.study.checkpoints import checksums, folders
 from progsem.study.config import Study, variants
 from progsem.study.sizes import played
-from progsem.study.vocabulary import COMPARED, ORIGINAL, PERMUTATION
+from progsem.study.vocabulary import COMPARED, LAYERS, ORIGINAL, PERMUTATION
 
 PAIRS_A_JOB = 5  # mirror pairs of permutations, which are probed one behind another
 _OF_WARMUP = (  # keys of `lm` that make a warm-up what it is, beside its sequences
@@ -265,6 +265,9 @@ class Plan:
         self._played = played(study)
         self._read = [self.probes, *(one for one in named if one.name in study.interventions.matched)]
         self._edited = edits[:1]
+        # Controls of which the page shows the probes of single layers.
+        by_layer = LAYERS in study.controls.kinds
+        self._by_layer = [step for step in study.controls.steps(study.lm) if by_layer and step in self._played]
         self.playground = artifact(
             "playground",
             shape,
@@ -272,8 +275,9 @@ class Plan:
             | of("probes.features probes.depths probes.sources probes.layer")
             | {"model": of("lm.model_type lm.layers lm.width")["lm"]}
             | {"meanings": {ORIGINAL: {}, **study.interventions.matched}, "seed": study.lm.seeds[0]}
-            | {"steps": self._played, "edited": [step for step in study.edits.steps(study.lm) if step in self._played]},
-            *(self.lm, self.traces, *self._read, *edits[:1]),
+            | {"steps": self._played, "edited": [step for step in study.edits.steps(study.lm) if step in self._played]}
+            | {"by_layer": self._by_layer},
+            *(self.lm, self.traces, *self._read, *edits[:1], *([self.controls] if self._by_layer else [])),
         )
         of_stages = (
             self.corpus,
@@ -383,6 +387,7 @@ class Plan:
         found["programs"] = of(self.traces, "programs", every)
         for number, artifact in enumerate(self._read):
             found |= {f"{name}_{number}": of(artifact, name, every) for name in ("probes", "accuracy")}
+        found |= {f"{name}_by_layer": of(self.controls, name, self._by_layer) for name in ("probes", "accuracy")}
         return found | {"subspaces": [path for one in self._edited for path in of(one, "subspaces", edited)]}
 
     def compared(self) -> dict[str, list[str]]:

@@ -12,13 +12,15 @@ from itertools import pairwise
 from progsem.languages import language
 from progsem.study.bounds import most_tokens
 from progsem.study.config import Study
-from progsem.study.work import parameters, pretrained_weights, probe_weights, writers
+from progsem.study.vocabulary import LAYERS
+from progsem.study.work import parameters, pretrained_weights, probe_weights, states_read, writers
 
 _GPU_FLOPS = 6e13  # a second, bf16
 _CPU_FLOPS = 5e10  # a second and core
 _START_MINUTES = 5  # imports, files, first kernels
 _BASE_MB = 2_500  # Python, torch, and the Snakemake that runs the job
-_PAGE = 14_500_000  # characters, four a weight, that a page may have
+_PAGE = 14_500_000  # characters that a page may have
+_OF_WEIGHT = 3.1  # characters, as `progsem.playground.page` packs it
 _HEADS, _CLASSES = 1.4, 7  # of a feature, about
 
 
@@ -45,11 +47,18 @@ def played(study: Study) -> list[int]:
         for widths in probes.depths.values()
         for before, after in pairwise([study.lm.width, *widths, _CLASSES])
     )
-    read = len(probes.sources) * (1 + bool(study.interventions.alternatives)) * len(probes.features) * _HEADS
-    room = min(len(every), int(_PAGE / (4 * (parameters(study) + read * of_head))))
-    if room < 2:
-        return every[-room:] if room else []
-    return [every[round(k * (len(every) - 1) / (room - 1))] for k in range(room)]
+    read = of_head * len(probes.sources) * len(probes.features) * _HEADS  # by the probes of one semantics
+    by_layer = study.controls.steps(study.lm) if LAYERS in study.controls.kinds else []
+
+    def needed(step: int) -> float:
+        fitted = 1 + bool(study.interventions.alternatives) + (step in by_layer) * states_read(study)
+        return _OF_WEIGHT * (parameters(study) + fitted * read)
+
+    for room in range(len(every), 1, -1):
+        chosen = [every[round(k * (len(every) - 1) / (room - 1))] for k in range(room)]
+        if sum(map(needed, chosen)) <= _PAGE:
+            return chosen
+    return [step for step in every[-1:] if needed(step) <= _PAGE]
 
 
 def data_mb(study: Study) -> int:
