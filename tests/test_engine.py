@@ -251,6 +251,14 @@ def close(states, kept: np.ndarray) -> bool:
     return np.allclose(states, kept, rtol=2.0**-11, atol=1e-4)
 
 
+def test_codes_are_named_without_what_is_around_them(setting):
+    words = page.spelling(setting.encoding, setting.study.programs, 2)["words"]
+    assert words[codes.MOVE] == "move()"
+    if setting.study.programs.control_flow:
+        assert words[codes.FRONT] == "front_is_clear()"
+        assert (words[codes.WHILE], words[codes.NUMBER + 3], words[codes.OPEN]) == ("while", "3", "{")
+
+
 def test_prompts(browser, setting):
     found = browser.run("data.examples.map(examples => promptIds(data.encoding, examples))")
     assert found == setting.prompts.tolist()

@@ -349,6 +349,14 @@ def test_figures_are_matplotlibs(study, finished):
                 study.figure(name)
 
 
+def test_a_figure_wants_the_statistics_of_variants(study, finished):
+    config = {"variants": {"own": {}, "other": {"probes": {"steps": 31}}}}
+    varied = progsem.open_study(finished / "studies" / "tiny.yaml", config=config)
+    assert varied.table("probes").equals(study.table("probes"))
+    with pytest.raises(progsem.UserError, match="has no statistics yet; to make them"):
+        varied.figure("variants")
+
+
 def test_worlds_programs_and_executions_show_themselves(study):
     before, after = study.world(("#####\n#>..#\n#.1.#\n#..##\n#####", ["#####", "#.>.#", "#.1.#", "#..##", "#####"]))
     assert str(before).split() == ["#####", "#>..#", "#.1.#", "#..##", "#####"]

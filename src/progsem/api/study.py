@@ -176,12 +176,9 @@ class Study:
         chosen("figure", name, figures.FIGURES)
         pyplot.switch_backend(pyplot.get_backend())  # a notebook shows figures once this has been loaded
         names = [name for name in STAGES["statistics"].files if name != "manifest"]
-        job = self._job(self._plan.statistics, (self._plan.statistics, names))
+        compared = {f"variants_{table}": paths for table, paths in self._plan.compared().items()}
+        job = self._job(self._plan.statistics, (self._plan.statistics, names), **compared)
         job.slice = json.loads(self._plan.figures_slice)
-        job.inputs |= {
-            f"variants_{table}": [self.folder / path for path in paths]
-            for table, paths in self._plan.compared().items()
-        }
         with figures.looks():
             drawn = figures.FIGURES[name](figures.read(job))
         if not drawn:

@@ -97,7 +97,7 @@ def spelling(encoding: Encoding, programs, extra_statements: int) -> dict:
     """How prompts and programs are spelled, and which code may follow which, as `page.js` asks for it."""
     grammar, spelled = encoding.grammar, encoding.expansions
     ids = {part: [encoding.ids[token] for token in getattr(encoding, part)] for part in ("head", "behind", "begin")}
-    words = {code: "".join(encoding.expansion(state, code)).strip(" ;,") for state, code in grammar.legal()}
+    words = {code: bare("".join(encoding.expansion(state, code))) for state, code in grammar.legal()}
     return {
         "prompt": ids | {"glyph": encoding.ids[encoding.glyph]},
         "vocabulary": encoding.vocabulary,
@@ -117,6 +117,13 @@ def spelling(encoding: Encoding, programs, extra_statements: int) -> dict:
         "codes": LANGUAGE.codes.most_codes(programs, extra_statements),
         "empty": int(LANGUAGE.text.EMPTY),
     }
+
+
+def bare(text: str) -> str:
+    """What a code is spelled as without what belongs to those around it: separators, and one half of a pair."""
+    text = text.strip(" ;,")
+    unpaired = text.count("(") - text.count(")")
+    return text.strip("( ") if unpaired > 0 else text.removesuffix(")") if unpaired < 0 else text
 
 
 def checkpoint(job: Job, number: int, step: int) -> dict:

@@ -35,6 +35,7 @@ function drawStep() {
   const {step, generative_accuracy: accuracy} = checkpoints[state.step];
   $("step").value = state.step;
   $("step").setAttribute("aria-valuetext", `step ${step}, generative accuracy ${percent(accuracy, 1)}`);
+  switchOff({"step-back": state.step === 0, "step-on": state.step === checkpoints.length - 1});
   $("step-said").textContent = `${number(step)} · generative accuracy ${percent(accuracy, 1)} of ${number(data.n_test)}`;
   for (const point of $("curve").querySelectorAll(".point")) point.classList.toggle("now", Number(point.dataset.at) === state.step);
 }

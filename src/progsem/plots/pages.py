@@ -1,8 +1,8 @@
 """What HTML pages have in common: their look and their helpers, and how all that they show gets into one file.
 
-A page is markup, style and script without a framework. `pages.css` and `pages.js`, beside this module, are in each;
-what is the language's comes from `LANGUAGE.drawing`. Data are text to the browser, never
-markup: whatever a study's title holds is shown as it is.
+A page is markup, style and script without a framework. `pages.css` and `pages.js`, beside this module, are in each, and
+the slider over training where it says @STEPS@; what is the language's comes from `LANGUAGE.drawing`. Data are text to
+the browser, never markup: whatever a study's title holds is shown as it is.
 """
 
 from __future__ import annotations
@@ -16,13 +16,25 @@ from progsem.languages import LANGUAGE
 from progsem.plots import style
 
 UNTITLED = "@TITLE@"  # the title of a page that gets one later
+STEPS = """\
+    <label for="step">Training step</label> <output id="step-said" for="step"></output>
+    <div class="row one">
+      <button id="step-back" type="button" aria-label="Earlier checkpoint">‹</button>
+      <div class="over">
+        <svg id="curve" role="img" preserveAspectRatio="none"></svg>
+        <input id="step" type="range" min="0" step="1">
+      </div>
+      <button id="step-on" type="button" aria-label="Later checkpoint">›</button>
+    </div>
+"""
 STYLE, SCRIPT = (Path(__file__).with_suffix(kind).read_text(encoding="utf-8") for kind in (".css", ".js"))
 
 
 def filled(page: Path, title: str, data: dict, scripts: tuple[str, ...] = ()) -> str:
     """A page with its data and under a title; `scripts` follow those that all pages have."""
     colours = {"BLUE": style.BLUE, "SKY": style.SKY, "VERMILION": style.VERMILION, "ORANGE": style.ORANGE}
-    parts = {"STYLE": STYLE + LANGUAGE.drawing.STYLE, "SCRIPT": "\n".join((SCRIPT, LANGUAGE.drawing.SCRIPT, *scripts))}
+    script = "\n".join((SCRIPT, LANGUAGE.drawing.SCRIPT, *scripts))
+    parts = {"STYLE": STYLE + LANGUAGE.drawing.STYLE, "STEPS": STEPS, "SCRIPT": script}
     text = _put(parts, page.read_text(encoding="utf-8"))
     return _put({"TITLE": html.escape(title), "DATA": as_text(data)} | colours, text)
 
