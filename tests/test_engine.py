@@ -492,18 +492,15 @@ def test_random_programs(karel, program, world, meaning, limit):
     assert [each["position"] for each in found["statements"]] == np.flatnonzero(codes.is_action(row)).tolist()
     # What the probes are asked.
     states, number = execution.trace(row[None], one.at(None), limit, mapping), np.arange(len(expected))
-    labels = features.labels(FEATURES, states.states(np.zeros_like(number), number)).tolist()
+    rows = features.labels(FEATURES, states.states(np.zeros_like(number), number)).tolist()
     sizes = [len(features.FEATURES[feature].classes(*world.cells.shape)) for feature in FEATURES]
-    asked = []
-    for statement, right in zip(found["statements"], labels, strict=True):
-        for feature, size, start in zip(FEATURES, sizes, np.cumsum([0, *sizes[:-1]]), strict=True):
-            answers = right[start : start + size]
-            asked += [
-                [feature, said, statement, of_page(world)] for said in (answers, [*answers[:-1], answers[-1] + 1])
-            ]
-    judged = karel.run(f"{json.dumps(asked)}.map(one => right(...one))")
-    for (*_, statement, _), (yes, no) in zip(asked[::2], zip(judged[::2], judged[1::2], strict=True), strict=True):
-        assert (yes, no) == ((True, False) if statement["executed"] else (None, None))
+    reached = [(row, one) for row, one in zip(rows, found["statements"], strict=True) if one["executed"]]
+    for row, statement in reached:
+        asked = [[feature, statement, of_page(world)] for feature in FEATURES]
+        answered = karel.run(f"{json.dumps(asked)}.map(one => labels(...one))")
+        assert [len(one) for one in answered] == sizes and sum(answered, []) == row
+        unended = ["offset_from_end", statement | {"end": None}, of_page(world)]
+        assert karel.run(f"labels(...{json.dumps(unended)})") is None
 
 
 @given(worlds(), st.lists(st.integers(0, 11), min_size=4, max_size=4), st.sets(st.sampled_from(range(3))))

@@ -318,7 +318,7 @@ def test_it_writes_greedily_and_as_it_is_forced(opened):
     opened.click("#anew")
     opened.click('#bars tr[data-code="3"] button')
     assert opened.run("[state.codes, state.mine, state.at]") == [[3], [True], 1]
-    assert "put there by you" in opened.run("$('code').querySelector('button').getAttribute('aria-label')")
+    assert "put there" in opened.run("$('code').querySelector('button').getAttribute('aria-label')")
     assert "programs that are fed" in shown(opened, "#reading-said")
     opened.click("#one")
     assert opened.run("state.codes.length === 2 || state.ended")
@@ -371,6 +371,62 @@ def test_every_checkpoint_writes_for_the_same_specification(opened):
         assert str(opened.run("checkpoints[state.step].step")) in shown(opened, "#write-head")
 
 
+def test_another_specification_is_written_for_anew(opened):
+    """What the model has written for what was asked before does not stand there as its answer."""
+    specify(opened, {"input": START, "output": START})
+    opened.click("#write")
+    opened.run("state.codes = [4, 4, 4], state.mine = [false, false, false], state.at = 3, go({})")
+    opened.click("#tool-more")
+    opened.click(cell("output", 0, 0))
+    assert opened.run("state.codes") == opened.run("trail()[0].copy().write().grammar.codes")
+    assert opened.run("state.examples[0].output.cells[0][0]") == 1
+    assert "row 1, column 1: 1 marker" in shown(opened, "#status").lower()
+    # What was put there stays, and what stood before it is fed from then on.
+    opened.run("go({codes: [4, 3, 4], mine: [false, true, false], at: 3})")
+    opened.click(cell("output", 0, 1))
+    assert opened.run("state.codes.slice(0, 2)") == [4, 3] and opened.run("state.mine.slice(0, 2)") == [True, True]
+    assert opened.run("[...$('code').querySelectorAll('.mine')].length") == 2
+
+
+def test_what_another_model_would_write_is_not_said_of_this_one(opened):
+    specify(opened, {"input": START, "output": START})
+    opened.run("go({stray: '}', grammar: false})")
+    assert "no program has there" in shown(opened, "#verdict")
+    opened.run("state.grammar = true")
+    opened.press("ArrowLeft", shift=True)
+    assert opened.run("state.stray") == "" and opened.run("state.codes.length > 0 || state.ended")
+
+
+def test_an_address_that_is_followed_on_the_page_replaces_all(opened):
+    specify(opened, {"input": START, "output": {**START, "state": {"row": 0, "column": 2, "heading": 3}}})
+    opened.run("go({codes: [4, 3], mine: [true, false], at: 2, grammar: false, depth: 'linear', temperature: 1.5})")
+    fragment = opened.run("location.hash")
+    opened.run(
+        "go({depth: 'mlp1', grammar: true, temperature: 0, stray: 'x', other: [2, 2]}); useTool(0, 'output', 9, 9); 0"
+    )
+    opened.run("new Promise(done => { addEventListener('hashchange', done); location.hash = " + say(fragment) + "; })")
+    assert opened.run("[$('depth').value, $('grammar').checked, $('temperature').value]") == ["linear", False, "1.5"]
+    assert opened.run("[state.codes, state.stray]") == [[4, 3], ""] and shown(opened, "#refused") == ""
+    opened.run("new Promise(done => { addEventListener('hashchange', done); location.hash = '#program=99'; })")
+    assert opened.run("[state.codes, state.at]") == [[], 0]
+
+
+def test_the_keyboard_stays_where_it_is(opened):
+    specify(opened, {"input": START, "output": START})
+    opened.run("document.querySelector('#bars button').focus()")
+    opened.run("document.activeElement.click()")
+    assert opened.run("$('bars').contains(document.activeElement) && state.codes.length") == 1
+    opened.run("document.querySelector('#code button').focus()")
+    opened.press("ArrowLeft")
+    assert opened.run("[state.at, $('code').contains(document.activeElement)]") == [0, True]
+    opened.click(cell("input", 2, 1))
+    opened.press("ArrowUp")
+    reached = opened.run(
+        "[...document.querySelectorAll('#input-0-cells [tabindex=\"0\"]')].map(one => one.dataset.row)"
+    )
+    assert reached == ["1"]
+
+
 def test_the_address_keeps_all_of_it(opened, finished):
     specify(opened, {"input": START, "output": {**START, "state": {"row": 0, "column": 2, "heading": 3}}})
     opened.run(
@@ -403,6 +459,10 @@ def test_a_change_is_shown_side_by_side(opened):
     assert names == ["as it is", "changed", "as much, at random", "behind the other program"]
     opened.run("$('other').value = 'turn_right', $('changed').requestSubmit()")
     assert opened.run("state.other") == [3] and "facing east" in shown(opened, "#target-said")
+    # Without the grammar, the rest is part of what differs.
+    opened.run("go({grammar: false})")
+    bars = "[...document.querySelectorAll('#side-{} [data-code]')].map(one => one.querySelector('td + td').textContent)"
+    assert len(opened.run(bars.format(0))) == len(opened.run("nextCodes(trail()[1])")) + 1
     opened.run("$('other').value = 'turn_right; move', $('changed').requestSubmit()")
     assert "as many statements" in shown(opened, "#change-refused") and opened.run("state.other") == [3]
     opened.run("go({at: 0})")
@@ -418,7 +478,7 @@ def test_a_title_is_text(opened):
 # ------------------------------------------------------------------ for everybody
 
 
-@pytest.mark.parametrize("width", [1100, 390])
+@pytest.mark.parametrize("width", [1100, 768, 320])
 @pytest.mark.parametrize("dark", [False, True])
 def test_nothing_is_in_the_way_of_anybody(opened, width, dark):
     opened.size(width, 900, dark)

@@ -1,6 +1,6 @@
 /* Karel on the page: worlds, programs, what they do, and what probes are asked about it. The computations are those of
    interpreter.py, features.py, gallery.py, sampling.py, syntax.py and text.py, and so are programs as codes (codes.py). A
-   world is {cells, state: {row, column, heading}}. The page asks for: execute, right, reading, glyphs, solved, refusal,
+   world is {cells, state: {row, column, heading}}. The page asks for: execute, labels, reading, glyphs, solved, refusal,
    parse, spelled, randomWorld, randomProgram, worldText, worldFrom, board, cellWords, TOOLS and tooled. */
 
 const ACTIONS = ["pick_marker", "put_marker", "turn_left", "turn_right", "move"];
@@ -124,7 +124,7 @@ const offset = (is, other, cells) => [is.column - other.column + cells[0].length
 const LABELS = {
   facing: ({true: is}) => [is.heading],
   offset_from_start: ({true: is}, {cells, state}) => offset(is, state, cells),
-  offset_from_end: ({true: is, end}, {cells}) => offset(is, end, cells),
+  offset_from_end: ({true: is, end}, {cells}) => end && offset(is, end, cells),
   wall_ahead: ({true: is}) => [Number(is.wall_ahead)],
   position: ({true: is}) => [is.column, is.row],
   neighbour_walls: ({true: is}, {cells}) => [0, 1, 2, 3].map(heading => Number(!isClear(cells, is, heading))),
@@ -132,12 +132,9 @@ const LABELS = {
   branch: ({branch}) => [branch],
 };
 
-/* Whether a probe's answers, a class for each head of a feature, are right after a statement in a run from `world`; null
-   where the statement is never reached, and of a feature that is not known here. */
-function right(feature, answers, statement, world) {
-  if (!statement.executed || !(feature in LABELS)) return null;
-  return LABELS[feature](statement, world).every((label, head) => label === answers[head]);
-}
+/* What a probe is to answer after a statement that is reached in a run from `world`: a class for each head of a feature; null
+   where the program's `end` is asked about and not known, and of a feature that is not known here. */
+const labels = (feature, statement, world) => LABELS[feature]?.(statement, world) ?? null;
 
 /* The robot that a probe's answers by feature mean, for one that started in `world`; null where not asked. */
 function reading(answers, {cells, state}) {

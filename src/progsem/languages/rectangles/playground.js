@@ -41,8 +41,8 @@ const LABELS = {
   points_inside: is => [is.points_inside],
 };
 
-/* Whether a probe's answers, a class for each head of a feature, are right; null of a feature that is not known here. */
-const right = (feature, answers, {true: is}) => feature in LABELS ? LABELS[feature](is).every((label, head) => label === answers[head]) : null;
+/* What a probe is to answer after a statement: a class for each head of a feature; null of one that is not known here. */
+const labels = (feature, {true: is}) => LABELS[feature]?.(is) ?? null;
 
 /* The rectangle that a probe's answers by feature mean; null where not asked. */
 function reading({bounds, first_point: first, points_inside: count}) {
