@@ -204,13 +204,21 @@ def _transcoders(folder: Path, rng, study: Study, lm_seed: int, step: int) -> di
                 better = 0.3 + 0.5 * skill(study, step) - 0.1 * (semantics != "original")
                 coverage, reconstruction = (min(1.0, better + rng.normal(0, 0.02)) for _ in range(2))
                 scored.append(where | {"coverage": coverage, "reconstruction": reconstruction})
+                scored[-1] |= {"features": 64, "precise": 7, "always": 0.3}
                 if kind == "probe":
                     continue
-                scored[-1] |= {"features": 64, "precise": 7, "always": 0.3}
                 if kind != "neurons":
-                    scored[-1] |= {"variance": 0.9, "loss_recovered": 0.95, "active": 16.0, "dead": 0.1}
+                    scored[-1] |= {
+                        "variance": 0.9,
+                        "rise": 0.01 * layer,
+                        "rise_by_mean": 0.2,
+                        "active": 16.0,
+                        "dead": 0.1,
+                    }
                 asked = {"feature": "facing", "head": "heading", "value": 2, "unit": 5, "threshold": 0.3}
-                detailed.append(where | asked | {"f1": coverage, "precision": 0.97, "always": 0.4})
+                detailed.append(
+                    where | asked | {"f1": coverage, "train_f1": coverage, "precision": 0.97, "always": 0.4}
+                )
     paths = {"scores": folder / "scores.csv", "properties": folder / "properties.csv"}
     for (name, path), rows in zip(paths.items(), (scored, detailed), strict=True):
         columns = {"scores": SCORES, "properties": PROPERTIES}[name]

@@ -62,9 +62,38 @@ def test_the_figure_has_a_point_a_model_and_the_fit(results):
     tokens = [row for row in rows if row["measure"] == "tokens"]
     assert len(tokens) == 4 * 2 + 1 and tokens[-1]["variant"] == "fit"
     assert tokens[-1]["value"] == pytest.approx(np.log10(0.5), abs=1e-6)  # half, for ten times the parameters
-    assert tokens[-1]["low"] < tokens[-1]["value"] < tokens[-1]["high"]
-    assert {row["measure"] for row in rows} == {"accuracy", "tokens", "solved", "read", "ahead"}  # and no edits
+    assert tokens[-1]["low"] <= tokens[-1]["value"] <= tokens[-1]["high"]
+    measures = {"accuracy", "unsolved", "tokens", "solved", "read", "ahead"}  # and no edits
+    assert {row["measure"] for row in rows} == measures
+    # What is not solved falls with a power of the tokens, which is the same in all variants here.
+    (unsolved,) = (row for row in rows if row["measure"] == "unsolved")
+    curve = [row for row in rows if row["measure"] == "accuracy" and row["variant"] == "a" and row["tokens"]]
+    known = linregress(*np.log10([(row["tokens"], 1 - row["value"]) for row in curve]).T)
+    assert unsolved["value"] == pytest.approx(known.slope) and unsolved["low"] == pytest.approx(known.slope)
     assert "to the power of −0.30" in "".join(text.get_text() for text in figure.texts).replace("\n", " ")
+
+
+def test_what_models_of_a_size_have_in_common_widens_the_interval(results):
+    """Of a shape that is off the line, three language models are no three points."""
+    shapes = [
+        {"variant": str(size), "parameters": 10**size, "statements": 4, "off": off}
+        for size, off in enumerate([0.3, -0.5, 0.2, 0.1])
+    ]
+    found = [one | {"value": 10 ** one["off"] * (1 + 0.001 * seed)} for one in shapes for seed in range(3)]
+    fit = scale._fit(scale.PANELS[0], found, results)
+    known = linregress(range(4), [0.3, -0.5, 0.2, 0.1])
+    assert fit[0] == pytest.approx(known.slope) and fit[2] - fit[0] == pytest.approx(stdtrit(2, 0.975) * known.stderr)
+
+
+def test_a_model_that_does_not_get_there_takes_the_exponent_away(results):
+    variants = {name: copy.deepcopy(one) for name, one in results.variants.items()}
+    for row in variants["a"].tables["milestones"]:
+        row["tokens"] = None if row["lm_seed"] == 3 else row["tokens"]
+    with matplotlib.rc_context(style.CONTEXT):
+        figure, rows = scale.scale(style.Results(results.summary, {}, {}, "title", {}, variants))
+        figure.draw_without_rendering()
+    (fit,) = (row for row in rows if row["measure"] == "tokens" and row["variant"] == "fit")
+    assert fit["value"] is None and "\n7 of 8 models" in figure.axes[1].get_title(loc="left")
 
 
 def test_variants_of_one_size_have_no_such_figure(results):

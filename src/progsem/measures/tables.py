@@ -343,22 +343,24 @@ def permutations(analysis):
 
 @table(
     "lm_seed step layer kind semantics features coverage± always coverage_ahead± reconstruction± reconstruction_ahead± "
-    "precise variance± loss_recovered± active dead"
+    "precise variance± loss_recovered± rise rise_by_mean active dead"
 )
 def transcoders(analysis):
     """A row a checkpoint, block, kind of features and semantics: how well they are the program's states.
 
     | layer | number | | the block, from 1, or `mean` over all |
-    | kind | name | | features of a `transcoder` or an `autoencoder`, the MLP's `neurons`, or a linear `probe` |
+    | kind | name | | features of a `transcoder` or an `autoencoder`, the MLP's `neurons`, a linear `probe`'s answers |
     | features | features | | how many there are |
     | coverage | F1 | | of the feature that is best for a property, mean over properties |
     | always | F1 | | the same of saying yes of every state |
     | coverage_ahead | F1 | | the same less that under the difficulty-matched alternative |
     | reconstruction | F1 | | of what high-precision features say of all states and properties |
     | reconstruction_ahead | F1 | | the same less that under the difficulty-matched alternative |
-    | precise | features | | those of at least 0.95 precision for some property |
+    | precise | features | | those of at least 0.95 precision for some property, which chance would hardly give |
     | variance | share | | of the MLP's output in test programs, that the dictionary gives |
-    | loss_recovered | share | | of what the loss rises by when the MLP gives its mean, that the dictionary saves |
+    | loss_recovered | share | | of `rise_by_mean`, that the dictionary saves; empty where that is below 0.01 |
+    | rise | nats a token | | by which the loss on test programs rises when the MLP gives what the dictionary does |
+    | rise_by_mean | nats a token | | the same when it gives its mean output |
     | active | features | | mean number at a token |
     | dead | share | | features that no training token makes active |
     """
@@ -367,7 +369,7 @@ def transcoders(analysis):
     return transcoder_rows(analysis)
 
 
-@table("lm_seed step layer kind semantics feature head value unit threshold f1 precision always")
+@table("lm_seed step layer kind semantics feature head value unit threshold f1 train_f1 precision always")
 def transcoder_properties(analysis):
     """A row a checkpoint, block, kind of features, semantics and property: the feature that is best for it.
 
@@ -378,6 +380,7 @@ def transcoder_properties(analysis):
     | unit | number | | of the feature in the dictionary, from 0 |
     | threshold | share | | of its largest activation, above which it says yes |
     | f1 | F1 | | of what it says of the test states |
+    | train_f1 | F1 | | of the training states, by which it was chosen |
     | precision | share | | of the test states of which it says yes, those that have the property |
     | always | F1 | | of saying yes of every test state |
     """

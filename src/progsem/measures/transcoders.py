@@ -16,8 +16,9 @@ from progsem.storage.files import read_csv
 from progsem.study.vocabulary import MEAN, ORIGINAL
 
 MEASURED = ("coverage", "reconstruction", "variance", "loss_recovered")  # which have intervals
+LEAST_RISE = 0.01  # of the loss, in nats a token, by which an MLP matters enough to ask what of that is saved
 AHEAD = ("coverage", "reconstruction")  # of which the original is set beside the other semantics
-_COUNTED = ("features", "always", "precise", "active", "dead")
+_COUNTED = ("features", "always", "precise", "active", "dead", "rise", "rise_by_mean")
 
 
 def transcoder_rows(analysis: Analysis) -> list[dict]:
@@ -26,8 +27,8 @@ def transcoder_rows(analysis: Analysis) -> list[dict]:
     for (seed, step), path in analysis.transcoders["scores"].items():
         own = found.setdefault(seed, {})
         for row in read_csv(path):
-            numbers = {name: float(row[name] or math.nan) for name in (*MEASURED, *_COUNTED)}
-            own[step, row["layer"], row["kind"], row["semantics"]] = numbers
+            numbers = {name: float(row[name] or math.nan) for name in row if name in (*MEASURED, *_COUNTED)}
+            own[step, row["layer"], row["kind"], row["semantics"]] = numbers | _recovered(numbers)
     for own in found.values():
         _with_means(own)
         _with_leads(own)
@@ -46,7 +47,7 @@ def property_rows(analysis: Analysis) -> list[dict]:
     rows = []
     for (seed, step), path in analysis.transcoders["properties"].items():
         for row in read_csv(path):
-            numbers = {name: float(row[name]) for name in ("threshold", "f1", "precision", "always")}
+            numbers = {name: float(row[name]) for name in ("threshold", "f1", "train_f1", "precision", "always")}
             whole = {name: int(row[name]) for name in ("value", "unit")}
             rows.append({"lm_seed": seed, "step": step} | row | numbers | whole)
     return rows
@@ -57,7 +58,15 @@ def _with_means(own: dict[tuple, dict]) -> None:
     groups: dict[tuple, list[dict]] = {}
     for (step, _, kind, semantics), numbers in own.items():
         groups.setdefault((step, MEAN, kind, semantics), []).append(numbers)
-    own |= {key: {name: _mean(row[name] for row in rows) for name in rows[0]} for key, rows in groups.items()}
+    for key, rows in groups.items():
+        means = {name: _mean(row[name] for row in rows) for name in rows[0]}
+        own[key] = means | _recovered(means)
+
+
+def _recovered(numbers: dict) -> dict:
+    """Of what the loss rises by when an MLP gives its mean, or of the mean over MLPs, the share that is saved."""
+    matters = numbers["rise_by_mean"] >= LEAST_RISE
+    return {"loss_recovered": 1 - numbers["rise"] / numbers["rise_by_mean"] if matters else math.nan}
 
 
 def _with_leads(own: dict[tuple, dict]) -> None:

@@ -235,18 +235,18 @@ def scale(exponent: tuple[float, float, float] | None) -> str:
     return f"tokens until half is solved go with the parameters to the power of {ends}"
 
 
-def transcoders(results: Results) -> str:
-    """Coverage and reconstruction of transcoders, or of the first kind that there is, after training and before."""
-    found = results.rows("transcoders", lm_seed=results.headline, layer="mean", semantics=ORIGINAL)
-    kinds = [row["kind"] for row in found if row["kind"] in DICTIONARIES]
-    if not kinds:
-        return "features of the MLPs"
-    steps = {row["step"]: row for row in found if row["kind"] == kinds[0]}
+def transcoders(rows: list[dict]) -> str:
+    """Coverage and reconstruction of transcoders, or of the first kind that there is, before training and after.
+
+    rows: those of the table `transcoders` about one block, at the first and the last step.
+    """
+    found = [row for row in rows if row["semantics"] == ORIGINAL and row["kind"] in DICTIONARIES]
+    own = sorted((row for row in found if row["kind"] == found[0]["kind"]), key=lambda row: row["step"])
     said = []
     for score in ("coverage", "reconstruction"):
-        numbers = [style.spelt(steps[step][score], None, None, ".2f") for step in sorted(steps)]
+        numbers = [style.spelt(row[score], None, None, ".2f") for row in own]
         said.append(f"{score} {' → '.join(numbers)}")
-    return f"{kinds[0]}s' features as program states: {', '.join(said)}"
+    return f"{own[0]['kind']}s' features as program states: {', '.join(said)}"
 
 
 def features(results: Results) -> str:

@@ -12,7 +12,7 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
-from progsem.measures.intervals import slope_interval
+from progsem.measures.intervals import mean_interval, slope_interval
 from progsem.plots import findings, style
 from progsem.plots.style import Results
 from progsem.plots.variants import Rows, ahead, reached, read, solved, used
@@ -54,22 +54,23 @@ def scale(results: Results) -> tuple[Figure, list[dict]] | None:
     if len({one.summary["sizes"]["parameters"] for one in sized.values()}) < 2:
         return None
     points = {panel: _points(panel, sized) for panel in PANELS}
+    models = sum(len(one.seeds) for one in sized.values())
     shown = {panel: found for panel, found in points.items() if found}
-    fits = {panel: _fit(panel, found, results) for panel, found in shown.items()}
+    fits = {panel: _fit(panel, found, results) if len(found) == models else None for panel, found in shown.items()}
     figure = style.new_figure(
         results,
         3.4 * (1 + len(shown)) / 2 + 0.6,
         6.6,
         findings.scale(fits.get(PANELS[0])),
         "A point a language model, by the longest program that it was trained on; lines and numbers are least-squares "
-        "fits with a level for each of these lengths, with 95% intervals over language models.",
+        "fits to the sizes' means, with a level for each of these lengths, with 95% intervals over sizes.",
         intervals=False,
     )
     panels = figure.subplots(2, math.ceil((1 + len(shown)) / 2)).reshape(-1)
-    drawn = _curves(panels[0], sized)
+    drawn = _curves(panels[0], sized, results.summary["intervals"]["confidence"])
     lengths = sorted({one.summary["sizes"]["statements"] for one in sized.values()})
     for axes, (panel, found) in zip(panels[1:], shown.items(), strict=False):
-        drawn += _against_parameters(axes, panel, found, fits[panel], lengths)
+        drawn += _against_parameters(axes, panel, found, fits[panel], lengths, models)
     for axes in panels[1 + len(shown) :]:
         axes.remove()
     style.legend_below(figure, panels[1:2, None])
@@ -77,14 +78,14 @@ def scale(results: Results) -> tuple[Figure, list[dict]] | None:
 
 
 def _points(panel: Panel, sized: dict[str, Results]) -> list[dict]:
-    """Rows of the CSV: a language model each."""
+    """Rows of the CSV: a language model each; those that have no value, or none with a logarithm, are left out."""
     found = []
     for name, one in sized.items():
         for seed in one.seeds:
             series = panel.rows(one, one.summary["step"], seed)
             values = [row[panel.key] for row in series.values() if row[panel.key] is not None]
-            if values:
-                value = values[-1] if panel.deepest else sum(values) / len(values)
+            value = (values[-1] if panel.deepest else sum(values) / len(values)) if values else None
+            if value is not None and (value > 0 or not panel.power):
                 found.append(
                     {"measure": panel.measure, "variant": name, "lm_seed": seed, **one.summary["sizes"], "value": value}
                 )
@@ -92,13 +93,25 @@ def _points(panel: Panel, sized: dict[str, Results]) -> list[dict]:
 
 
 def _fit(panel: Panel, found: list[dict], results: Results) -> Fit | None:
-    """Exponent of the parameters, or what is gained with ten times as many, with its interval."""
-    x = np.log10([row["parameters"] for row in found])
-    y = [math.log10(row["value"]) if panel.power else row["value"] for row in found]
-    return slope_interval(x, y, [row["statements"] for row in found], results.summary["intervals"]["confidence"])
+    """Exponent of the parameters, or what is gained with ten times as many, with its interval.
+
+    A point is a variant's mean: how far a shape is off the line is common to its language models.
+    """
+    by_variant: dict[str, list[dict]] = {}
+    for row in found:
+        by_variant.setdefault(row["variant"], []).append(row)
+    x = [math.log10(rows[0]["parameters"]) for rows in by_variant.values()]
+    y = [
+        np.mean([math.log10(row["value"]) if panel.power else row["value"] for row in rows])
+        for rows in by_variant.values()
+    ]
+    groups = [rows[0]["statements"] for rows in by_variant.values()]
+    return slope_interval(x, y, groups, results.summary["intervals"]["confidence"])
 
 
-def _against_parameters(axes: Axes, panel: Panel, found: list[dict], fit: Fit | None, lengths: list[int]) -> list[dict]:
+def _against_parameters(
+    axes: Axes, panel: Panel, found: list[dict], fit: Fit | None, lengths: list[int], models: int
+) -> list[dict]:
     for place, length in enumerate(lengths):
         here = [row for row in found if row["statements"] == length]
         look = {"marker": style.MARKERS[place], "color": style.ALTERNATIVE_COLOURS[1 + place]}
@@ -109,7 +122,7 @@ def _against_parameters(axes: Axes, panel: Panel, found: list[dict], fit: Fit | 
             level = np.mean((np.log10(y) if panel.power else y) - fit[0] * np.log10(x))
             line = level + fit[0] * np.log10(ends)
             axes.plot(ends, panel.scale * (10**line if panel.power else line), color=look["color"], linewidth=1)
-    said = ""
+    said = f"\n{len(found)} of {models} models" if len(found) < models else ""
     if fit:
         form, unit = ("+.2f", "") if panel.power else ("+.1f", " points") if panel.scale == 100 else ("+.2f", "")
         ends = style.spelt(*fit, form, 1 if panel.power else panel.scale, unit)
@@ -131,7 +144,24 @@ def _against_parameters(axes: Axes, panel: Panel, found: list[dict], fit: Fit | 
     return [*found, fitted]
 
 
-def _curves(axes: Axes, sized: dict[str, Results]) -> list[dict]:
+def _over_tokens(sized: dict[str, Results], confidence: float) -> Fit | None:
+    """The power of the tokens with which what is not solved falls: the mean of the variants', with an interval.
+
+    Of each variant the slope of a line through its checkpoints behind the first, on logarithmic axes.
+    """
+    slopes = []
+    for one in sized.values():
+        rows = [row for row in one.rows("checkpoints", lm_seed=one.headline) if row["tokens"]]
+        left = [
+            (row["tokens"], 1 - row["generative_accuracy"]) for row in rows if row["generative_accuracy"] is not None
+        ]
+        x, y = np.log10([pair for pair in left if pair[1] > 0] or np.empty((0, 2))).T
+        if len(x) > 1:
+            slopes.append(float(np.polyfit(x, y, 1)[0]))
+    return mean_interval(slopes, confidence) if len(slopes) > 1 else None
+
+
+def _curves(axes: Axes, sized: dict[str, Results], confidence: float) -> list[dict]:
     """Generative accuracy over tokens, a line a variant, coloured by its parameters."""
     counts = [one.summary["sizes"]["parameters"] for one in sized.values()]
     colours, drawn = LogNorm(min(counts), max(counts)), []
@@ -145,7 +175,11 @@ def _curves(axes: Axes, sized: dict[str, Results]) -> list[dict]:
             | {"value": row["generative_accuracy"]}
             for row in rows
         ]
-    axes.set_title("Specifications solved\n(darker: fewer parameters)", fontsize=9)
+    fit = _over_tokens(sized, confidence)
+    said = f"\nnot solved: power {style.spelt(*fit, '+.2f')} of tokens" if fit else ""
+    axes.set_title(f"Specifications solved\n(darker: fewer parameters){said}", fontsize=9)
+    fitted = dict(zip(("value", "low", "high"), fit or (None, None, None), strict=True))
+    drawn.append({"measure": "unsolved", "variant": "fit", **fitted})
     axes.set_xlabel("million tokens")
     style.percent_axis(axes.yaxis)
     return drawn

@@ -122,13 +122,15 @@ def variants(results: Results) -> tuple[Figure, list[dict]] | None:
 def _beside_the_first(results: Results, panel: Panel, name: str, step: int, series: str) -> dict[str, float | None]:
     """How much more a variant has than the first one, with the interval, at the ends of both trainings.
 
-    Language models of the same seed are a pair; there is nothing where there are not two pairs.
+    Language models of the same seed are a pair; there is nothing where there are not two pairs, nor where one of a pair
+    has no number: a mean over those that reach some mark is one of the fast.
     """
     first, other = next(iter(results.variants.values())), results.variants[name]
     pairs = []
     for seed in set(first.seeds) & set(other.seeds) if step and first is not other else ():
         both = [panel.rows(one, one.summary["step"], seed).get(series, {}).get(panel.key) for one in (first, other)]
-        pairs += [both[1] - both[0]] if None not in both else []
+        pairs.append(None if None in both else both[1] - both[0])
+    pairs = [] if None in pairs else pairs
     found = mean_interval(pairs, other.summary["intervals"]["confidence"]) if len(pairs) > 1 else (None, None, None)
     return dict(zip(("difference", "difference_low", "difference_high"), found, strict=True)) | {"pairs": len(pairs)}
 

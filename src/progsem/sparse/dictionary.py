@@ -85,32 +85,43 @@ def fit(
 ) -> Dictionary:
     """Fit a dictionary that gives (N, O) outputs from (N, I) inputs, float32 on one device; what is drawn follows from
     `seed`. `progress` is told how many more steps are done.
+
+    Fitted is to both in units of their spread: Adam's steps are as large for outputs of a hundredth as for those of 1,
+    and an untrained MLP's are so small.
     """
+    spread_in, spread_out = ((part - part.mean(0)).square().mean().sqrt().clamp_min(1e-8) for part in (inputs, outputs))
     made = Dictionary(inputs.shape[1], outputs.shape[1], recipe.features, recipe.active)
-    made.initialise(inputs.cpu(), outputs.cpu(), seed)
+    made.initialise((inputs / spread_in).cpu(), (outputs / spread_out).cpu(), seed)
     made.to(inputs.device)
     optimizer = torch.optim.Adam(made.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.99), fused=True)
     generator = torch.Generator().manual_seed(seed)
     unused = torch.zeros(recipe.features, dtype=torch.int64, device=inputs.device)  # batches since it was active
-    scale = (outputs - outputs.mean(0)).square().mean()
     for step in range(recipe.steps):
         for group in optimizer.param_groups:
             group["lr"] = recipe.learning_rate * (1 - step / recipe.steps)
         rows = torch.randint(len(inputs), (recipe.batch,), generator=generator).to(inputs.device)
-        wanted, before = outputs[rows], made.before(inputs[rows])
+        wanted, before = outputs[rows] / spread_out, made.before(inputs[rows] / spread_in)
         activations = _largest(before, recipe.active)
         error = wanted - made.decoder(activations)
         loss = error.square().mean()
         dead = unused > _DEAD_AFTER
         if bool(dead.any()):
             loss = loss + _REVIVED * _left_over(made, before, dead, error.detach())
-        (loss / scale).backward()
+        loss.backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         made.rescale()
         unused = torch.where((activations > 0).any(0), 0, unused + 1)
         progress(1)
-    return made.requires_grad_(False)
+    made.requires_grad_(False)
+    for part, factor in [
+        (made.encoder.weight, spread_out / spread_in),
+        (made.encoder.bias, spread_out),
+        (made.centre, spread_in),
+        (made.decoder.bias, spread_out),
+    ]:
+        part *= factor
+    return made
 
 
 def _left_over(made: Dictionary, before: Tensor, dead: Tensor, error: Tensor) -> Tensor:

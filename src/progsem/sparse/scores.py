@@ -9,8 +9,10 @@ reconstruction
     The F1 of all that is said of all states and properties, where a property is said to hold if any feature says so
     that is right in at least `PRECISION` of what it says.
 
-There, features and thresholds are chosen and judged on the same boards; here they are chosen on the training states
-and judged on the test states, so that of many features none is good by chance.
+There, features and thresholds are chosen and judged on the same boards. Here they are chosen on the training states
+and judged on the test states, and a feature is held for precise if it would hardly be right so often were what it says
+independent of the property: if the chance is below `CHANCE` that any of the features is, at any threshold. So the
+scores of many features can stand beside those of few.
 
 N states, F features, P properties.
 """
@@ -21,11 +23,13 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
+from scipy.stats import binom
 
 from progsem.languages.labels import Head
 
 THRESHOLDS = tuple(round(0.1 * tenth, 1) for tenth in range(10))  # shares of a feature's largest activation
 PRECISION = 0.95
+CHANCE = 0.05  # of the features together, for each property
 _FEWEST = 10  # training states of which a feature has to say so, to be held for precise
 
 
@@ -39,6 +43,7 @@ class Property(NamedTuple):
 class Found(NamedTuple):
     """Of each property, the feature that covers it best: its number, threshold, F1 and precision on test states (P,).
 
+    train_f1: (P,), the F1 on training states, by which it was chosen.
     always: (P,), the F1 of saying yes of every test state, which is high for what nearly always holds.
     reconstruction: the F1 of all high-precision features together; precise: how many features are (of some property).
     """
@@ -47,6 +52,7 @@ class Found(NamedTuple):
     feature: np.ndarray
     threshold: np.ndarray
     f1: np.ndarray
+    train_f1: np.ndarray
     precision: np.ndarray
     always: np.ndarray
     reconstruction: float
@@ -89,8 +95,9 @@ def score(train: np.ndarray, test: np.ndarray, labels: tuple[np.ndarray, np.ndar
         better = f1[leading, every] > best
         best = np.where(better, f1[leading, every], best)
         feature, threshold = np.where(better, leading, feature), np.where(better, share, threshold)
-        good = (precision >= PRECISION) & (said >= _FEWEST)[:, None]
-        precise = np.where(good & np.isinf(precise), share, precise)
+        good = (precision >= PRECISION) & (said >= _FEWEST)[:, None] & np.isinf(precise)
+        good &= _luck(said, precision, true_train.mean(axis=0), good) < CHANCE / train.shape[1] / len(THRESHOLDS)
+        precise = np.where(good, share, precise)
     says = test[:, feature] > threshold * largest[feature]
     right = (says & true_test).sum(axis=0)
     return Found(
@@ -98,6 +105,7 @@ def score(train: np.ndarray, test: np.ndarray, labels: tuple[np.ndarray, np.ndar
         feature=feature,
         threshold=threshold,
         f1=_f1(right, says.sum(axis=0), true_test.sum(axis=0)),
+        train_f1=best,
         precision=_share(right, says.sum(axis=0)),
         always=_f1(true_test.sum(axis=0), len(true_test), true_test.sum(axis=0)),
         reconstruction=_reconstructed(test, largest, precise, true_test),
@@ -114,6 +122,19 @@ def _at_thresholds(activations: np.ndarray, largest: np.ndarray, true: np.ndarra
         yield share, _f1(right, said[:, None], held), _share(right, said[:, None]), said
 
 
+def _luck(said: np.ndarray, precision: np.ndarray, share: np.ndarray, where: np.ndarray) -> np.ndarray:
+    """How likely features (F, P) are right so often in what they say of (F,) states, if that says nothing.
+
+    share: (P,), of states that have a property. Only `where` that is asked; elsewhere 1.
+    """
+    found = np.ones(where.shape)
+    feature, place = np.nonzero(where)
+    count = said[feature]
+    right = np.rint(precision[feature, place] * count)
+    found[feature, place] = binom.sf(right - 1, count, share[place])
+    return found
+
+
 def _reconstructed(test: np.ndarray, largest: np.ndarray, precise: np.ndarray, true: np.ndarray) -> float:
     """F1 of what high-precision features say together of all states and properties."""
     says = np.zeros(true.shape, bool)
@@ -121,14 +142,6 @@ def _reconstructed(test: np.ndarray, largest: np.ndarray, precise: np.ndarray, t
         chosen = np.flatnonzero(np.isfinite(precise[:, number]))
         says[:, number] = (test[:, chosen] > precise[chosen, number] * largest[chosen]).any(axis=1)
     return float(_f1((says & true).sum(), says.sum(), true.sum()))
-
-
-def of_answers(read: np.ndarray, labels: np.ndarray, asked: list[Property]) -> tuple[float, float]:
-    """The same scores of a probe's answers (N, heads): coverage, where each answer is a property, and the F1 of all."""
-    says, true = holds(read, asked), holds(labels, asked)
-    right = says & true
-    each = _f1(right.sum(axis=0), says.sum(axis=0), true.sum(axis=0))
-    return float(each.mean()), float(_f1(right.sum(), says.sum(), true.sum()))
 
 
 def _share(right, said):

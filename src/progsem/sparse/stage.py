@@ -3,7 +3,7 @@
 The model reads the corpus' own programs (as for `forced` states). Each MLP's input and output at all tokens of the
 training specifications is what dictionaries are fitted to; at the statements of programs, their features are set beside
 the states there, under the original semantics and under the difficulty-matched alternative. Beside them stand the
-MLP's own neurons, and linear probes of what the dictionary reads.
+MLP's own neurons, and linear probes of what the MLP reads: the probabilities of their classes, as features.
 
 Writes `scores` (CSV, a row per block, kind and semantics), `properties` (CSV, also per property: which feature says so,
 and how well), `activations` (Arrow, how active these are at the statements of test programs) and `dictionaries`
@@ -36,9 +36,9 @@ from progsem.study.sections import Transcoders
 from progsem.study.vocabulary import LINEAR, NEURONS, ORIGINAL, PROBE, TEST, TRAIN, TRANSCODER
 
 SCORES = (
-    "layer kind semantics features coverage always reconstruction precise variance loss_recovered active dead"
+    "layer kind semantics features coverage always reconstruction precise variance rise rise_by_mean active dead"
 ).split()
-PROPERTIES = "layer kind semantics feature head value unit threshold f1 precision always".split()
+PROPERTIES = "layer kind semantics feature head value unit threshold f1 train_f1 precision always".split()
 
 
 @dataclass(frozen=True)
@@ -136,11 +136,11 @@ class Losses:
         self.tokens, self.lengths = fed.tokens[test], fed.lengths[test]
         self.whole = self._mean()
 
-    def recovered(self, layer: int, made: dictionary.Dictionary, kind: str, mean: Tensor) -> float:
-        """Of what the loss rises by when the MLP gives its mean output, the share that is saved by a dictionary."""
-        without = self._with(layer, lambda given, output: mean.expand_as(output))
+    def rises(self, layer: int, made: dictionary.Dictionary, kind: str, mean: Tensor) -> dict[str, float]:
+        """What the loss rises by, in nats a token, when the MLP gives what a dictionary does, and its mean output."""
         ours = self._with(layer, lambda given, output: made(given if kind == TRANSCODER else output))
-        return (without - ours) / (without - self.whole)
+        without = self._with(layer, lambda given, output: mean.expand_as(output))
+        return {"rise": ours - self.whole, "rise_by_mean": without - self.whole}
 
     def _with(self, layer: int, by) -> float:
         with activations.replaced(self.model, layer, by):
@@ -188,15 +188,15 @@ def run(job: Job) -> None:
             tensors |= {f"{layer + 1}.{kind}.{name}": value for name, value in made.state_dict().items()}
         for semantics, labels in fed.labels.items():
             where = {"layer": layer + 1, "semantics": semantics}
-            for kind, (values, about) in found.items():
+            read = _probed(at.inputs.cpu().numpy(), labels, fed, heads, recipe, device)
+            for kind, (values, about) in (found | {PROBE: (read, {})}).items():
                 best = scores.score(values[train], values[test], (labels[train], labels[test]), heads)
                 rows.append(where | {"kind": kind} | about | _of_scores(best, values.shape[1]))
+                if kind == PROBE:
+                    continue
                 details += [where | {"kind": kind} | row for row in _of_properties(best, heads)]
                 if kind != NEURONS and semantics == ORIGINAL:
                     active.append(_active(layer + 1, asked.kinds.index(kind), values[test][:, best.feature], test, fed))
-            read = _probed(at.inputs.cpu().numpy(), labels, fed, heads, recipe, device)
-            coverage, reconstruction = scores.of_answers(read, labels[test], best.properties)
-            rows.append(where | {"kind": PROBE, "coverage": coverage, "reconstruction": reconstruction})
     progress.close()
     metadata = {"step": job.slice["step"], "seed": job.slice["seed"], "kinds": list(asked.kinds)}
     write_csv(job.output("scores"), SCORES, [[_field(row.get(name)) for name in SCORES] for row in rows])
@@ -219,7 +219,7 @@ def _dictionary(
     encoded = made.encode(test_read)
     return made, {
         "variance": variance_explained(made(test_read), test_given),
-        "loss_recovered": losses.recovered(layer, made, kind, outputs.mean(0)),
+        **losses.rises(layer, made, kind, outputs.mean(0)),
         "active": float((encoded > 0).sum(1).float().mean()),
         "dead": float((made.encode(read) > 0).any(0).logical_not().float().mean()),
     }
@@ -245,6 +245,7 @@ def _of_properties(best: scores.Found, heads: list[Head]) -> list[dict]:
             "unit": int(best.feature[number]),
             "threshold": float(best.threshold[number]),
             "f1": float(best.f1[number]),
+            "train_f1": float(best.train_f1[number]),
             "precision": float(best.precision[number]),
             "always": float(best.always[number]),
         }
@@ -265,12 +266,16 @@ def _active(layer: int, kind: int, values: np.ndarray, test: np.ndarray, fed: Fe
 
 
 def _probed(vectors: np.ndarray, labels: np.ndarray, fed: Fed, heads: list[Head], recipe, device) -> np.ndarray:
-    """What linear probes read from vectors at the test statements: (N, heads)."""
+    """The probability that linear probes of vectors (M, C) give to each class of each head at M statements: (M, F)."""
     linear = recipe.model_copy(update={"depths": {LINEAR: ()}, "seeds": 1})
     split = fed.split[fed.document]
     states = States("transcoders", vectors, np.arange(len(vectors)), labels, split)
     (fitted,) = fit_probes([states], heads, linear, device, torch.float32)
-    return fitted.test[:, 0, 0]
+    ((weight, bias),) = fitted.weights[0]
+    logits = torch.einsum("mc,hkc->mhk", torch.from_numpy(vectors), weight) + bias
+    return torch.cat(
+        [one[:, : head.classes] for head, one in zip(heads, logits.softmax(2).unbind(1), strict=True)], 1
+    ).numpy()
 
 
 def _field(value):

@@ -205,6 +205,7 @@ class Plan:
             "transcoders",
             shape,
             of("programs tokens probes.features probes.drop_final probes.steps probes.batch probes.learning_rate")
+            | of("probes.weight_decay probes.evaluations")
             | of("traces.train traces.validation traces.test traces.outputs")
             | {"transcoders": {key: value for key, value in config["transcoders"].items() if key != "checkpoints"}}
             | {"meanings": {ORIGINAL: {}, **study.interventions.matched}},
