@@ -22,6 +22,7 @@ from progsem.storage.files import read_csv, read_metadata, read_table, write_tab
 SIGNATURES = ROOT / "tests" / "data" / "interface.txt"
 FORWARDS = "def run() { move() }"
 LEFT = "def run() { turn_left() }"
+LONG = f"def run() {{ {'; '.join(['move()'] * 9)} }}"
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +72,9 @@ def test_a_study_is_found_by_name_and_from_any_folder(tmp_path, monkeypatch, fin
 def test_what_has_not_been_made_is_said_with_the_command_that_makes_it(finished):
     other = progsem.open_study(finished / "studies" / "tiny.yaml", config={"lm": {"width": 16, "rotary": 4}})
     file = finished / "studies" / "tiny.yaml"
-    assert other.command == f"snakemake results/figures --configfile {file} --config 'lm={{rotary: 4, width: 16}}'"
+    assert (
+        other.command == f'snakemake results/figures --configfile {file} --config \'lm={{"width": 16, "rotary": 4}}\''
+    )
     assert "lm 0 of 3" in repr(other) and other.command in repr(other) and "corpus 1 of 1" in repr(other)
     for ask in (other.checkpoint().states, other.checkpoint().model, lambda: other.table("probes")):
         with pytest.raises(progsem.UserError, match=re.escape(other.command)) as caught:
@@ -333,9 +336,16 @@ def test_every_table_is_a_frame_with_what_its_columns_mean(study, finished):
         frame = study.table(name)
         rows = read_csv(files(finished, f"statistics/*/{name}.csv"))
         assert len(frame) == len(rows) and list(frame) == list(TABLES[name].columns)
-        assert frame.attrs["columns"] == described(name) and set(described(name)) == set(frame)
+        assert set(frame.attrs["columns"]) == set(described(name)) == set(frame)
+        assert all(frame.attrs["columns"][column][:2] == about[:2] for column, about in described(name).items())
+        assert not any(frame[column].isna().all() for column in frame if frame[column].dtype == np.dtype(object))
     content = study.table("probes")
     assert content["accuracy"].dtype == float and content["step"].dtype == int
+    assert content.attrs["columns"]["accuracy_low"][2].startswith("lower end of the interval of: ")
+    # What a table says of a checkpoint finds it.
+    row = content[content.lm_seed == 0].iloc[-1]
+    found = study.checkpoint(row.lm_seed, row.step)
+    assert found.folder.is_dir() and (type(found.seed), type(found.step)) == (int, int)
 
 
 def test_figures_are_matplotlibs(study, finished):
@@ -375,6 +385,39 @@ def test_worlds_programs_and_executions_show_themselves(study):
     assert turned.statements[0]["true"]["heading"] == 0 and turned.output != after
 
 
+def test_worlds_of_something_else_are_not_taken(study, last):
+    """Also as worlds, and one of them as text: what no example can be is refused, and what a drawing hides is kept."""
+    _, examples = written_for(last)
+    (first, second), other = study.world(examples[0]), progsem.open_study("rectangles")
+    points = other.world("11+04-")
+    with pytest.raises(progsem.UserError, match="worlds of another language, expected those of karel"):
+        last.write(points)
+    with pytest.raises(progsem.UserError, match="program of rectangles, expected one of karel"):
+        last.edit(examples, other.program("[1,3,1,4]"), LEFT, layer=1)
+    with pytest.raises(progsem.UserError, match="expected a World"):
+        other.program("[1,3,1,4]").run(first)
+    drawn = last.write((first, str(second))).examples[0]
+    assert drawn == (first, second) and drawn._repr_html_().count("<img") == 1
+    assert study.world((str(first), second)) == (first, second)
+
+
+def test_checkpoints_are_a_mapping(study):
+    assert (0, 20) in study.checkpoints and (0, 1) not in study.checkpoints and "x" not in study.checkpoints
+    assert study.checkpoints.get((9, 9)) is None and study.checkpoints.get((0, 20)).step == 20
+    assert study.checkpoints[np.int64(0), 20.0].step == 20
+
+
+def test_a_probe_is_kept(last):
+    assert last.probe() is last.probe() and last.probe() is not last.probe(layer=1)
+    assert last.probe(semantics="mirror") is last.probe(semantics=last.study.semantics["mirror"])
+
+
+def test_shams_differ_by_their_seed(last):
+    _, examples = written_for(last)
+    shams = [last.edit(examples, FORWARDS, LEFT, 1, sham=True, seed=seed).probabilities for seed in (0, 0, 1)]
+    assert shams[0].equals(shams[1]) and not shams[0].equals(shams[2])
+
+
 # What is public, and what is not there.
 
 
@@ -384,8 +427,15 @@ def test_a_bad_name_is_one_line_with_the_nearest(study, last):
         (lambda: study.checkpoints[0, 15], "no checkpoint (0, 15)"),
         (lambda: last.states(split="tset"), "'test'"),
         (lambda: last.states(source="forcd"), "'forced'"),
-        (lambda: last.states(layer=7), "'layer_7'"),
-        (lambda: last.states(layer="layr_1"), "'layer_1'"),
+        (lambda: last.states(layer=7), "expected one of mean, 0, 1, 2 or last; traces.layers"),
+        (lambda: last.states(layer="layr_1"), "'layr_1'"),
+        (lambda: last.states(layer=1.5), "expected a whole number"),
+        (lambda: last.states(offset="1"), "expected a whole number"),
+        (lambda: last.states(offset=50), "has a partner at offset 50"),
+        (lambda: last.states(features=[]), "expected one or several of"),
+        (lambda: last.states(features=3), "expected one or several of"),
+        (lambda: last.probe().predict(np.ones((2, 5))), "given of shape (2, 5), expected hidden states (N, 32)"),
+        (lambda: last.probe().predict([]), "expected hidden states (N, 32)"),
         (lambda: last.states(features="facng"), "'facing'"),
         (lambda: last.states(semantics="miror"), "'mirror'"),
         (lambda: last.states(semantics={"mve": "move"}), "'move'"),
@@ -400,17 +450,32 @@ def test_a_bad_name_is_one_line_with_the_nearest(study, last):
             "walls differ",
         ),
         (lambda: study.world(("####\n#>.#\n#..#\n####", "####\n#>.#\n#..#\n####")), "worlds.height"),
-        (lambda: last.write(), "given 0 examples, expected 1"),
+        (lambda: study.program(None), "expected its text"),
+        (lambda: study.program(FORWARDS).run("#"), "expected a World"),
+        (lambda: study.program(FORWARDS).run(study.world(examples[0])[0], "mirror"), "Study.semantics"),
+        (lambda: last.write(), "given a list of 0, expected 1 examples"),
+        (lambda: last.write((examples[0][0],)), "expected two worlds"),
+        (lambda: last.write((examples[0][0], "#####\n#####\n#####\n#####\n#####")), "example 1, output"),
+        (lambda: last.edit(examples[0], FORWARDS, LEFT, layer=1), "given a list of 2, expected 1 examples"),
+        (lambda: last.edit(study.world(examples[0]), FORWARDS, LEFT, layer=1), "expected a list of examples"),
+        (lambda: last.edit(None, FORWARDS, LEFT, layer=1), "expected a list of examples"),
+        (lambda: last.edit(examples, LONG, LONG, layer=1), "given a beginning of 9 codes, expected at most"),
+        (lambda: last.edit(examples, FORWARDS, LEFT, layer=1.0), "expected a whole number"),
+        (lambda: last.edit(examples, FORWARDS, LEFT, 2, subspace="learned_1"), "give feature=, one of facing"),
         (lambda: last.edit(examples, FORWARDS, "def run() { move(); move() }", layer=1), "as many"),
         (lambda: last.edit(examples, FORWARDS, LEFT, layer=3), "from 1 to 2"),
         (lambda: last.edit(examples, FORWARDS, LEFT, layer=1, subspace=np.ones((32, 1))), "orthonormal"),
         (lambda: last.edit(examples, FORWARDS, LEFT, layer=1, subspace=np.ones((3, 1))), "(32, d)"),
-        (lambda: last.edit(examples, FORWARDS, LEFT, 2, subspace="learned_9", feature="facing"), "facing.learned_1.2"),
+        (lambda: last.edit(examples, FORWARDS, LEFT, 2, subspace="learned_9", feature="facing"), "learned_1"),
         (
             lambda: study.checkpoint(step=0).edit(examples, FORWARDS, LEFT, 2, subspace="means", feature="facing"),
             "edits",
         ),
         (lambda: progsem.open_study("tny"), "'tiny'"),
+        (lambda: progsem.open_study(None), "expected a file"),
+        (lambda: progsem.open_study(ROOT), "config.yaml"),
+        (lambda: progsem.open_study("tiny", config="lm={}"), "expected a mapping"),
+        (lambda: progsem.open_study("tiny", folder="/nowhere"), "the folder that results/ is in"),
         (lambda: progsem.open_study("tiny", config={"lm": {"width": "wide"}}), "lm.width"),
     ]:
         with pytest.raises(progsem.UserError) as caught:

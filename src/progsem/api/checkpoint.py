@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from progsem.api.names import chosen
-from progsem.api.pictures import Program, World
+from progsem.api.names import chosen, chosen_layer, layer_named, whole
+from progsem.api.pictures import Example, Program, World
 from progsem.errors import UserError
 from progsem.languages import LANGUAGE
 from progsem.study.vocabulary import (
     GENERATED,
-    LAYER,
     LINEAR,
     ORIGINAL,
     SOURCES,
@@ -36,7 +35,7 @@ if TYPE_CHECKING:
     from progsem.probing.probes import DataSet, Traced
     from progsem.study.config import Probes
 
-Example = tuple[World, World] | tuple[str, str] | str
+Examples = Sequence[Example | tuple[World | str, World | str] | str]
 
 
 class Checkpoint:
@@ -48,6 +47,7 @@ class Checkpoint:
     def __init__(self, study: Study, seed: int, step: int):
         self.study, self.seed, self.step = study, seed, step
         self._plan = study._plan
+        self._probes: dict[tuple, Probe] = {}
 
     def __repr__(self) -> str:
         return f"checkpoint of {self.study.name}: model seed {self.seed}, step {self.step}"
@@ -125,6 +125,8 @@ class Checkpoint:
 
         only = None if split is None else SPLITS.index(chosen("split", split, SPLITS))
         data, traced, recipe = self._labelled(source, layer, semantics, offset, features, only)
+        if not len(data.program):
+            raise UserError(f"{self}: no state of {source} programs has a partner at offset {offset}")
         return states_of(data, traced, tuple(recipe.features))
 
     def probe(
@@ -138,7 +140,8 @@ class Checkpoint:
     ) -> Probe:
         """A probe fitted to these states by the study's recipe: the study's own of probe seed 0, if it has that.
 
-        depth: `linear`, `mlp1` or `mlp2`, as far as `probes.depths` has it; the others as for `states`. Takes seconds.
+        depth: `linear`, `mlp1` or `mlp2`, as far as `probes.depths` has it; the others as for `states`. Takes seconds
+        when it is first asked for, and is kept.
         """
         from tqdm.auto import tqdm
 
@@ -147,6 +150,9 @@ class Checkpoint:
         from progsem.probing.probes import FEWEST
 
         chosen("depth", depth, self._plan.study.probes.depths)
+        key = (depth, source, layer, str(sorted(self.study._mapping(semantics).items())), offset, str(features))
+        if key in self._probes:
+            return self._probes[key]
         data, traced, recipe = self._labelled(source, layer, semantics, offset, features)
         for split, fewest in FEWEST.items():
             if (count := len(data.states.of(split))) < fewest:
@@ -156,9 +162,10 @@ class Checkpoint:
                 )
         recipe = recipe.model_copy(update={"depths": {depth: self._plan.study.probes.depths[depth]}, "seeds": 1})
         with tqdm(total=recipe.steps, desc=f"{depth} probe", leave=False, delay=1) as bar:
-            return Probe(data, traced, recipe, choose_device("auto"), bar.update)
+            self._probes[key] = Probe(data, traced, recipe, choose_device(self._plan.study.compute.device), bar.update)
+        return self._probes[key]
 
-    def write(self, *examples: Example) -> Writing:
+    def write(self, *examples: Example | tuple[World | str, World | str] | str) -> Writing:
         """What the model writes for a specification of one's own, with as many examples as the study shows.
 
         An example is what `Study.world` returns, or what it takes. Raises `UserError` for another number of them, and
@@ -171,15 +178,16 @@ class Checkpoint:
 
     def edit(
         self,
-        examples: Sequence[Example],
+        examples: Examples,
         beginning: str | Program,
         source: str | Program,
         layer: int,
         *,
-        source_examples: Sequence[Example] | None = None,
+        source_examples: Examples | None = None,
         subspace: np.ndarray | str | None = None,
         feature: str | None = None,
         sham: bool = False,
+        seed: int = 0,
     ) -> Edited:
         """Edit the residual stream behind a beginning of a program, and see what the model writes then.
 
@@ -187,7 +195,8 @@ class Checkpoint:
         is exchanged for that behind another beginning, `source`, of as many tokens: in the same specification, or in
         `source_examples`. subspace: an orthonormal basis (C, d), and only what lies in that is exchanged; or the name
         of an edit that the study has found subspaces for, as `learned_4`, with the `feature`; the whole stream without.
-        sham: a change of equal size in a random direction of as many dimensions instead, the control.
+        sham: the control, a change of equal size in a random subspace of as many dimensions (of the whole stream: along
+        one random direction) instead, drawn by `seed`: what one of them does says little.
 
         Raises `UserError` for what is no beginning, or not as long, and while there are no such subspaces.
         """
@@ -196,9 +205,10 @@ class Checkpoint:
         job = self._reading_job()
         here = self._specification(examples)
         there = here if source_examples is None else self._specification(source_examples)
+        layer = whole("layer", layer)
         basis = self._subspace(subspace, feature, layer) if isinstance(subspace, str) else subspace
         programs = [one if isinstance(one, Program) else self.study.program(one) for one in (beginning, source)]
-        return edited(self, job, (here, there), programs, layer, basis, sham)
+        return edited(self, job, (here, there), programs, layer, basis, whole("seed", seed) if sham else None)
 
     @cached_property
     def _own(self) -> LanguageModel:
@@ -207,7 +217,7 @@ class Checkpoint:
         from progsem.lm import model as lm
 
         job = self._job(self._plan.lm, (self._plan.lm, ("weights", "config")))
-        return lm.load(job.input("weights"), job.input("config"), choose_device("auto")).eval()
+        return lm.load(job.input("weights"), job.input("config"), choose_device(self._plan.study.compute.device)).eval()
 
     def _job(self, artifact, *inputs, **more):
         return self.study._job(artifact, *inputs, seed=self.seed, step=self.step, **more)
@@ -239,33 +249,40 @@ class Checkpoint:
         from progsem.probing.probes import Traced, labelled
 
         changes: dict = {"sources": (chosen("source", source, SOURCES),)}
+        known, offset = self.study._language.config.FEATURES, whole("offset", offset)
         if layer is not None:
-            changes["layer"] = f"{LAYER}{layer}" if isinstance(layer, int) else layer
+            changes["layer"] = layer_named(layer)
         if features is not None:
             names = (features,) if isinstance(features, str) else features
-            changes["features"] = tuple(chosen("feature", one, self.study._language.config.FEATURES) for one in names)
+            if not isinstance(names, Iterable) or not (names := list(dict.fromkeys(names))):
+                raise UserError(f"given the features {features!r:.60}, expected one or several of {', '.join(known)}")
+            changes["features"] = tuple(chosen("feature", one, known) for one in names)
         mapping = self.study._mapping(semantics)
         job = self._job(self._plan.probes, (self._plan.traces, ("programs", *changes["sources"])))
         recipe = job.section("probes").model_copy(update=changes)
         traced = Traced(job, recipe)
-        chosen("layer", traced.layer, [name for name in traced.tables[source] if name not in _PLACES])
+        chosen_layer(traced.layer, [name for name in traced.tables[source] if name not in _PLACES])
         traced.execute(mapping)
         return labelled(traced, source, offset, recipe, only), traced, recipe
 
-    def _specification(self, examples: Sequence[Example]) -> Specifications:
+    def _specification(self, examples: Examples) -> Specifications:
         """One specification of these examples."""
         from progsem.lm.traces import Specifications
 
         study, language = self._plan.study, self.study._language
-        if isinstance(examples, str) or len(examples) != study.corpus.examples:
-            given = 1 if isinstance(examples, str) else len(examples)
-            raise UserError(f"given {given} examples, expected {study.corpus.examples}, as corpus.examples says")
-        pairs = []
-        for number, one in enumerate(examples, 1):
-            if isinstance(one, tuple) and all(isinstance(world, World) for world in one):
-                pairs.append(tuple(world.state for world in one))
-            else:
-                pairs.append(language.reading.example(one, f"example {number}", study.worlds))
+        count = study.corpus.examples
+        if isinstance(examples, Example) or not isinstance(examples, list | tuple):
+            given = "one example" if isinstance(examples, Example) else f"a {type(examples).__name__}"
+            raise UserError(f"given {given}, expected a list of examples ({count}, as corpus.examples says)")
+        if len(examples) != count:
+            raise UserError(
+                f"given a list of {len(examples)}, expected {count} examples, as corpus.examples says, each a pair of "
+                "worlds or what Study.world takes"
+            )
+        pairs = [
+            [world.state for world in Example.of(one, f"example {number}", language, study.worlds)]
+            for number, one in enumerate(examples, 1)
+        ]
         worlds, outputs = (
             type(side[0])(*(np.stack(arrays)[None] for arrays in zip(*side, strict=True)))
             for side in zip(*pairs, strict=True)
@@ -293,7 +310,11 @@ class Checkpoint:
                 "edits.features and edits.checkpoints"
             )
         found, _ = load_tensors(self._job(original, (original, ("subspaces",))).input("subspaces"))
-        return found[chosen("subspace", f"{feature}.{name}.{layer}", found)].numpy()
+        features, names, layers = (sorted(set(one)) for one in zip(*(key.split(".") for key in found), strict=True))
+        if feature is None:
+            raise UserError(f"given the subspace {name!r} and no feature; give feature=, one of {', '.join(features)}")
+        parts = chosen("feature", feature, features), chosen("subspace", name, names)
+        return found[".".join([*parts, chosen("layer", str(layer), layers)])].numpy()
 
 
 _CORRECT = {"correct": "shown", "correct_all": "all"}

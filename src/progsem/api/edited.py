@@ -58,9 +58,12 @@ def edited(
     programs: list[Program],
     layer: int,
     basis: np.ndarray | None,
-    sham: bool,
+    sham: int | None,
 ) -> Edited:
-    """Exchange what lies in a basis (C, d), or all, behind `programs[0]` for what lies there behind `programs[1]`."""
+    """Exchange what lies in a basis (C, d), or all, behind `programs[0]` for what lies there behind `programs[1]`.
+
+    sham: the seed of a random subspace to change instead, by as much.
+    """
     model = checkpoint._own
     if layer not in range(1, model.layers + 1):
         raise UserError(f"given layer {layer}, expected the number of a block, from 1 to {model.layers}")
@@ -69,6 +72,10 @@ def edited(
     for specification, program in zip(specifications, programs, strict=True):
         texts = texts_of(specification, job)
         length = int((program.codes != LANGUAGE.codes.PAD).sum())
+        if program.language is not checkpoint.study._language:
+            raise UserError(f"given a program of {program.language.name}, expected one of {LANGUAGE.name}: {program}")
+        if length > (room := specification.programs.shape[1]):
+            raise UserError(f"given a beginning of {length} codes, expected at most {room}: {program}")
         begun.append(spelled(texts, program.codes, length))
         reads.append((texts, editable.read(texts.documents(np.zeros(1, np.int64), [begun[-1]]))))
     (texts, base), (_, source) = reads
@@ -77,11 +84,12 @@ def edited(
             f"given beginnings of {len(begun[0])} and {len(begun[1])} tokens, expected as many, at least one: "
             f"{programs[0]} and {programs[1]}"
         )
-    subspace = None if basis is None else _checked(basis, width)
+    subspace = None if basis is None else _checked(basis, width).to(editable.device)
     change = subspaces.interchange(subspace)
-    if sham:
+    if sham is not None:
         dimension = 1 if subspace is None else subspace.shape[1]
-        change = subspaces.sham(change, subspaces.random_basis(width, dimension, torch.Generator().manual_seed(layer)))
+        generator = torch.Generator().manual_seed(layer + 1000 * sham)
+        change = subspaces.sham(change, subspaces.random_basis(width, dimension, generator).to(editable.device))
     edit = Edit(layer, base.last, change)
     after = texts.next_codes(begun[0])
     cases = {"unedited": (base, None), "edited": (base, edit), "source": (source, None)}

@@ -79,6 +79,32 @@ class World:
         return picture([Panel("", self.language.drawing.of_world(self.state))], self.language, str(self))
 
 
+class Example(tuple):
+    """An example: a pair of worlds, the input and the output that is asked for."""
+
+    @classmethod
+    def of(cls, given: object, name: str, language: Language, section) -> Example:
+        """What is given as `Study.world` takes it, or as worlds, one or both; `section` is `worlds` of the config.
+
+        Raises `UserError`, whose line begins with `name`, for what no example can be.
+        """
+        worlds = [one for one in given if isinstance(one, World)] if isinstance(given, list | tuple) else []
+        if any(one.language is not language for one in worlds):
+            raise UserError(f"{name}: given worlds of another language, expected those of {language.name}")
+        text = given
+        if worlds:
+            text = language.reading.of_pair([str(one) if isinstance(one, World) else one for one in given])
+        read = language.reading.example(text, name, section)
+        # What a drawing hides, such as markers below a robot, is that of the worlds.
+        kept = worlds if len(worlds) == 2 else [World(one, language) for one in read]
+        return cls(kept)
+
+    def _repr_html_(self) -> str:
+        shown = zip(("input", "output"), self, strict=True)
+        panels = [Panel(name, one.language.drawing.of_world(one.state)) for name, one in shown]
+        return picture(panels, self[0].language, "\n".join(map(str, self)))
+
+
 @dataclass(frozen=True, eq=False)
 class Program:
     """A program. `codes` (L,) uint8 are those that tables hold; `print` gives its text."""
@@ -108,8 +134,13 @@ class Program:
     def run(self, world: World, semantics: Mapping[str, str] | None = None) -> Execution:
         """What it does in a world, with its statements meaning what a mapping says (none: what they say).
 
-        Raises `UserError` for a statement that the language does not have.
+        Raises `UserError` for a statement that the language does not have, and for what is no world of it.
         """
+        if not isinstance(world, World) or world.language is not self.language:
+            raise UserError(
+                f"given a {type(world).__name__} to run in, expected a World of {self.language.name}, such as "
+                "Study.world(…)[0]"
+            )
         meaning = checked(semantics or {}, self.language)
         codes = self.language.codes.semantics(meaning)
         execute = self.language.execution.execute
@@ -161,7 +192,10 @@ class Execution:
 def checked(mapping: Mapping[str, str], language: Language) -> dict[str, str]:
     """A mapping of statements to statements; a `UserError` with the nearest name for one that there is not."""
     if not isinstance(mapping, Mapping):
-        raise UserError(f"given {mapping!r:.60} as semantics, expected a mapping such as {{'move': 'turn_left'}}")
+        raise UserError(
+            f"given {mapping!r:.60} as semantics, expected a mapping such as {{'move': 'turn_left'}}; "
+            "Study.semantics has those of a study by name"
+        )
     names = language.config.ACTIONS
     return {chosen("statement", key, names): chosen("statement", value, names) for key, value in mapping.items()}
 

@@ -9,6 +9,7 @@ import pandas as pd
 import torch
 
 from progsem.api.states import as_classes
+from progsem.errors import UserError
 from progsem.languages import LANGUAGE
 from progsem.languages.labels import spans
 from progsem.probing.probes import DataSet, Traced
@@ -32,7 +33,7 @@ class Probe:
         self._heads = traced.heads
         self._classes = LANGUAGE.features.classes(self.features, traced.metadata)
         self._reader = Reader(data.states, traced.heads, recipe, device, progress)
-        self._device = device
+        self._device, self._width = device, data.states.activations.shape[1]
         right = self._reader.right[:, 0]
         self.accuracy = pd.Series(
             {feature: right[:, span].all(1).mean() for feature, span in spans(self._heads).items()}, name="accuracy"
@@ -55,7 +56,13 @@ class Probe:
 
     def _answers(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Classes (N, heads) uint8 and their probabilities, (N, heads) float32."""
-        states = torch.from_numpy(np.array(X, np.float32, ndmin=2)).to(self._device)
+        given = (
+            np.array(X, np.float32, ndmin=2) if isinstance(X, np.ndarray | list | pd.DataFrame) else np.zeros((0, 0))
+        )
+        if given.ndim != 2 or given.shape[1] != self._width:
+            what = f"of shape {given.shape}" if given.size else repr(X)[:60]
+            raise UserError(f"given {what}, expected hidden states (N, {self._width}), such as X of Checkpoint.states")
+        states = torch.from_numpy(given).to(self._device)
         with torch.no_grad():
             sure, read = self._reader.logits(states)[0].softmax(2).max(2)
         return read.T.to(torch.uint8).cpu().numpy(), sure.T.cpu().numpy()

@@ -8,8 +8,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from progsem.api.names import chosen, listed
 from progsem.errors import UserError
 from progsem.housekeeping.common import repository, study_file, times
@@ -29,7 +27,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from progsem.api.checkpoint import Checkpoint
-    from progsem.api.pictures import Program, World
+    from progsem.api.pictures import Example, Program
 
 _BASE = "config.yaml"
 
@@ -45,8 +43,11 @@ def open_study(
 
     Raises `UserError` where there is no such study, and for a bad config.
     """
+    if config is not None and not isinstance(config, Mapping):
+        raise UserError(f"config: given {config!r:.60}, expected a mapping such as {{'lm': {{'seeds': [0]}}}}")
     path = _file(study)
     root = _workflow(path)
+    place = root if folder is None else _results_of(folder)
     base = root / _BASE
     changes = read_changes([] if path.samefile(base) else [path], ())
     changes = merge(changes, dict(config or {}), replaced=())
@@ -58,24 +59,37 @@ def open_study(
     if not path.samefile(base):
         command += ["--configfile", str(path)]
     if config:
-        command += ["--config", *(f"{key}={_as_yaml(value)}" for key, value in config.items())]
-    return Study(plan, path, Path(folder) if folder else root, shlex.join(command))
-
-
-def _as_yaml(value: object) -> str:
-    """A value on one line."""
-    text = yaml.safe_dump(value, default_flow_style=True, width=10_000).strip()
-    return text.removesuffix("...").strip()  # which ends a document that is one scalar
+        command += ["--config", *(f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in config.items())]
+    return Study(plan, path, place, shlex.join(command))
 
 
 def _file(given: str | Path) -> Path:
-    """The file of a study, by its path or its name."""
+    """The file of a study, by its path, also one in the workflow's folder, or its name."""
+    if not isinstance(given, str | Path):
+        raise UserError(f"given the study {given!r:.60}, expected a file, or a name as in studies/NAME.yaml")
     path = Path(given).expanduser()
-    if path.is_file():
-        return path.resolve()
-    if path.name == _BASE and path.parent == Path():
-        return repository() / _BASE
+    for one in (path, repository() / path):
+        if one.is_file():
+            return one.resolve()
+    if path.is_dir():
+        raise UserError(f"given the folder {str(given)!r} as a study, expected a file, such as {path / _BASE}")
     return study_file(str(given)).resolve()
+
+
+def _said(column: str, unit: str, n: str, meaning: str) -> tuple[str, str, str]:
+    """Unit, n and meaning of a column of a table; ends of intervals are described as what they are the ends of."""
+    for end, place in (("_low", "lower"), ("_high", "upper")):
+        if column.endswith(end):
+            return unit, n, f"{place} end of the interval of: {meaning}"
+    return unit, n, meaning
+
+
+def _results_of(folder: str | Path) -> Path:
+    """A folder that may hold results/; a `UserError` for what is none."""
+    path = Path(folder).expanduser().resolve()
+    if not path.is_dir() or path.name == RESULTS:
+        raise UserError(f"folder: given {str(folder)!r}, expected the folder that {RESULTS}/ is in")
+    return path
 
 
 def _workflow(path: Path) -> Path:
@@ -160,7 +174,10 @@ class Study:
 
         job = self._job(self._plan.statistics, (self._plan.statistics, (chosen("table", name, TABLES),)))
         frame = pd.DataFrame(read_rows(job.input(name)), columns=list(TABLES[name].columns))
-        frame.attrs = {"columns": described(name)}
+        for column in [one for one in frame if frame[one].dtype.kind == "O"]:
+            if frame[column].map(lambda value: value is None or isinstance(value, int | float)).all():
+                frame[column] = pd.to_numeric(frame[column])  # empty fields are NaN, also where all are
+        frame.attrs = {"columns": {column: _said(column, *about) for column, about in described(name).items()}}
         return frame
 
     def figure(self, name: str) -> Figure:
@@ -187,21 +204,22 @@ class Study:
             )
         return drawn[0]
 
-    def world(self, text: str | tuple[str, str]) -> tuple[World, World]:
+    def world(self, text: str | tuple[str, str]) -> Example:
         """An example, the input and the output that is asked for, as `Checkpoint.write` takes them.
 
-        Of Karel two drawings, border included, as `print` shows them; of rectangles the output's text. Raises
-        `UserError` for what no example can be.
+        Of Karel two drawings, border included, as `print` shows them; of rectangles the output's text. What comes back
+        is a pair of worlds. Raises `UserError` for what no example can be.
         """
-        from progsem.api.pictures import World
+        from progsem.api.pictures import Example
 
-        section = self._plan.study.worlds
-        return tuple(World(one, self._language) for one in self._language.reading.example(text, "example", section))
+        return Example.of(text, "example", self._language, self._plan.study.worlds)
 
     def program(self, text: str) -> Program:
         """A program of the study's language; raises `UserError` for a text that is none, or that it does not have."""
         from progsem.api.pictures import Program
 
+        if not isinstance(text, str):
+            raise UserError(f"given {text!r:.60} as a program, expected its text")
         return Program.of(text, self._language, self._plan.study.programs)
 
     def __repr__(self) -> str:
@@ -212,7 +230,7 @@ class Study:
         lines = [f"study {self.name} ({file}): {size}"]
         lines.append(", ".join(f"{stage} {row.made} of {row.jobs}" for stage, row in made.iterrows()))
         if (made.made < made.jobs).any():
-            lines.append(f"to make what is missing, in {self.folder}: {self.command}")
+            lines.append(f"to make what is missing, in {self._where}: {self.command}")
         return "\n".join(lines)
 
     def _mapping(self, semantics: str | Mapping[str, str]) -> dict[str, str]:
@@ -223,6 +241,11 @@ class Study:
             known = self.semantics
             return known[chosen("semantics", semantics, known)]
         return checked(semantics, self._language)
+
+    @property
+    def _where(self) -> str:
+        """Where `command` is to be run."""
+        return str(self.folder) if (self.folder / "Snakefile").is_file() else "the workflow's folder"
 
     @property
     def _language(self) -> Language:
@@ -258,7 +281,7 @@ class Study:
         of = f" of model seed {seed}, step {step}" if unit.checkpoint else ""
         kept = f"; or take those that earlier code has made: progsem keep {self.file}" if unit.earlier() else ""
         raise UserError(
-            f"the study {self.name} has no {unit.stage}{of} yet; to make them, in {self.folder}: {self.command}{kept}"
+            f"the study {self.name} has no {unit.stage}{of} yet; to make them, in {self._where}: {self.command}{kept}"
         )
 
 
@@ -273,13 +296,20 @@ class Checkpoints(Mapping[tuple[int, int], "Checkpoint"]):
     def __getitem__(self, key: tuple[int, int]) -> Checkpoint:
         from progsem.api.checkpoint import Checkpoint
 
-        if key not in self._keys:
+        if key not in self:
             seeds, steps = (sorted(set(one)) for one in zip(*self._keys, strict=True))
             raise UserError(
                 f"the study {self._study.name} has no checkpoint {key}; expected (model seed, step), seeds "
                 f"{listed(seeds)} and steps {listed(steps)}"
             )
-        return Checkpoint(self._study, *key)
+        return Checkpoint(self._study, *self._keys[self._keys.index(key)])  # not the numbers of another type
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._keys
+
+    def get(self, key: tuple[int, int], default=None):
+        """The checkpoint, or `default`."""
+        return self[key] if key in self else default
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         return iter(self._keys)

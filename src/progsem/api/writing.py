@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from progsem.api.names import chosen
-from progsem.api.pictures import Execution, Program, World
+from progsem.api.names import chosen_layer
+from progsem.api.pictures import Example, Execution, Program, World
 from progsem.data.encodings import Encoding
 from progsem.editing.streams import Editable, NextCodes, Texts
 from progsem.jobs.job import Job
@@ -49,13 +49,12 @@ class Writing:
         self._columns = state_columns(codes, written.activations, checkpoint._own.layers)
 
     @property
-    def examples(self) -> list[tuple[World, World]]:
+    def examples(self) -> list[Example]:
         """Input and output of each example."""
         language = self.checkpoint.study._language
         worlds, outputs = self._specification.worlds, self._specification.outputs
-        return [
-            (World(worlds.at((0, k)), language), World(outputs.at((0, k)), language)) for k in range(len(self.correct))
-        ]
+        pairs = ((worlds.at((0, k)), outputs.at((0, k))) for k in range(len(self.correct)))
+        return [Example(World(one, language) for one in pair) for pair in pairs]
 
     @cached_property
     def probabilities(self) -> pd.DataFrame:
@@ -69,9 +68,8 @@ class Writing:
     def states(self, layer: str | int | None = None) -> np.ndarray:
         """(S, C) float32: the hidden states that emitted each of the program's S statements; `layer` as for probes."""
         asked = self.checkpoint.study._plan.study.probes.layer if layer is None else layer
-        name = f"layer_{asked}" if isinstance(asked, int) else asked
         known = [one for one in self._columns if one not in ("program", "position", "statement")]
-        name = known[-1] if name == "last" else chosen("layer", name, known)
+        name = known[-1] if asked == "last" else chosen_layer(asked, known)
         return self._columns[name].astype(np.float32)
 
     def read(
@@ -124,7 +122,7 @@ def next_statements(checkpoint: Checkpoint, specification: Specifications, codes
         after = texts.next_codes(begun)
         read = editable.read(texts.documents(np.zeros(1, np.int64), [begun]))
         rows.append(as_series(after, read.next_codes(after, None, read)[0].exp().cpu().numpy(), texts.encoding))
-    return pd.DataFrame(rows).rename_axis("written").reset_index(drop=True)
+    return pd.DataFrame(rows).reset_index(drop=True).rename_axis("written")
 
 
 def spelled(texts: Texts, codes: np.ndarray, length: int) -> np.ndarray:

@@ -52,6 +52,11 @@ def example(given: object, name: str, section) -> tuple[Points, Sides]:
     return Points(points), Sides(points, sides)
 
 
+def of_pair(pair: list) -> str:
+    """What `example` reads, of the text of an input and of an output: the latter, in which the points stand as well."""
+    return pair[-1]
+
+
 def written(world: Points | Sides) -> str:
     """One list as text: that of an output as `example` reads it, that of an input without signs."""
     there = world.points[:, 0] != NOWHERE
