@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from progsem.api.checkpoint import Checkpoint
     from progsem.api.edited import Edited
-    from progsem.api.pictures import Execution, Program, World
+    from progsem.api.pictures import Example, Execution, Program, World
     from progsem.api.probe import Probe
     from progsem.api.states import States
     from progsem.api.study import Study, open_study
@@ -27,6 +27,7 @@ __version__ = "1.0.0"
 __all__ = [
     "Checkpoint",
     "Edited",
+    "Example",
     "Execution",
     "Probe",
     "Program",
@@ -40,6 +41,7 @@ __all__ = [
 _MODULES = {
     "Checkpoint": "api.checkpoint",
     "Edited": "api.edited",
+    "Example": "api.pictures",
     "Execution": "api.pictures",
     "Probe": "api.probe",
     "Program": "api.pictures",
