@@ -75,10 +75,15 @@ def about(job: Job) -> dict:
     }
 
 
+def own_layer(job: Job) -> str:
+    """The hidden state that the study reads."""
+    layer = job.section("probes").layer
+    return f"{LAYER}{job.slice['model']['layers']}" if layer == LAST else layer
+
+
 def layers_read(job: Job) -> list[str]:
     """The hidden state that the study reads, and those that its controls read at some checkpoint."""
-    layer = job.section("probes").layer
-    own = f"{LAYER}{job.slice['model']['layers']}" if layer == LAST else layer
+    own = own_layer(job)
     others = {name.split(".")[0] for path in job.inputs["probes_by_layer"] for name in load_tensors(path)[0]} - {own}
     return [own, *sorted(others, key=lambda one: (one == MEAN, len(one), one))]
 
@@ -139,9 +144,10 @@ def checkpoint(job: Job, number: int, step: int) -> dict:
     model = the_model(job, number)
     if not isinstance(model, CodeGen):
         return found
-    read = {}
+    own, read = own_layer(job), {}
     for path in of_probes(job, "probes", number, step):
-        read |= load_tensors(path)[0]
+        # Controls have the study's own layer as well, by probes that are its own once more.
+        read |= {name: tensor for name, tensor in load_tensors(path)[0].items() if not name.startswith(f"{own}.")}
     weights = packed(model.state_dict()), packed(read | bases(job, step, model))
     return found | {"shape": vars(model.shape), "weights": weights}
 

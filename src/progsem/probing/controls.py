@@ -150,7 +150,7 @@ def names(kinds: tuple[str, ...], layers: int, read: str) -> list[str]:
 
 
 def of_states(control: str) -> bool:
-    """Whether a control is some other hidden state than the study reads."""
+    """Whether a control is the hidden state of one layer, or the mean of all."""
     return control.startswith(LAYER) or control == MEAN
 
 

@@ -13,7 +13,7 @@ from progsem.languages import language
 from progsem.study.bounds import most_tokens
 from progsem.study.config import Study
 from progsem.study.vocabulary import LAYERS
-from progsem.study.work import parameters, pretrained_weights, probe_weights, states_read, writers
+from progsem.study.work import parameters, pretrained_weights, probe_weights, writers
 
 _GPU_FLOPS = 6e13  # a second, bf16
 _CPU_FLOPS = 5e10  # a second and core
@@ -51,7 +51,7 @@ def played(study: Study) -> list[int]:
     by_layer = study.controls.steps(study.lm) if LAYERS in study.controls.kinds else []
 
     def needed(step: int) -> float:
-        fitted = 1 + bool(study.interventions.alternatives) + (step in by_layer) * states_read(study)
+        fitted = 1 + bool(study.interventions.alternatives) + (step in by_layer) * (study.lm.layers + 1)
         return _OF_WEIGHT * (parameters(study) + fitted * read)
 
     for room in range(len(every), 1, -1):

@@ -158,7 +158,7 @@ def controls(study: Study) -> float:
     fits = sum(
         _fit(study, inputs=widths.get(kind, width)) for kind in kinds if kind not in (LAYERS, DESCRIPTION_LENGTH)
     )
-    fits += (LAYERS in kinds) * states_read(study) * _fit(study)
+    fits += (LAYERS in kinds) * (study.lm.layers + 1 + (study.probes.layer != MEAN)) * _fit(study)
     if DESCRIPTION_LENGTH in kinds:
         # Perceptrons in fewer steps where there are fewer states, see `progsem.probing.controls`.
         fits += sum(
@@ -167,11 +167,6 @@ def controls(study: Study) -> float:
             for portion in PORTIONS
         )
     return len(study.probes.sources) * fits
-
-
-def states_read(study: Study) -> int:
-    """Hidden states that the control `layers` has probes of."""
-    return study.lm.layers + 1 + (study.probes.layer != MEAN)
 
 
 def edits(study: Study) -> float:
